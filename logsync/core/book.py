@@ -1,0 +1,180 @@
+"""What a store remembers of its sink beside the content, and the rules for resuming from it.
+
+The book is one small JSON document per sink, changed rarely and by compare-and-set on ``revision``;
+positions are kept apart because they move with every batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from logsync.core.position import LogIdentity, Position
+from logsync.core.sink import Sink
+from logsync.errors import ConfigError, LogIdentityError, PositionGap
+
+
+class AuditEntry(BaseModel):
+    """Something a person did to the sink by hand: kept for ever."""
+
+    model_config = ConfigDict(frozen=True)
+
+    at: datetime
+    action: str
+    detail: dict[str, Any] = {}
+
+
+class Skip(BaseModel):
+    """One record that a person passed over by name."""
+
+    model_config = ConfigDict(frozen=True)
+
+    partition: int
+    offset: int
+    reason: str
+    at: datetime
+
+
+class Book(BaseModel):
+    """The sink's own record in its store. Immutable; :meth:`next` makes the following revision."""
+
+    model_config = ConfigDict(frozen=True)
+
+    revision: int = 1
+    sink: str
+    environment: str
+    log: LogIdentity
+    epoch: int = 1
+    state: Literal["ready", "wiping"] = "ready"
+    """``wiping``: a rebuild began to delete and did not finish; only another rebuild may go on."""
+    handled: frozenset[str] = frozenset()
+    skipped: frozenset[str] = frozenset()
+    """Types of which at least one event was passed over because nothing handled it. # T2"""
+    skips: tuple[Skip, ...] = ()
+    audit: tuple[AuditEntry, ...] = ()
+
+    def next(self, *, audit: AuditEntry | None = None, **changes: Any) -> Book:
+        """The following revision; ``store.write_book`` accepts it only on top of this one."""
+        entries = (*self.audit, audit) if audit else self.audit
+        return self.model_copy(update={**changes, "revision": self.revision + 1, "audit": entries})
+
+    def skips_of(self, partition: int) -> frozenset[int]:
+        return frozenset(skip.offset for skip in self.skips if skip.partition == partition)
+
+
+def first_book(
+    sink: Sink,
+    *,
+    environment: str,
+    log: LogIdentity,
+    log_starts: Mapping[int, int],
+    holds_data: bool,
+    from_log_start: bool,
+    now: datetime,
+) -> tuple[Book, list[Position]]:
+    """The book and positions of a sink that its store has never seen. # P1
+
+    "No position" means "start at the log's first event" only when the store is empty and the log is whole:
+    counters that survived would double, and a log without its head would make a partial store look whole.
+    Raises ConfigError otherwise.
+    """
+    trimmed = {partition: start for partition, start in log_starts.items() if start > 0}
+    if not from_log_start and holds_data:
+        raise ConfigError(
+            f"sink {sink.name} has no position, yet its store holds data of it: replaying could count events twice",
+            fix=f"`logsync rebuild {sink.name} --yes` wipes what the sink owns and replays the log, or "
+            f"`logsync consume {sink.name} --from-log-start` applies the whole log on top, on your word",
+        )
+    if not from_log_start and trimmed:
+        raise ConfigError(
+            f"sink {sink.name} has no position and the log no longer begins at 0 (it begins at {trimmed}): "
+            "the store would look whole without the events that are gone",
+            fix=f"`logsync consume {sink.name} --from-log-start` accepts that, on record",
+        )
+    audit = AuditEntry(
+        at=now, action="from-log-start", detail={"log_starts": {str(p): o for p, o in log_starts.items()}}
+    )
+    book = Book(
+        sink=sink.name,
+        environment=environment,
+        log=log,
+        handled=sink.handled,
+        audit=(audit,) if from_log_start else (),
+    )
+    return book, [Position(partition, start, book.epoch) for partition, start in sorted(log_starts.items())]
+
+
+def check_book(
+    book: Book, sink: Sink, *, environment: str, log: LogIdentity, accept_from_now: bool, now: datetime
+) -> Book:
+    """The book to go on with: the same one, or its next revision when the handled types changed.
+
+    Raises ConfigError (wrong environment, unfinished rebuild, a handler that came too late),
+    LogIdentityError (not the log that the position belongs to).
+    """
+    if book.environment != environment:
+        raise ConfigError(
+            f"sink {sink.name}: this store belongs to environment {book.environment!r}, the worker runs in "
+            f"{environment!r}. A cloned store must not follow another environment's log",  # P3
+            fix=f"set LOGSYNC_ENVIRONMENT={book.environment}, or `logsync rebuild {sink.name} --yes` here",
+        )
+    if book.state != "ready":
+        raise ConfigError(
+            f"sink {sink.name}: a rebuild was interrupted while it wiped the store",
+            fix=f"run `logsync rebuild {sink.name} --yes` again",
+        )
+    check_identity(book, sink.name, log)
+    late = (sink.handled - book.handled) & book.skipped
+    if late and not accept_from_now:
+        names = ", ".join(sorted(late))
+        raise ConfigError(
+            f"sink {sink.name} now handles {names}, but events of that type were already skipped: the store "
+            "would hold only the later ones",
+            fix=f"`logsync rebuild {sink.name} --yes` applies all of them, or "
+            f"`logsync consume {sink.name} --accept-from-now` takes only those to come, on record",
+        )
+    if sink.handled == book.handled:
+        return book
+    audit = AuditEntry(at=now, action="accept-from-now", detail={"types": sorted(late)}) if late else None
+    return book.next(handled=sink.handled, skipped=book.skipped - sink.handled, audit=audit)
+
+
+def check_identity(book: Book, sink_name: str, found: LogIdentity) -> None:
+    """Raise LogIdentityError unless ``found`` is the log that the book's positions belong to. # I6"""
+    differences = book.log.differences(found)
+    if differences:
+        raise LogIdentityError(
+            f"sink {sink_name}: its position belongs to another log: {'; '.join(differences)}",
+            fix=f"point LOGSYNC_KAFKA at the right cluster, or `logsync rebuild {sink_name} --yes` to follow "
+            "the new log from its start",
+        )
+
+
+def check_range(position: Position, low: int, high: int, sink_name: str, topic: str) -> None:
+    """Raise PositionGap unless ``low <= next_offset <= high``, the log's first and end offset. # L4"""
+    where = f"sink {sink_name}: {topic}, partition {position.partition}: the next offset is {position.next_offset}"
+    if position.next_offset < low:
+        raise PositionGap(
+            f"{where}, but the log begins at {low}: {low - position.next_offset} offsets were deleted by "
+            "retention before they were applied",
+            fix=f"`logsync rebuild {sink_name} --from-log-start --yes` builds the store from what the log still holds",
+        )
+    if position.next_offset > high:
+        raise PositionGap(
+            f"{where}, but the log ends at {high}: it lost {position.next_offset - high} offsets at its end",
+            fix=f"`logsync rebuild {sink_name} --yes` makes the store equal to the log as it is now",
+        )
+
+
+def check_last(position: Position, found_id: str | None, sink_name: str, topic: str) -> None:
+    """Raise LogIdentityError if the last applied record is not the one that the log holds there. # L2"""
+    if position.last_id is not None and found_id != position.last_id:
+        raise LogIdentityError(
+            f"sink {sink_name}: {topic}, partition {position.partition}, offset {position.last_offset}: the "
+            f"sink applied event {position.last_id} there, the log now holds {found_id or 'nothing'}: the "
+            "log lost its tail and grew again",
+            fix=f"`logsync rebuild {sink_name} --yes` makes the store equal to the log as it is now",
+        )

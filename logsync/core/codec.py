@@ -1,0 +1,205 @@
+"""Events to Kafka records and back: CloudEvents 1.0, Kafka protocol binding, binary content mode.
+
+https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/bindings/kafka-protocol-binding.md: attributes
+are headers named ``ce_<attribute>``, ``content-type`` is the data's media type, the value is the data. The
+version of the event's shape travels as the extension attribute ``dataversion``; a missing one means 1.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+from pydantic import BaseModel, ValidationError
+
+from logsync.core.event import Decoded, Event, Headers, Ignored, Record, Tombstone, Undecodable
+from logsync.core.log import Log
+from logsync.errors import AppendRejected
+
+RETRY_FROM = "logsync-retry-from"
+"""On a retried append: the partition's end as last known before the first attempt. # A1"""
+_RESERVED = ("ce_", "logsync-", "content-type")
+# https://www.w3.org/TR/trace-context/#traceparent-header: version 00 has exactly these four fields.
+_TRACEPARENT = re.compile(r"^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$")
+
+
+class Encoded(NamedTuple):
+    """An event ready to send."""
+
+    key: bytes
+    value: bytes | None
+    headers: Headers
+
+
+def encode(
+    log: Log, event: BaseModel, *, event_id: str, time: datetime, headers: Iterable[tuple[str, str]] = ()
+) -> Encoded:
+    """The bytes of ``event``. Raises AppendRejected, before anything is sent, for what cannot be an event."""
+    event_type = log.by_model.get(type(event))
+    if event_type is None:
+        raise AppendRejected(
+            f"{type(event).__name__} is not an event of {log!r}",
+            fix='register it: @log.event("name", key="field")',
+        )
+    try:
+        key = event_type.key(event)
+    except Exception as error:
+        raise AppendRejected(f"the key of {event_type.name} could not be taken: {error!r}") from error
+    if not key:
+        raise AppendRejected(f"{event_type.name} has an empty key: the key is what orders events")
+    tombstone = isinstance(event, Tombstone)
+    try:
+        value = None if tombstone else event.__pydantic_serializer__.to_json(event)
+        key_bytes = key.encode()
+    except Exception as error:
+        raise AppendRejected(f"{event_type.name} cannot be written as JSON: {error}") from error
+    name = event.of or Tombstone.TYPE if isinstance(event, Tombstone) else event_type.name
+    out: Headers = [
+        ("ce_specversion", b"1.0"),
+        ("ce_id", event_id.encode()),
+        ("ce_type", name.encode()),
+        ("ce_source", log.source.encode()),
+        ("ce_time", time.isoformat().encode()),
+    ]
+    if event_type.version != 1:
+        out.append(("ce_dataversion", str(event_type.version).encode()))
+    if not tombstone:
+        out.append(("content-type", b"application/json"))
+    for header, text in headers:
+        _check_header(header, text)
+        out.append((header, text.encode()))
+    return Encoded(key_bytes, value, out)
+
+
+def _check_header(name: str, text: str) -> None:
+    if name.startswith(_RESERVED):
+        raise AppendRejected(f"header {name!r} is reserved; use another name")
+    if name == "traceparent" and not _TRACEPARENT.match(text):
+        raise AppendRejected(f"traceparent {text!r} is not of the form 00-<32 hex>-<16 hex>-<2 hex>")
+
+
+class Decoder:
+    """``decode`` for one sink: total, so that bad bytes are a value and never an exception.
+
+    ``handled`` are the event names that the sink has handlers for. Records of other known types become
+    Ignored without their value being looked at; a sink must not halt on data that it does not use. # T1
+    """
+
+    def __init__(self, log: Log, handled: Iterable[str]) -> None:
+        self._topic = log.topic
+        wanted = frozenset(handled)
+        self._known = {name.encode() for name in log.names}
+        self._wanted = {name.encode() for name in wanted}
+        self._tombstones = Tombstone.TYPE in wanted
+        self._models = {
+            (name.encode(), str(version).encode()): (name, version, event_type.model.__pydantic_validator__)
+            for (name, version), event_type in log.types.items()
+            if name in wanted
+        }
+
+    def __call__(self, record: Record) -> Decoded:
+        """Decode one record. Called for every record of a poll; never raises."""
+        partition, offset, key_bytes, value, headers, leader_epoch, timestamp = record
+        found = dict(headers)
+        event_id = _text(found.get("ce_id"))
+        if value is None:
+            return self._tombstone(record, found, event_id)
+        type_bytes = found.get("ce_type")
+        if not type_bytes or not event_id or found.get("ce_specversion") != b"1.0":
+            missing = [name for name in ("ce_specversion", "ce_id", "ce_type") if not found.get(name)]
+            return Undecodable(
+                partition, offset, leader_epoch, event_id, _text(type_bytes), False,
+                "a CloudEvents 1.0 record in binary mode (headers ce_specversion=1.0, ce_id, ce_type)",
+                f"headers {sorted(found)} without {missing}" if missing
+                else f"ce_specversion={_text(found['ce_specversion'])}",
+            )  # fmt: skip
+        if type_bytes not in self._wanted:
+            if type_bytes in self._known:
+                return Ignored(partition, offset, leader_epoch, event_id, type_bytes.decode())
+            return Undecodable(
+                partition, offset, leader_epoch, event_id, _text(type_bytes), True,
+                f"a type registered on the log: {_names(self._known)}", f"type {_text(type_bytes)!r}",
+            )  # fmt: skip
+        version_bytes = found.get("ce_dataversion") or b"1"
+        entry = self._models.get((type_bytes, version_bytes))
+        if entry is None:
+            versions = sorted(v.decode() for t, v in self._models if t == type_bytes)
+            return Undecodable(
+                partition, offset, leader_epoch, event_id, _text(type_bytes), True,
+                f"a registered version of {_text(type_bytes)}: {', '.join(versions)}",
+                f"version {_text(version_bytes)}",
+            )  # fmt: skip
+        name, version, validator = entry
+        try:
+            media = found.get("content-type")
+            if media is not None and media != b"application/json" and not _is_json(media):
+                raise ValueError(f"content-type {_text(media)}, expected application/json")
+            time_bytes = found.get("ce_time")
+            if time_bytes:
+                time = datetime.fromisoformat(time_bytes.decode())
+                if time.tzinfo is None:
+                    raise ValueError(f"ce_time {_text(time_bytes)} has no time zone")
+            else:  # optional in CloudEvents; the record's own timestamp is in the log too, so still a fact
+                time = datetime.fromtimestamp(timestamp / 1000, UTC)
+            retry = found.get(RETRY_FROM)
+            return Event(
+                event_id, name, version, None if key_bytes is None else key_bytes.decode(), time,
+                validator.validate_json(value), partition, offset, leader_epoch, headers,
+                None if retry is None else int(retry),
+            )  # fmt: skip
+        except ValidationError as error:
+            first = error.errors(include_url=False, include_input=False)[0]
+            where = ".".join(str(part) for part in first["loc"]) or "the value"
+            return Undecodable(
+                partition, offset, leader_epoch, event_id, name, False,
+                f"JSON that {name} version {version} accepts",
+                f"{where}: {first['msg']} (and {error.error_count() - 1} more)",
+            )  # fmt: skip
+        except Exception as error:  # noqa: BLE001 - validators are user code and bytes are anything
+            return Undecodable(
+                partition, offset, leader_epoch, event_id, name, False,
+                f"JSON that {name} version {version} accepts", f"{type(error).__name__}: {error}",
+            )  # fmt: skip
+
+    def _tombstone(self, record: Record, found: dict[str, bytes | None], event_id: str | None) -> Decoded:
+        partition, offset, key_bytes, _, headers, leader_epoch, timestamp = record
+        # A tombstone from elsewhere has no headers at all. Its place in the log is the only id it can have.
+        event_id = event_id or f"{self._topic}/{partition}/{offset}"
+        if not self._tombstones:
+            return Ignored(partition, offset, leader_epoch, event_id, Tombstone.TYPE)
+        try:
+            if not key_bytes:
+                raise ValueError("null value and no key")
+            of = _text(found.get("ce_type"))
+            time_bytes, retry = found.get("ce_time"), found.get(RETRY_FROM)
+            time = (
+                datetime.fromisoformat(time_bytes.decode())
+                if time_bytes
+                else datetime.fromtimestamp(timestamp / 1000, UTC)
+            )
+            key = key_bytes.decode()
+            data = Tombstone(key=key, of=None if of in (None, Tombstone.TYPE) else of)
+            return Event(
+                event_id, Tombstone.TYPE, 1, key, time, data, partition, offset, leader_epoch, headers,
+                None if retry is None else int(retry),
+            )  # fmt: skip
+        except Exception as error:  # noqa: BLE001 - bytes are anything
+            return Undecodable(
+                partition, offset, leader_epoch, event_id, Tombstone.TYPE, False,
+                "a tombstone: null value with a key", f"{type(error).__name__}: {error}",
+            )  # fmt: skip
+
+
+def _is_json(media: bytes) -> bool:
+    kind = media.split(b";")[0].strip().lower()
+    return kind == b"application/json" or (kind.startswith(b"application/") and kind.endswith(b"+json"))
+
+
+def _text(value: bytes | None) -> str | None:
+    return None if value is None else value.decode("utf-8", "replace")
+
+
+def _names(names: Iterable[bytes]) -> str:
+    return ", ".join(sorted(name.decode() for name in names if name != Tombstone.TYPE.encode()))

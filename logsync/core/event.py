@@ -1,0 +1,104 @@
+"""What travels: a Record is bytes from the log, an Event is what a handler sees.
+
+Both are named tuples: immutable, and cheap enough to build one per event.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import ClassVar, Generic, NamedTuple, TypeVar
+
+from pydantic import BaseModel, ConfigDict
+
+T = TypeVar("T")
+Headers = list[tuple[str, bytes | None]]
+
+
+class Record(NamedTuple):
+    """One Kafka record, undecoded."""
+
+    partition: int
+    offset: int
+    key: bytes | None
+    value: bytes | None
+    headers: Headers
+    leader_epoch: int | None = None
+    timestamp: int = 0
+    """Milliseconds since 1970, from the broker or the producer as the topic says. For display only."""
+
+
+class Event(NamedTuple, Generic[T]):
+    """One event as a handler sees it. A handler is a function of this value and of nothing else. # I5"""
+
+    id: str
+    """Unique per event, UUIDv7 when logsync wrote it; the same for an append and its retries."""
+    type: str
+    version: int
+    key: str | None
+    time: datetime
+    """When the writer made the event (timezone-aware). Take expiry and dates from here, never from a clock."""
+    data: T
+    partition: int
+    offset: int
+    leader_epoch: int | None
+    headers: Headers
+    """All headers as they stand in the log, ``traceparent`` among them."""
+    retry_from: int | None = None
+    """Set on a retried append: an original may stand at or after this offset of the partition. # A1"""
+
+    @property
+    def traceparent(self) -> str | None:
+        """The W3C trace context of the writer, if it sent one."""
+        for name, value in self.headers:
+            if name == "traceparent" and value is not None:
+                return value.decode("ascii", "replace")
+        return None
+
+
+class Tombstone(BaseModel):
+    """The event that a null value is: what its key named is gone. Every log knows this type.
+
+    ``of`` is the registered name of the event type it ends, or None when the writer did not say.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    TYPE: ClassVar[str] = "logsync.tombstone"
+    key: str
+    of: str | None = None
+
+
+class Ignored(NamedTuple):
+    """A record of a type that the log knows and the sink does not handle. Skipped and counted. # T1"""
+
+    partition: int
+    offset: int
+    leader_epoch: int | None
+    id: str | None
+    type: str
+
+
+class Undecodable(NamedTuple):
+    """A record that is not an event of this log: a value, because decoding is total."""
+
+    partition: int
+    offset: int
+    leader_epoch: int | None
+    id: str | None
+    type: str | None
+    unknown_type: bool
+    """True: a well-formed event of a type or version that nobody registered. False: broken bytes."""
+    expected: str
+    found: str
+
+
+Decoded = Event[BaseModel] | Ignored | Undecodable
+
+
+class Receipt(NamedTuple):
+    """Proof that an event is in the log: all in-sync replicas have it."""
+
+    event_id: str
+    topic: str
+    partition: int
+    offset: int

@@ -1,0 +1,96 @@
+"""A Log is one topic and the event types that may stand in it. Declaring one opens nothing."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from pydantic import BaseModel
+
+from logsync.core.event import Tombstone
+from logsync.errors import ConfigError
+
+M = TypeVar("M", bound=BaseModel)
+# Kafka's own rule for topic names; CloudEvents asks only that a type is not empty, we keep names readable.
+_TOPIC = re.compile(r"^[a-zA-Z0-9._-]{1,249}$")
+_NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,199}$")
+
+
+@dataclass(frozen=True, slots=True)
+class EventType:
+    """A registered pydantic model: its name and version on the wire and how its key is found."""
+
+    name: str
+    version: int
+    model: type[BaseModel]
+    key: Callable[[Any], str]
+
+
+class Log:
+    """One Kafka topic and the events that may stand in it.
+
+    ``topic`` is the topic's name; servers come from settings. ``source`` becomes ``ce_source``
+    (CloudEvents 1.0: identifies the context in which an event happened) and defaults to ``/<topic>``.
+    """
+
+    def __init__(self, topic: str, *, source: str | None = None) -> None:
+        if not _TOPIC.match(topic):
+            raise ConfigError(
+                f"{topic!r} is not a Kafka topic name: expected 1 to 249 of letters, digits, '.', '_', '-'"
+            )
+        self.topic = topic
+        self.source = source or f"/{topic}"
+        self.types: dict[tuple[str, int], EventType] = {}
+        self.by_model: dict[type[BaseModel], EventType] = {}
+        self.names: set[str] = set()
+        self._register(EventType(Tombstone.TYPE, 1, Tombstone, lambda tombstone: tombstone.key))
+
+    def event(self, name: str, *, key: str | Callable[[Any], object], version: int = 1) -> Callable[[type[M]], type[M]]:
+        """Register a pydantic model as an event type of this log.
+
+        ``name`` is what stands in the log for ever: renaming the class is free, renaming the event is not.
+        ``key`` names the field (or is a function of the model) that orders events: events of one key are
+        applied in log order. ``version`` grows when old readers could not read the new shape.
+
+        Raises ConfigError for a name and version used twice, or a key that is not a field.
+        """
+
+        def register(model: type[M]) -> type[M]:
+            if not _NAME.match(name) or name == Tombstone.TYPE:
+                raise ConfigError(f"{name!r} cannot name an event: use letters, digits, '.', '_', '-'")
+            if version < 1:
+                raise ConfigError(f"event {name}: version is {version}, expected 1 or more")
+            if isinstance(key, str) and key not in model.model_fields:
+                raise ConfigError(
+                    f"event {name}: key={key!r} is not a field of {model.__name__}",
+                    fix=f"use one of: {', '.join(model.model_fields)}",
+                )
+            self._register(EventType(name, version, model, _key_of(key)))
+            return model
+
+        return register
+
+    def _register(self, event_type: EventType) -> None:
+        taken = self.types.get((event_type.name, event_type.version))
+        if taken is not None:
+            raise ConfigError(
+                f"event {event_type.name} version {event_type.version} is registered twice: "
+                f"by {taken.model.__name__} and by {event_type.model.__name__}",
+                fix="give one of them another name, or a higher version",
+            )
+        if event_type.model in self.by_model:
+            raise ConfigError(f"{event_type.model.__name__} is registered twice; one model is one event type")
+        self.types[event_type.name, event_type.version] = event_type
+        self.by_model[event_type.model] = event_type
+        self.names.add(event_type.name)
+
+    def __repr__(self) -> str:
+        return f"Log({self.topic!r}, {len(self.names) - 1} event types)"
+
+
+def _key_of(key: str | Callable[[Any], object]) -> Callable[[Any], str]:
+    if isinstance(key, str):
+        return lambda model: str(value) if (value := getattr(model, key)) is not None else ""
+    return lambda model: str(value) if (value := key(model)) is not None else ""

@@ -1,0 +1,42 @@
+"""What to do about an error: one pure function over the error tree. The worker asks, and obeys."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from logsync.errors import LogsyncError, LogUnavailable, PositionConflict, StoreError
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """Resume from the store's position after ``after`` seconds."""
+
+    after: float
+
+
+@dataclass(frozen=True, slots=True)
+class Halt:
+    """Stop the worker: a person has to look. Nothing is lost; the position stays where it is."""
+
+
+CONFLICTS_BEFORE_HALT = 3
+_FIRST, _CEILING = 0.1, 0.9  # seconds; the ceiling is how late a worker may notice that its store is back
+
+
+def disposition(error: LogsyncError, *, attempt: int, conflicts: int = 0, chance: float = 0.5) -> Retry | Halt:
+    """Retry or Halt, for any error of the tree.
+
+    ``attempt`` counts failures in a row, from 1. ``conflicts`` counts position conflicts under one unchanged
+    assignment: three mean that two programs use one sink name, and both would go on for ever. # P3
+    ``chance`` in [0, 1) is the jitter, given by the caller so that this stays a function.
+
+    An outage is retried without limit: a store that is down says nothing about the event, so no number of
+    attempts may turn it into a halt or a drop.
+    """
+    if isinstance(error, PositionConflict):
+        return Halt() if conflicts >= CONFLICTS_BEFORE_HALT else Retry(0.0)
+    if isinstance(error, StoreError | LogUnavailable):
+        # min() before the shift is useless otherwise: 2**attempt grows without limit over a long outage.
+        pause = min(_CEILING, _FIRST * 2 ** min(attempt - 1, 16))
+        return Retry(pause * (0.5 + chance / 2))
+    return Halt()

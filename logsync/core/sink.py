@@ -1,0 +1,80 @@
+"""A Sink: which events it handles, and which store holds the result. Declaring one opens nothing."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+from pydantic import BaseModel
+
+from logsync.core.event import Event
+from logsync.core.log import Log
+from logsync.errors import ConfigError
+from logsync.writes import Write
+
+if TYPE_CHECKING:
+    from logsync.stores.base import Store
+
+M = TypeVar("M", bound=BaseModel)
+Handler = Callable[[Event[Any]], Iterable[Write] | Write | None]
+H = TypeVar("H", bound=Callable[..., Iterable[Write] | Write | None])
+# The name becomes part of a consumer group id, of keys and of index names: the strictest of those rules.
+_NAME = re.compile(r"^[a-z0-9][a-z0-9_-]{0,59}$")
+
+
+class Sink:
+    """One store kept equal to one log by plain functions, its handlers.
+
+    ``name`` is the sink's identity: its consumer group and its position are filed under it, so it must not
+    be used by two programs. ``unknown="skip"`` passes over event types that the log does not know (a topic
+    shared with strangers); the default halts, otherwise a writer deployed before its workers loses events.
+    ``order="per-key"`` is needed for overwrites on a topic with several partitions: by saying it, the author
+    says that every row, key or document belongs to one event key (S2).
+    """
+
+    def __init__(
+        self,
+        name: str,
+        log: Log,
+        store: Store,
+        *,
+        unknown: Literal["halt", "skip"] = "halt",
+        order: Literal["total", "per-key"] = "total",
+    ) -> None:
+        if not _NAME.match(name):
+            raise ConfigError(f"sink name {name!r}: expected 1 to 60 of a-z, 0-9, '_', '-'")
+        self.name = name
+        self.log = log
+        self.store = store
+        self.unknown = unknown
+        self.order = order
+        self.handlers: dict[type[BaseModel], Handler] = {}
+
+    def on(self, *models: type[BaseModel]) -> Callable[[H], H]:
+        """Register the handler of these event types. It gets the Event and returns or yields writes.
+
+        A handler must be a function of its event: no clock, no random, no network (I5), because events
+        are applied again after a crash and in every rebuild. Raises ConfigError for a model that is not an
+        event of the log, or that has a handler already.
+        """
+        for model in models:
+            if model not in self.log.by_model:
+                raise ConfigError(f"{model.__name__} is not an event of {self.log!r}")
+            if model in self.handlers:
+                raise ConfigError(f"sink {self.name} has two handlers for {model.__name__}")
+
+        def register(handler: H) -> H:
+            for model in models:
+                self.handlers[model] = handler
+            return handler
+
+        return register
+
+    @property
+    def handled(self) -> frozenset[str]:
+        """The names of the event types that have a handler."""
+        return frozenset(self.log.by_model[model].name for model in self.handlers)
+
+    def __repr__(self) -> str:
+        return f"Sink({self.name!r}, {self.log.topic!r}, {self.store!r})"

@@ -1,0 +1,145 @@
+"""The error tree. A class says what is known about the data, never which client raised it.
+
+The worker asks :func:`logsync.core.policy.disposition` what an error means; that function sees nothing
+but these classes. Each store maps the errors of its own client into the tree, in one table of its own.
+
+Every message names what was expected, what was found, and (``fix``) the command or setting that mends it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from logsync.core.event import Receipt
+
+
+class LogsyncError(Exception):
+    """Base of every error that logsync raises on purpose.
+
+    ``fix`` is the next thing a person should do, or an empty string. ``str(error)`` contains both parts.
+    """
+
+    def __init__(self, message: str, *, fix: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.fix = fix
+
+    def __str__(self) -> str:
+        return f"{self.message}\n  to mend it: {self.fix}" if self.fix else self.message
+
+
+class ConfigError(LogsyncError):
+    """The set-up is wrong, and a person has to change it. Halts the worker before anything is applied."""
+
+
+class EventError(LogsyncError):
+    """One record cannot be applied; every record before it can. The position stands AT this record."""
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        fix: str = "",
+        partition: int = -1,
+        offset: int = -1,
+        event_id: str | None = None,
+        event_type: str | None = None,
+        topic: str = "",
+    ) -> None:
+        super().__init__(message, fix=fix)
+        self.partition = partition
+        self.offset = offset
+        self.event_id = event_id
+        self.event_type = event_type
+        self.topic = topic
+
+    def at(self, *, topic: str, partition: int, event_id: str | None, event_type: str | None, fix: str) -> EventError:
+        """The same error with the coordinates that a store cannot know (it sees writes, not records)."""
+        self.topic, self.partition = topic, partition
+        self.event_id, self.event_type = event_id, event_type
+        self.fix = fix
+        return self
+
+    def __str__(self) -> str:
+        where = f"{self.topic}, partition {self.partition}, offset {self.offset}"
+        what = f"event {self.event_id or 'without id'} of type {self.event_type or 'unknown'}"
+        text = f"{where}: {what}: {self.message}"
+        return f"{text}\n  to mend it: {self.fix}" if self.fix else text
+
+
+class DecodeError(EventError):
+    """The record's bytes or headers are not an event of this log."""
+
+
+class UnknownEventType(EventError):
+    """The log does not know this type, or the sink has no handler for this version of a type it handles."""
+
+
+class HandlerError(EventError):
+    """The handler raised, or returned something that is not a write of this sink's store."""
+
+
+class WriteRejected(EventError):
+    """The store refused this event's write (constraint, missing column, mapping conflict).
+
+    Nothing of the plan was applied. ``offset`` names the first event in log order that the store refuses.
+    """
+
+
+class StoreError(LogsyncError):
+    """The store could not do what was asked, and the event is not at fault."""
+
+
+class StoreUnavailable(StoreError):
+    """Nothing was applied: the store refused, was not there, or said so itself."""
+
+
+class StoreOutcomeUnknown(StoreError):
+    """The connection broke while applying: the plan is applied completely or not at all. Read the position."""
+
+
+class PositionConflict(StoreError):
+    """The stored position is not the plan's start: somebody else moved it, or the store went back in time.
+
+    Nothing of the plan was applied (replayable store: nothing that an event already applied does not cover).
+    """
+
+
+class LogError(LogsyncError):
+    """The log is not what the position or the producer expects."""
+
+
+class LogUnavailable(LogError):
+    """Kafka did not answer in time. Nothing is lost; the worker waits and asks again."""
+
+
+class PositionGap(LogError):
+    """The next offset to read is outside the log: events between the position and the log are gone."""
+
+
+class LogIdentityError(LogError):
+    """This is not the log that the position belongs to: recreated, truncated, migrated or repartitioned."""
+
+
+class AppendRejected(LogError):
+    """The event is surely not in the log. Appending it again as a new event is safe."""
+
+
+class AppendOutcomeUnknown(LogError):
+    """The event may be in the log. Only :meth:`retry` may send it again; a new append could double it. # A1"""
+
+    def __init__(self, message: str, *, event_id: str, retry: Callable[[float | None], Receipt]) -> None:
+        super().__init__(message, fix="call retry() on this error; it cannot double the event in any store")
+        self.event_id = event_id
+        self._retry = retry
+
+    def retry(self, timeout: float | None = None) -> Receipt:
+        """Append the same event again, under the same id, marked so that consumers drop a double.
+
+        ``timeout`` in seconds (default: the producer's). Call it on the producer that raised this error, in
+        the same process: only there does Kafka's idempotence fence a late original.
+        Raises AppendOutcomeUnknown again (retry that one), or AppendRejected.
+        """
+        return self._retry(timeout)

@@ -1,0 +1,1 @@
+"""The store edges. Each imports its client library only when it is opened."""

@@ -1,0 +1,83 @@
+"""The contract that every store keeps, in prose. ``tests/contract`` holds each of them to it.
+
+A store belongs to one sink. It keeps three things: the *content* (what the writes made), one *position* per
+partition, and the *book* (``logsync.core.book``). What it promises:
+
+1. ``apply(plan)`` is one step. Atomic stores: the writes and the position are durable together or not at
+   all. Replayable stores: first the writes, each versioned so that applying it again changes nothing, then
+   the position. When it returns, both are durable. # I4
+2. ``apply`` compares before it sets: a stored position whose (epoch, next_offset) is not ``plan.start``'s
+   raises PositionConflict and changes nothing (replayable: nothing that an applied event does not already
+   cover). This is what fences a worker that lost its partition and does not know it yet. # I1 I2
+3. Errors leave in logsync's own classes. StoreUnavailable: nothing was applied. StoreOutcomeUnknown: all or
+   nothing was, the position tells. WriteRejected: one event's write was refused for its own sake, nothing
+   was applied, ``offset`` names the first such event in log order. ConfigError: the set-up is wrong (no such
+   table, no rights, wrong password). Nothing else leaves, so the worker needs no other ``except``.
+4. Every call has a bound in time, shorter together than Kafka's max.poll.interval.ms.
+5. Building a store opens nothing. ``open`` connects; it may be called again after an error, and then
+   replaces what was there. ``close`` never raises.
+6. Writes of one plan take effect as if one by one in log order; how they are batched cannot be seen. (G1
+   limits this: a plan with a refused write is run again one by one to find the event at fault.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from logsync.core.book import Book
+from logsync.core.plan import Plan
+from logsync.core.position import Position
+from logsync.settings import Settings
+from logsync.writes import Write
+
+
+class Store(Protocol):
+    """One sink's store. All methods are called on the worker's thread, and by the CLI while no worker runs."""
+
+    @property
+    def kind(self) -> str:
+        """The store in one word for messages and metrics: ``postgres``."""
+
+    @property
+    def accepts(self) -> frozenset[type[Write]]:
+        """The write classes that it carries out."""
+
+    @property
+    def max_partitions(self) -> int | None:
+        """The most partitions that one topic may have, or None."""
+
+    def open(self, sink: str, settings: Settings) -> None:
+        """Connect and make sure that the store's own bookkeeping exists. Applies the sink's schema (G6).
+
+        Raises StoreUnavailable, ConfigError.
+        """
+
+    def close(self) -> None:
+        """Let go of everything. Never raises, may be called twice."""
+
+    def read_book(self) -> Book | None:
+        """The sink's book, or None if this store has never seen the sink."""
+
+    def write_book(self, book: Book, *, positions: Sequence[Position] | None = None) -> None:
+        """Replace the book whose revision is one less (revision 1: there must be none).
+
+        ``positions`` given: they replace all stored positions in the same step. Raises PositionConflict if
+        another revision is stored.
+        """
+
+    def positions(self) -> dict[int, Position]:
+        """The stored position of every partition, read with the strongest consistency the store has."""
+
+    def apply(self, plan: Plan) -> None:
+        """Carry out the writes and move the position from ``plan.start`` to ``plan.end``: points 1 to 3."""
+
+    def holds_data(self) -> bool:
+        """True if any content of the sink exists, whatever wrote it. # P1"""
+
+    def wipe(self) -> None:
+        """Delete all content that the sink owns. Called by rebuild, between two revisions of the book that
+        say so; may be repeated after a crash. Leaves the book and positions to the caller."""
+
+    def schema(self) -> str:
+        """What ``open`` creates, as text a person can run with their own tools; empty if nothing is needed."""
