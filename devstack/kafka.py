@@ -78,6 +78,9 @@ class Kafka(Server):
     def _write_config(self) -> Path:
         controller = self.port + 1
         settings = {
+            # A killed broker is let back in when its old session has ended: not after Kafka's 9 seconds.
+            "broker.session.timeout.ms": "2500",
+            "broker.heartbeat.interval.ms": "500",
             "process.roles": "broker,controller",
             "node.id": "1",
             "controller.quorum.bootstrap.servers": f"127.0.0.1:{controller}",

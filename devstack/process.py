@@ -180,10 +180,16 @@ def wait_gone(processes: Sequence[psutil.Process], *, timeout: float) -> bool:
 
 
 def _lives(process: psutil.Process) -> bool:
+    """True while anything of the process is left.
+
+    A killed JVM is a zombie at once, while its other threads, and with them its ports, take some more milliseconds.
+    """
     _reap(process.pid)
     try:
-        return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
-    except psutil.NoSuchProcess:
+        if not process.is_running():
+            return False
+        return bool(process.status() != psutil.STATUS_ZOMBIE or process.num_threads() > 1)
+    except psutil.NoSuchProcess:  # includes zombies where the system does not tell their threads
         return False
 
 

@@ -154,7 +154,7 @@ class Server(ABC):
             self._clear()
             self.fetch(note)
             self._create_once(note)
-            if not _is_free(self.port, self.span):
+            if not self._port_comes_free():
                 raise StackError(
                     f"{self.name}: port {self.port} of stack {self.site.stack!r} is taken by another process: "
                     f"end that one, or forget port and data: python -m devstack reset --name {self.site.stack}"
@@ -193,6 +193,15 @@ class Server(ABC):
         if running is None:
             raise StackError(f"{self.name} of stack {self.site.stack!r} is not running")
         return running
+
+    def _port_comes_free(self) -> bool:
+        """Wait a little: whoever killed our last process need not have waited for its end."""
+        deadline = time.monotonic() + 5
+        while not _is_free(self.port, self.span):
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.05)
+        return True
 
     def _clear(self) -> None:
         """End processes that no pid file knows, and forget the old one."""
