@@ -52,17 +52,18 @@ def plan(
     next_offset: int | None = None,
     skips: Collection[int] = (),
     repeats: Collection[int] = (),
+    partitions: int = 1,
 ) -> Plan:
     """Call the handlers, in log order. Pure: the same events and position give the same plan.
 
     ``next_offset`` is where the reader stands after these events (it may be past the last one). ``skips``
     are the offsets that a person skipped by name, ``repeats`` those of retried appends whose original is in
-    the log (A1).
+    the log (A1). ``partitions`` is how many the log has: with several, overwrites need a word from the sink (S2).
     """
     writes: list[Write] = []
     offsets: list[int] = []
     skipped: Counter[str] = Counter()
-    accepts = sink.store.accepts
+    accepts = sink.accepts(partitions)
     handlers = sink.handlers
     applied = 0
     failure: EventError | None = None
@@ -134,6 +135,11 @@ def how_to_mend(sink: str, partition: int, offset: int) -> str:
 
 def _not_accepted(sink: Sink, write: object) -> str:
     if isinstance(write, Write):
+        if type(write) in sink.store.accepts:
+            return (
+                f"{type(write).__name__} overwrites, and the log has several partitions: if every row, key or document "
+                f'belongs to one event key, say so with Sink(..., order="per-key"); otherwise use writes that add'
+            )
         names = ", ".join(sorted(kind.__name__ for kind in sink.store.accepts))
         return f"{type(write).__name__} is not a write of {sink.store.kind}; it takes {names}"
     return f"{type(write).__name__} is not a write; return or yield writes such as Upsert(...)"

@@ -76,5 +76,17 @@ class Sink:
         """The names of the event types that have a handler."""
         return frozenset(self.log.by_model[model].name for model in self.handlers)
 
+    def accepts(self, partitions: int) -> frozenset[type[Write]]:
+        """The writes that its handlers may return for a log of so many partitions. # S2"""
+        if partitions == 1 or self.order == "per-key":
+            return self.store.accepts
+        return frozenset(kind for kind in self.store.accepts if kind.commutes)
+
+    def with_store(self, store: Store) -> Sink:
+        """The same sink over another store: a test's memory, or a shadow copy beside the real one."""
+        twin = Sink(self.name, self.log, store, unknown=self.unknown, order=self.order)
+        twin.handlers.update(self.handlers)
+        return twin
+
     def __repr__(self) -> str:
         return f"Sink({self.name!r}, {self.log.topic!r}, {self.store!r})"

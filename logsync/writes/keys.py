@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import ClassVar
 
 from logsync.writes import Write
 
@@ -28,6 +29,7 @@ class Set(Write):
 class Incr(Write):
     """INCRBY: add to the integer at key; a missing key counts from 0."""
 
+    commutes: ClassVar[bool] = True
     key: str
     by: int = 1
 
@@ -44,6 +46,7 @@ class HSet(Write):
 class HIncr(Write):
     """HINCRBY: add to integer fields of the hash; missing fields count from 0."""
 
+    commutes: ClassVar[bool] = True
     key: str
     by: Mapping[str, int]
 
@@ -60,6 +63,7 @@ class HDel(Write):
 class SAdd(Write):
     """SADD: add members to the set."""
 
+    commutes: ClassVar[bool] = True
     key: str
     members: tuple[Value, ...]
 
@@ -84,6 +88,7 @@ class ZAdd(Write):
 class ZIncr(Write):
     """ZINCRBY: add to the scores of members; missing members count from 0."""
 
+    commutes: ClassVar[bool] = True
     key: str
     by: Mapping[str, int]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Any
+from typing import Any, ClassVar
 
 from logsync.core.event import Event
 from logsync.writes import Write
@@ -31,6 +31,7 @@ class Increment(Write):
     refused (G4). Not idempotent, and exact all the same: the position moves in the same transaction.
     """
 
+    commutes: ClassVar[bool] = True
     table: str
     key: Mapping[str, Any]
     by: Mapping[str, int | Decimal]

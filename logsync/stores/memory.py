@@ -1,0 +1,282 @@
+"""A store in memory for unit tests of sinks: it carries out every family of writes, without any server.
+
+It keeps the contract of ``logsync.stores.base`` (the same suite runs over it), except that nothing outlives
+the process. ``Sql`` and ``InTransaction`` are recorded in ``content.statements`` and not run: there is no
+database behind it that could run them.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+from logsync.core.book import Book
+from logsync.core.plan import Plan
+from logsync.core.position import Position
+from logsync.errors import PositionConflict, WriteRejected
+from logsync.settings import Settings
+from logsync.writes import Write, docs, keys, rows
+
+Row = dict[str, Any]
+
+
+@dataclass
+class Content:
+    """What the writes made, open for a test to look at."""
+
+    tables: dict[str, list[Row]] = field(default_factory=dict)
+    keys: dict[str, Any] = field(default_factory=dict)
+    """Redis values: str, int counters, dict (hash), set, and dict of scores (sorted set)."""
+    expiries: dict[str, datetime] = field(default_factory=dict)
+    docs: dict[str, dict[str, Row]] = field(default_factory=dict)
+    statements: list[rows.Sql | rows.InTransaction] = field(default_factory=list)
+
+    def row(self, table: str, **key: Any) -> Row | None:
+        """The one row that holds all of ``key``, or None."""
+        return next(_matching(self.tables.get(table, []), key), None)
+
+    def __bool__(self) -> bool:
+        return any((*self.tables.values(), self.keys, *self.docs.values()))
+
+
+class Server:
+    """What several Memory stores share, as several clients share one database."""
+
+    def __init__(self) -> None:
+        self.contents: dict[str, Content] = {}
+        self.books: dict[str, Book] = {}
+        self.positions: dict[str, dict[int, Position]] = {}
+
+
+class Memory:
+    """A Store that keeps everything in this process."""
+
+    kind = "memory"
+    max_partitions = None
+
+    def __init__(self, server: Server | None = None) -> None:
+        self.server = server or Server()
+        self.sink = ""
+
+    @property
+    def accepts(self) -> frozenset[type[Write]]:
+        return frozenset(_CARRY_OUT)
+
+    @property
+    def content(self) -> Content:
+        return self.server.contents.setdefault(self.sink, Content())
+
+    def open(self, sink: str, settings: Settings | None = None) -> None:  # noqa: ARG002 - the contract's signature
+        self.sink = sink
+
+    def close(self) -> None:
+        pass
+
+    def read_book(self) -> Book | None:
+        return self.server.books.get(self.sink)
+
+    def write_book(self, book: Book, *, positions: Sequence[Position] | None = None) -> None:
+        stored = self.server.books.get(self.sink)
+        found = stored.revision if stored else 0
+        if found != book.revision - 1:
+            raise PositionConflict(f"book of {self.sink}: expected revision {book.revision - 1}, found {found}")
+        self.server.books[self.sink] = book
+        if positions is not None:
+            self.server.positions[self.sink] = {position.partition: position for position in positions}
+
+    def positions(self) -> dict[int, Position]:
+        return dict(self.server.positions.get(self.sink, {}))
+
+    def apply(self, plan: Plan) -> None:
+        stored = self.server.positions.get(self.sink, {}).get(plan.start.partition)
+        if stored is None or (stored.epoch, stored.next_offset) != (plan.start.epoch, plan.start.next_offset):
+            raise PositionConflict(f"expected {plan.start}, found {stored}")
+        draft = copy.deepcopy(self.content)  # atomic: a refused write leaves no trace of the plan
+        for offset, write in zip(plan.offsets, plan.writes, strict=True):
+            try:
+                _CARRY_OUT[type(write)](draft, write)
+            except (TypeError, ValueError, AttributeError) as error:
+                raise WriteRejected(f"{write!r}: {error}", offset=offset) from error
+        self.server.contents[self.sink] = draft
+        self.server.positions[self.sink][plan.start.partition] = plan.end
+
+    def holds_data(self) -> bool:
+        return bool(self.content)
+
+    def wipe(self) -> None:
+        self.server.contents[self.sink] = Content()
+
+    def schema(self) -> str:
+        return ""
+
+    def __repr__(self) -> str:
+        return "Memory()"
+
+
+def _matching(table: list[Row], key: Mapping[str, Any]) -> Iterator[Row]:
+    return (row for row in table if all(row.get(column) == value for column, value in key.items()))
+
+
+def _row(content: Content, table: str, key: Mapping[str, Any]) -> Row:
+    if not key:
+        raise ValueError("the key is empty")
+    rows_of = content.tables.setdefault(table, [])
+    row = next(_matching(rows_of, key), None)
+    if row is None:
+        row = dict(key)
+        rows_of.append(row)
+    return row
+
+
+def _upsert(content: Content, write: rows.Upsert) -> None:
+    _row(content, write.table, write.key).update(write.values)
+
+
+def _increment(content: Content, write: rows.Increment) -> None:
+    row = _row(content, write.table, write.key)
+    for column, by in write.by.items():
+        row[column] = _number(row.get(column) or 0, Decimal) + _number(by, Decimal)
+
+
+def _delete(content: Content, write: rows.Delete) -> None:
+    if not write.key:
+        raise ValueError("the key is empty")
+    table = content.tables.get(write.table, [])
+    gone = list(_matching(table, write.key))
+    content.tables[write.table] = [row for row in table if row not in gone]
+
+
+def _number(value: Any, *also: type) -> Any:
+    if type(value) is not int and type(value) not in also:
+        raise TypeError(f"expected an integer, found {type(value).__name__} {value!r}")
+    return value
+
+
+def _typed(content: Content, key: str, kind: type) -> Any:
+    value = content.keys.setdefault(key, kind())
+    if type(value) is not kind:
+        raise TypeError(f"key {key} holds {type(value).__name__}, expected {kind.__name__}")
+    return value
+
+
+class _Scores(dict[str, int]):
+    """A sorted set; a type of its own, so that it is not taken for a hash."""
+
+
+def _tidy(content: Content, key: str) -> None:
+    if not content.keys.get(key, True):  # Redis has no empty hash or set
+        del content.keys[key]
+
+
+def _set(content: Content, write: keys.Set) -> None:
+    if type(write.value) not in (str, bytes, int):
+        raise TypeError(f"expected str, bytes or int, found {type(write.value).__name__}")
+    content.keys[write.key] = write.value if isinstance(write.value, bytes) else str(write.value)
+    content.expiries.pop(write.key, None)
+    if write.expire_at:
+        content.expiries[write.key] = write.expire_at
+
+
+def _incr(content: Content, write: keys.Incr) -> None:
+    found = content.keys.get(write.key, "0")
+    if type(found) is not str:
+        raise TypeError(f"key {write.key} holds {type(found).__name__}, expected an integer")
+    content.keys[write.key] = str(int(found) + _number(write.by))
+
+
+def _hset(content: Content, write: keys.HSet) -> None:
+    _typed(content, write.key, dict).update({name: str(value) for name, value in write.fields.items()})
+
+
+def _hincr(content: Content, write: keys.HIncr) -> None:
+    fields = _typed(content, write.key, dict)
+    for name, by in write.by.items():
+        fields[name] = str(int(fields.get(name, "0")) + _number(by))
+
+
+def _hdel(content: Content, write: keys.HDel) -> None:
+    for name in write.fields:
+        _typed(content, write.key, dict).pop(name, None)
+    _tidy(content, write.key)
+
+
+def _sadd(content: Content, write: keys.SAdd) -> None:
+    _typed(content, write.key, set).update(str(member) for member in write.members)
+
+
+def _srem(content: Content, write: keys.SRem) -> None:
+    _typed(content, write.key, set).difference_update(str(member) for member in write.members)
+    _tidy(content, write.key)
+
+
+def _zadd(content: Content, write: keys.ZAdd) -> None:
+    _typed(content, write.key, _Scores).update({name: _number(score) for name, score in write.scores.items()})
+
+
+def _zincr(content: Content, write: keys.ZIncr) -> None:
+    scores = _typed(content, write.key, _Scores)
+    for name, by in write.by.items():
+        scores[name] = scores.get(name, 0) + _number(by)
+
+
+def _zrem(content: Content, write: keys.ZRem) -> None:
+    for name in write.members:
+        _typed(content, write.key, _Scores).pop(name, None)
+    _tidy(content, write.key)
+
+
+def _del(content: Content, write: keys.Del) -> None:
+    content.keys.pop(write.key, None)
+    content.expiries.pop(write.key, None)
+
+
+def _expire_at(content: Content, write: keys.ExpireAt) -> None:
+    if write.key in content.keys:
+        content.expiries[write.key] = write.at
+
+
+def _index_doc(content: Content, write: docs.IndexDoc) -> None:
+    content.docs.setdefault(write.index, {})[write.id] = dict(write.doc)
+
+
+def _update_doc(content: Content, write: docs.UpdateDoc) -> None:
+    doc = content.docs.setdefault(write.index, {}).setdefault(write.id, {})
+    doc.update(write.set)
+    for name, by in write.add.items():
+        doc[name] = _number(doc.get(name, 0)) + _number(by)
+
+
+def _delete_doc(content: Content, write: docs.DeleteDoc) -> None:
+    content.docs.get(write.index, {}).pop(write.id, None)
+
+
+def _record(content: Content, write: rows.Sql | rows.InTransaction) -> None:
+    content.statements.append(write)
+
+
+_CARRY_OUT: dict[type[Write], Any] = {
+    rows.Upsert: _upsert,
+    rows.Increment: _increment,
+    rows.Delete: _delete,
+    rows.Sql: _record,
+    rows.InTransaction: _record,
+    keys.Set: _set,
+    keys.Incr: _incr,
+    keys.HSet: _hset,
+    keys.HIncr: _hincr,
+    keys.HDel: _hdel,
+    keys.SAdd: _sadd,
+    keys.SRem: _srem,
+    keys.ZAdd: _zadd,
+    keys.ZIncr: _zincr,
+    keys.ZRem: _zrem,
+    keys.Del: _del,
+    keys.ExpireAt: _expire_at,
+    docs.IndexDoc: _index_doc,
+    docs.UpdateDoc: _update_doc,
+    docs.DeleteDoc: _delete_doc,
+}
