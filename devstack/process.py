@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import IO, Any
 
 import psutil
 
@@ -76,38 +77,31 @@ def spawn(command: Command, *, cwd: Path, log: Path) -> Pid:
     Its working directory is the mark by which `strays` finds it should we die before its id is on disk.
     """
     with log.open("ab") as out:
-        child = subprocess.Popen(
-            command.argv,
-            cwd=cwd,
-            env={**os.environ, **command.env},
-            stdin=subprocess.DEVNULL,
-            stdout=out,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-            user=command.user,
-            group=command.group,
-            extra_groups=None if command.user is None else [],
-        )
+        child = subprocess.Popen(command.argv, start_new_session=True, **_how(command, cwd, out))
     _children[child.pid] = child
-    return Pid(child.pid, psutil.Process(child.pid).create_time())
+    started = 0.0  # matches no process
+    with suppress(psutil.NoSuchProcess):  # it may have ended already; the log says why
+        started = psutil.Process(child.pid).create_time()
+    return Pid(child.pid, started)
 
 
 def run(command: Command, *, cwd: Path, log: Path, timeout: float = 60) -> None:
     """Run a preparing step to its end, `timeout` in seconds. Raises CalledProcessError or TimeoutExpired."""
     with log.open("ab") as out:
-        subprocess.run(
-            command.argv,
-            cwd=cwd,
-            env={**os.environ, **command.env},
-            stdin=subprocess.DEVNULL,
-            stdout=out,
-            stderr=subprocess.STDOUT,
-            user=command.user,
-            group=command.group,
-            extra_groups=None if command.user is None else [],
-            timeout=timeout,
-            check=True,
-        )
+        subprocess.run(command.argv, timeout=timeout, check=True, **_how(command, cwd, out))
+
+
+def _how(command: Command, cwd: Path, out: IO[bytes]) -> dict[str, Any]:
+    return {
+        "cwd": cwd,
+        "env": {**os.environ, **command.env},
+        "stdin": subprocess.DEVNULL,
+        "stdout": out,
+        "stderr": subprocess.STDOUT,
+        "user": command.user,
+        "group": command.group,
+        "extra_groups": None if command.user is None else [],
+    }
 
 
 def strays(cwd: Path, names: Sequence[str]) -> list[psutil.Process]:
