@@ -76,7 +76,7 @@ def status(name: Name = "dev", as_json: Json = False) -> None:
         for row in rows:
             memory = "" if row.resident is None else f"{row.resident / 1e6:.0f} MB"
             table.add_row(row.server, row.state, str(row.pid or ""), memory, row.url or "")
-        Console().print(table)
+        Console(width=max(Console().width, 90)).print(table)  # an address cut off is of no use
     if any(row.state is not State.RUNNING for row in rows if row.port is not None):
         raise typer.Exit(1)
 
