@@ -1,0 +1,74 @@
+"""The contract of a LogReader: one member of a sink's consumer group. ``tests/contract`` holds both readers to it.
+
+1. ``poll`` returns records of *started* partitions only, each partition's in offset order, none twice and none
+   left out since its ``start``. Holes between offsets are normal (transaction markers, compaction).
+2. A partition that the group assigns is announced in ``Batch.assigned`` and read from only after ``start``:
+   where to begin is the store's to say, and asking the store inside a rebalance callback would block the group.
+3. A partition that is revoked or lost is announced in ``Batch.revoked``, and ``poll`` never returns its records
+   in the same batch or a later one. Whoever calls must forget it. Nothing is in flight then: the caller
+   applies and commits before it polls again.
+4. ``commit`` is a bookmark for lag tools. It is asked for in the background, may be lost, and never raises for
+   the ordinary trouble of a rebalance. # I1
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple, Protocol
+
+from logsync.core.event import Record
+from logsync.core.position import LogIdentity, Position
+
+
+class Part(NamedTuple):
+    """What one poll brought for one partition."""
+
+    partition: int
+    records: list[Record]
+    next_offset: int
+    """The log's end if the reader has reached it, else 0. It may lie past the last record: transaction markers and
+    filtered ranges are offsets too, and without them lag would never reach zero. # L4"""
+
+
+class Batch(NamedTuple):
+    """What one poll brought."""
+
+    parts: list[Part]
+    assigned: list[int]
+    revoked: list[int]
+
+
+class LogReader(Protocol):
+    """One member of a consumer group. All methods are called on the worker's thread."""
+
+    def open(self) -> None:
+        """Join the group. Raises ConfigError, LogUnavailable."""
+
+    def close(self) -> None:
+        """Leave the group and make the last commits. Never raises; bounded in time."""
+
+    def poll(self, timeout: float, limit: int) -> Batch:
+        """Up to ``limit`` records, waiting up to ``timeout`` seconds for the first. Keeps the membership alive.
+
+        Raises PositionGap when the next offset of a started partition is outside the log.
+        """
+
+    def start(self, position: Position) -> None:
+        """Read this assigned partition from ``position.next_offset`` on, wherever it was before."""
+
+    def stop(self) -> None:
+        """Read from no partition until ``start``; the membership and the assignment stay."""
+
+    def commit(self, position: Position) -> None:
+        """Ask Kafka to remember ``position.next_offset``."""
+
+    def identity(self) -> LogIdentity:
+        """Which log this is now. Raises ConfigError (no such topic), LogUnavailable."""
+
+    def bounds(self, partition: int) -> tuple[int, int]:
+        """The partition's first offset and its end (the next offset to be written). Raises LogUnavailable."""
+
+    def id_at(self, partition: int, offset: int) -> str | None:
+        """The event id at this offset, None if no record with an id stands there. Raises LogUnavailable."""
+
+    def contains(self, partition: int, event_id: str, start: int, stop: int) -> bool:
+        """True if a record with this id stands at an offset in [start, stop). Raises LogUnavailable."""

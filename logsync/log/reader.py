@@ -1,0 +1,234 @@
+"""The Kafka edge of a worker: one member of a consumer group, as logsync.log.base asks for.
+
+Non-obvious: a newly assigned partition is *not* handed to the client in the rebalance callback. The callback
+only notes it; ``start`` assigns it with the offset that the store named. Until then the member holds it in the
+group and fetches nothing, for as long as the store is down. ``stop`` uses the same: un-assigned locally, the
+partition stays ours in the group, its prefetched records are dropped, and ``start`` begins cleanly.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+
+from logsync.core.event import Record
+from logsync.core.position import LogIdentity, Position
+from logsync.errors import LogUnavailable, PositionGap
+from logsync.log.base import Batch, Part
+from logsync.log.config import consumer_config
+from logsync.log.topic import Identifier
+from logsync.settings import Settings
+
+log = logging.getLogger("logsync.log")
+_ANSWER = 10.0
+"""Seconds that Kafka may take to answer a question about the log."""
+# Ordinary during a rebalance: the store's position is what counts, the next commit repairs the bookmark.
+_PASSING = {
+    KafkaError.ILLEGAL_GENERATION,
+    KafkaError.UNKNOWN_MEMBER_ID,
+    KafkaError.REBALANCE_IN_PROGRESS,
+    KafkaError._NO_OFFSET,
+    KafkaError._ASSIGNMENT_LOST,
+    KafkaError._WAIT_COORD,
+    KafkaError._DESTROY,
+}
+
+
+class KafkaReader:
+    """Member of the group ``logsync.<environment>.<sink>`` on one topic."""
+
+    def __init__(self, topic: str, sink: str, settings: Settings) -> None:
+        self.topic = topic
+        self.group = group_id(settings.environment, sink)
+        self._settings = settings
+        self._identifier = Identifier(settings)
+        self._held: set[int] = set()  # assigned by the group
+        self._started: set[int] = set()  # and being read
+        self._assigned: list[int] = []  # news for the next batch
+        self._revoked: list[int] = []
+        self._consumer: Consumer | None = None
+
+    def open(self) -> None:
+        config = {**consumer_config(self._settings, self.group), "on_commit": self._on_commit}
+        self._consumer = Consumer(config)
+        self._consumer.subscribe(
+            [self.topic], on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
+        )
+
+    def close(self) -> None:
+        consumer, self._consumer = self._consumer, None
+        if consumer is not None:
+            try:
+                consumer.close()
+            except (KafkaException, RuntimeError) as error:
+                log.warning("leaving the group failed", extra={"group": self.group, "error": str(error)})
+
+    # The callbacks run inside poll. They note what happened and do no work: a slow callback loses the membership.
+
+    def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        consumer.incremental_assign([])
+        self._held.update(part.partition for part in partitions)
+        self._assigned += [part.partition for part in partitions]
+
+    def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        gone = {part.partition for part in partitions}
+        consumer.incremental_unassign([TopicPartition(self.topic, number) for number in gone & self._started])
+        self._held -= gone
+        self._started -= gone
+        self._revoked += sorted(gone)
+        self._assigned = [number for number in self._assigned if number not in gone]
+
+    def _on_lost(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        # Another member may own them already. Nothing of them is committed any more: commits happen only in
+        # Worker.step, after poll, for partitions that it still knows.
+        log.warning("partitions lost", extra={"group": self.group, "partitions": [p.partition for p in partitions]})
+        self._on_revoke(consumer, partitions)
+
+    def _on_commit(self, error: KafkaError | None, partitions: list[TopicPartition]) -> None:
+        if error is not None and error.code() not in _PASSING:
+            log.warning("commit failed; the store's position is not affected", extra={"error": error.str()})
+
+    def poll(self, timeout: float, limit: int) -> Batch:
+        consumer = self._use()
+        first = consumer.poll(timeout)
+        # consume() waits for its whole timeout unless it is full, so it only collects what is already here: F2.
+        messages = [first, *consumer.consume(limit - 1, 0)] if first is not None and limit > 1 else [first]
+        records: dict[int, list[Record]] = {}
+        ends: dict[int, int] = {}
+        for message in messages:
+            if message is None:
+                continue
+            if message.error() is not None:
+                self._note(message, ends)
+                continue
+            partition = message.partition()
+            record = Record(
+                partition,
+                message.offset(),
+                message.key(),
+                message.value(),
+                message.headers() or [],
+                message.leader_epoch(),
+                message.timestamp()[1],
+            )
+            if partition in records:
+                records[partition].append(record)
+            else:
+                records[partition] = [record]
+        # A partition that was revoked while this batch was collected is not started any more.
+        seen = sorted((records.keys() | ends.keys()) & self._started)
+        parts = [Part(number, records.get(number, []), ends.get(number, 0)) for number in seen]
+        batch = Batch(parts, self._assigned, self._revoked)
+        self._assigned, self._revoked = [], []
+        return batch
+
+    def _note(self, message: Message, ends: dict[int, int]) -> None:
+        error = message.error()
+        partition = message.partition()
+        if error.code() == KafkaError._PARTITION_EOF:
+            ends[partition] = message.offset()
+        elif error.code() == KafkaError._AUTO_OFFSET_RESET and partition in self._started:
+            low, high = self.bounds(partition)
+            raise PositionGap(
+                f"{self.topic}, partition {partition}: the next offset {message.offset()} is outside the log, which "
+                f"holds {low} to {high}: {error.str()}",
+                fix="`logsync status` shows where each sink stands; `logsync rebuild SINK --yes` makes the store "
+                "equal to the log as it is now",
+            )
+        else:  # the client recovers by itself; a topic that is gone is found by the identity check
+            log.warning("kafka", extra={"error": error.str(), "partition": partition})
+
+    def start(self, position: Position) -> None:
+        if position.partition not in self._held:
+            return  # revoked since; the next batch says so
+        consumer = self._use()
+        if position.partition in self._started:
+            consumer.incremental_unassign([TopicPartition(self.topic, position.partition)])
+        consumer.incremental_assign([self._place(position)])
+        self._started.add(position.partition)
+
+    def stop(self) -> None:
+        if self._started:
+            self._use().incremental_unassign([TopicPartition(self.topic, number) for number in self._started])
+            self._started.clear()
+
+    def commit(self, position: Position) -> None:
+        if position.partition in self._held:
+            try:
+                self._use().commit(offsets=[self._place(position)], asynchronous=True)
+            except KafkaException as error:
+                log.warning("commit failed; the store's position is not affected", extra={"error": str(error)})
+
+    def _place(self, position: Position) -> TopicPartition:
+        if position.leader_epoch is None:
+            return TopicPartition(self.topic, position.partition, position.next_offset)
+        # The broker can then tell a log that lost its tail from one that never had it (KIP-320). # L2
+        return TopicPartition(self.topic, position.partition, position.next_offset, leader_epoch=position.leader_epoch)
+
+    def identity(self) -> LogIdentity:
+        return self._identifier.identify(self.topic)
+
+    def bounds(self, partition: int) -> tuple[int, int]:
+        with _answering("the log's first and end offset"):
+            low, high = self._use().get_watermark_offsets(TopicPartition(self.topic, partition), timeout=_ANSWER)
+            return low, high
+
+    def id_at(self, partition: int, offset: int) -> str | None:
+        for record in self._scan(partition, offset, offset + 1):
+            return _id_of(record)
+        return None
+
+    def contains(self, partition: int, event_id: str, start: int, stop: int) -> bool:
+        return any(_id_of(record) == event_id for record in self._scan(partition, start, stop))
+
+    def _scan(self, partition: int, start: int, stop: int) -> Iterator[Message]:
+        """Records in [start, stop), by a consumer of its own that joins no group."""
+        with _answering("a range of the log"):
+            config = {**consumer_config(self._settings, self.group + ".lookup"), "auto.offset.reset": "earliest"}
+            consumer = Consumer(config)
+            try:
+                consumer.assign([TopicPartition(self.topic, partition, start)])
+                while True:
+                    message = consumer.poll(_ANSWER)
+                    if message is None:
+                        raise LogUnavailable(
+                            f"{self.topic}, partition {partition}: no answer from Kafka in {_ANSWER} s"
+                        )
+                    error = message.error()
+                    if error is not None and error.code() != KafkaError._PARTITION_EOF:
+                        continue  # the client goes on by itself; silence in the end is the error
+                    if error is not None or message.offset() >= stop:
+                        return
+                    yield message
+            finally:
+                consumer.close()
+
+    def _use(self) -> Consumer:
+        if self._consumer is None:
+            raise RuntimeError("the reader is not open")
+        return self._consumer
+
+
+def group_id(environment: str, sink: str) -> str:
+    """The sink's consumer group. The environment is part of it: a clone is another group. # P3"""
+    return f"logsync.{environment}.{sink}"
+
+
+def _id_of(message: Message) -> str | None:
+    for name, value in message.headers() or []:
+        if name == "ce_id" and value is not None:
+            return str(value, "utf-8", "replace")
+    if message.value() is None:  # the same rule as the decoder's: a bare tombstone is named by its place
+        return f"{message.topic()}/{message.partition()}/{message.offset()}"
+    return None
+
+
+@contextmanager
+def _answering(what: str) -> Iterator[None]:
+    try:
+        yield
+    except KafkaException as error:
+        raise LogUnavailable(f"Kafka did not tell {what}: {error.args[0].str()}") from error

@@ -1,0 +1,106 @@
+"""A worker as a process: signals, the bound on draining, health, and the way to "until the end"."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from types import FrameType
+
+from logsync.core.sink import Sink
+from logsync.errors import LogUnavailable
+from logsync.log.reader import KafkaReader
+from logsync.observe import Health
+from logsync.settings import Settings
+from logsync.worker import Report, Worker
+
+log = logging.getLogger("logsync.worker")
+
+EXIT_DRAIN_TIMEOUT = 75
+"""The drain bound passed and the process ended where it stood. Nothing is lost; the position tells."""
+
+
+def run_worker(
+    sink: Sink,
+    settings: Settings,
+    *,
+    until_end: bool = False,
+    from_log_start: bool = False,
+    accept_from_now: bool = False,
+    health_port: int | None = None,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> Report:
+    """Run one worker of ``sink`` on this thread until SIGTERM or SIGINT, or until it is caught up.
+
+    ``until_end`` stops once the positions reach the log's end as it was when the worker began. With several
+    workers in the group it waits only for the partitions assigned to this one.
+    ``on_progress(done, total)`` is called about once a second with offsets since the start of this run.
+    Raises LogsyncError for what a person has to mend. The first signal lets the plan in the store finish,
+    within ``settings.drain_timeout``; a second one ends the process at once. Both are safe at any moment.
+    """
+    reader = KafkaReader(sink.log.topic, sink.name, settings)
+    worker = Worker(sink, reader, settings, from_log_start=from_log_start, accept_from_now=accept_from_now)
+    with ExitStack() as stack:
+        if health_port is not None:
+            bound = 2 * settings.store_timeout + 60
+            stack.enter_context(Health(sink.name, worker.report, health_port, bound=bound))
+        stack.enter_context(_signals(worker, settings.drain_timeout))
+        stack.enter_context(worker)
+        worker.run(_Goal(reader, until_end, on_progress))
+    log.info("stopped", extra={"sink": sink.name, "positions": worker.report.positions})
+    return worker.report
+
+
+class _Goal:
+    """Tells when the end seen at the start is reached, and reports progress towards it."""
+
+    def __init__(self, reader: KafkaReader, until_end: bool, on_progress: Callable[[int, int], None] | None) -> None:
+        self._reader, self._until_end, self._on_progress = reader, until_end, on_progress
+        self._starts: dict[int, int] = {}
+        self._targets: dict[int, int] = {}
+        self._told: int | None = None
+
+    def __call__(self, report: Report) -> bool:
+        if not self._until_end and self._on_progress is None:
+            return False
+        for partition, position in report.positions.items():
+            if partition not in self._targets:
+                try:
+                    self._targets[partition] = self._reader.bounds(partition)[1]
+                except LogUnavailable:
+                    return False  # the worker meets the same outage in its next step, and waits
+                self._starts[partition] = position
+        mine = report.positions.keys() & self._targets.keys()
+        done = sum(report.positions[number] - self._starts[number] for number in mine)
+        if self._on_progress is not None and done != self._told:
+            self._told = done
+            self._on_progress(done, sum(self._targets[number] - self._starts[number] for number in mine))
+        return self._until_end and bool(mine) and all(report.positions[n] >= self._targets[n] for n in mine)
+
+
+@contextmanager
+def _signals(worker: Worker, drain_timeout: float) -> Iterator[None]:
+    def handle(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
+        if worker.stopping:
+            os._exit(128 + number)  # asked twice: at once. The store rolls back what it did not commit.
+        worker.stop()
+        timer = threading.Timer(drain_timeout, _give_up)
+        timer.daemon = True
+        timer.start()
+
+    def _give_up() -> None:
+        log.error("drain timeout: ending where it stands; nothing is lost", extra={"seconds": drain_timeout})
+        os._exit(EXIT_DRAIN_TIMEOUT)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield  # signals are the main thread's; whoever runs a worker elsewhere stops it by Worker.stop
+        return
+    before = {number: signal.signal(number, handle) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,146 @@
+"""For people who test their sinks: no server, no thread, the real core.
+
+content = feed(sink, OrderPlaced(order_id="1", cents=500))
+assert content.row("orders", order_id="1") == {"order_id": "1", "cents": 500}
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+from typing import TypeVar
+
+from pydantic import BaseModel
+
+from logsync.core.codec import Decoder, encode
+from logsync.core.event import Event, Record
+from logsync.core.log import Log
+from logsync.core.plan import plan
+from logsync.core.position import LogIdentity, Position
+from logsync.core.sink import Sink
+from logsync.errors import ConfigError, LogUnavailable, PositionGap
+from logsync.log.base import Batch, Part
+from logsync.stores.memory import Content, Memory
+
+__all__ = ["Content", "MemoryLog", "MemoryReader", "event", "feed"]
+
+M = TypeVar("M", bound=BaseModel)
+START = datetime(2026, 1, 1, tzinfo=UTC)
+"""When the first event of a MemoryLog happened; every later one is a second younger."""
+
+
+class MemoryLog:
+    """A topic in memory. Ids and times are functions of the offset, so a test can name them."""
+
+    def __init__(self, log: Log, *, partitions: int = 1) -> None:
+        self.log = log
+        self.identity = LogIdentity("memory", log.topic, str(uuid.uuid4()), partitions)
+        self.records: list[list[Record]] = [[] for _ in range(partitions)]
+        self.starts = [0] * partitions
+        self.committed: dict[int, int] = {}
+        self.down = False
+
+    def append(self, event: BaseModel, *, partition: int = 0, headers: Iterable[tuple[str, str]] = ()) -> Record:
+        """Append an event as a Producer would, at the end of ``partition``."""
+        time = START + timedelta(seconds=len(self.records[partition]))
+        event_id = f"event-{partition}-{len(self.records[partition])}"
+        coded = encode(self.log, event, event_id=event_id, time=time, headers=headers)
+        return self.append_raw(coded.key, coded.value, list(coded.headers), partition=partition)
+
+    def append_raw(
+        self, key: bytes | None, value: bytes | None, headers: list[tuple[str, bytes | None]], *, partition: int = 0
+    ) -> Record:
+        """Append any bytes at all."""
+        offset = len(self.records[partition])
+        record = Record(partition, offset, key, value, headers, 0, int(START.timestamp() * 1000) + offset * 1000)
+        self.records[partition].append(record)
+        return record
+
+
+class MemoryReader:
+    """The only member of its group on a MemoryLog. Keeps the contract of ``logsync.log.base``."""
+
+    def __init__(self, source: MemoryLog, *, at_most: int = 1_000_000) -> None:
+        self.source = source
+        self.at_most = at_most
+        self._next: dict[int, int] = {}
+        self._announced: set[int] = set()
+
+    def open(self) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+    def poll(self, timeout: float, limit: int) -> Batch:  # noqa: ARG002 - nothing to wait for
+        parts = []
+        for partition, offset in sorted(self._next.items()):
+            records = self.source.records[partition]
+            if not self.source.starts[partition] <= offset <= len(records):
+                raise PositionGap(f"{offset} is outside the log: {self.bounds(partition)}", fix="logsync rebuild")
+            found = records[offset : offset + min(limit, self.at_most)]
+            if found:
+                self._next[partition] = offset + len(found)
+                parts.append(Part(partition, found, len(records) if self._next[partition] == len(records) else 0))
+        assigned = sorted(set(range(len(self.source.records))) - self._announced)
+        self._announced.update(assigned)
+        return Batch(parts, assigned, [])
+
+    def start(self, position: Position) -> None:
+        self._next[position.partition] = position.next_offset
+
+    def stop(self) -> None:
+        self._next.clear()
+
+    def commit(self, position: Position) -> None:
+        self.source.committed[position.partition] = position.next_offset
+
+    def identity(self) -> LogIdentity:
+        if self.source.down:
+            raise LogUnavailable("the memory log is down")
+        return self.source.identity
+
+    def bounds(self, partition: int) -> tuple[int, int]:
+        return self.source.starts[partition], len(self.source.records[partition])
+
+    def id_at(self, partition: int, offset: int) -> str | None:
+        records = self.source.records[partition]
+        return _id_of(records[offset]) if offset < len(records) else None
+
+    def contains(self, partition: int, event_id: str, start: int, stop: int) -> bool:
+        return any(_id_of(record) == event_id for record in self.source.records[partition][start:stop])
+
+
+def _id_of(record: Record) -> str | None:
+    return next((str(value, "utf-8", "replace") for name, value in record.headers if name == "ce_id" and value), None)
+
+
+def event(log: Log, data: M, *, offset: int = 0, time: datetime = START) -> Event[M]:
+    """The Event that a handler gets for ``data``, through the real bytes: ``assert list(handler(event(log, ...)))``."""
+    coded = encode(log, data, event_id=f"event-0-{offset}", time=time)
+    record = Record(0, offset, coded.key, coded.value, coded.headers, 0, 0)
+    decoded = Decoder(log, [log.by_model[type(data)].name])(record)
+    if not isinstance(decoded, Event):
+        raise ConfigError(f"{data!r} does not survive its own encoding: expected {decoded!r}")
+    return decoded  # type: ignore[return-value]
+
+
+def feed(sink: Sink, *events: BaseModel) -> Content:
+    """Append the events to an empty log, apply them to an empty Memory store, and return what it holds.
+
+    Runs the sink's own handlers through the real encode, decode and plan. Raises what would halt a worker:
+    HandlerError, DecodeError, WriteRejected.
+    """
+    store = Memory()
+    store.open(sink.name)
+    source = MemoryLog(sink.log)
+    records = [source.append(data) for data in events]
+    decode = Decoder(sink.log, sink.handled)
+    start = Position(0, 0)
+    store.server.positions[sink.name] = {0: start}
+    made = plan(sink.with_store(store), [decode(record) for record in records], start)
+    store.apply(made)
+    if made.failure is not None:
+        raise made.failure
+    return store.content

@@ -1,0 +1,358 @@
+"""The loop: poll, decode, skip, plan, apply, commit. The file to read first.
+
+    store.apply(made)            the writes and the position, durable together
+    reader.commit(made.end)      only then the bookmark in Kafka
+
+A crash between the two lines costs a replay that the store's own position turns into nothing; the other order
+would lose events. Everything else here answers one question: where does the next plan start? Always where the
+STORE is. So every trouble has one way out: forget what was planned, ask the store again, begin there.
+"""
+
+from __future__ import annotations
+
+import enum
+import logging
+import random
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from types import TracebackType
+
+from logsync.core.book import Book, check_book, check_identity, check_last, check_range, first_book
+from logsync.core.codec import Decoder
+from logsync.core.event import Decoded, Event
+from logsync.core.plan import Plan, how_to_mend, plan, skip_applied
+from logsync.core.policy import Retry, disposition
+from logsync.core.position import LogIdentity, Position
+from logsync.core.sink import Sink
+from logsync.errors import ConfigError, LogsyncError, PositionConflict, StoreUnavailable, WriteRejected
+from logsync.log.base import LogReader, Part
+from logsync.settings import Settings
+
+log = logging.getLogger("logsync.worker")
+
+LOOK_EVERY = 1.0
+"""Seconds between two looks at the log's identity and end. A topic that is deleted and made again is noticed
+before the first apply that comes later than this after the last look; this window is the limit of L1."""
+_SAY_EVERY = 30.0
+"""Seconds between two lines about one and the same outage."""
+
+
+class State(enum.Enum):
+    """What the worker is doing, for health and metrics."""
+
+    JOINING = "joining"
+    RUNNING = "running"
+    WAITING = "waiting"  # for its store, or for Kafka
+    STOPPED = "stopped"
+
+
+@dataclass
+class Report:
+    """What a worker has done and where it is; written by the worker's thread, read by health and progress."""
+
+    state: State = State.JOINING
+    reason: str = ""
+    applied: int = 0
+    skipped: Counter[str] = field(default_factory=Counter)
+    batches: int = 0
+    retries: int = 0
+    conflicts: int = 0
+    positions: dict[int, int] = field(default_factory=dict)
+    ends: dict[int, int] = field(default_factory=dict)
+    turned_at: float = 0.0
+    """When the loop last turned, by the worker's clock."""
+    moved_at: float = 0.0
+    """When a position last moved or was found at the log's end."""
+    looked_at: float = 0.0
+    """When the log's end was last read from the broker."""
+
+    @property
+    def lag(self) -> int:
+        """Offsets between the positions and the log's end, over all partitions of this worker."""
+        return sum(max(0, self.ends.get(number, at) - at) for number, at in self.positions.items())
+
+
+class Worker:
+    """One member of a sink's consumer group: applies the log to the store until it is told to stop.
+
+    Runs on one thread; ``stop`` may be called from any other or from a signal handler. ``step`` is one turn of
+    the loop. Errors that time can mend are waited for without limit; all others leave ``run`` as they are.
+    """
+
+    def __init__(
+        self,
+        sink: Sink,
+        reader: LogReader,
+        settings: Settings,
+        *,
+        from_log_start: bool = False,
+        accept_from_now: bool = False,
+        clock: Callable[[], float] = time.monotonic,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        chance: Callable[[], float] = random.random,
+    ) -> None:
+        self.sink, self.reader, self.settings = sink, reader, settings
+        self.report = Report(turned_at=clock(), moved_at=clock())
+        self._from_log_start, self._accept_from_now = from_log_start, accept_from_now
+        self._clock, self._now, self._chance = clock, now, chance
+        self._decode = Decoder(sink.log, sink.handled)
+        self._book: Book | None = None
+        self._assigned: set[int] = set()
+        self._positions: dict[int, Position] = {}  # of the partitions being read; empty: resume first
+        self._opened = False
+        self._attempt = 0
+        self._conflicts = 0
+        self._retry_at = 0.0
+        self._looked_at = float("-inf")
+        self._said_at = float("-inf")
+        self._stopping = False
+
+    def __enter__(self) -> Worker:
+        self.reader.open()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.report.state = State.STOPPED
+        self.reader.close()
+        self.sink.store.close()
+
+    def stop(self) -> None:
+        """Ask the loop to end after the plan it is applying."""
+        self._stopping = True
+
+    @property
+    def stopping(self) -> bool:
+        """True once ``stop`` was called."""
+        return self._stopping
+
+    def run(self, until: Callable[[Report], bool] = lambda _: False) -> None:
+        """Turn the loop until ``stop`` is called or ``until`` says so. Raises what a person has to mend."""
+        while not self._stopping and not until(self.report):
+            try:
+                self.step()
+            except LogsyncError as error:
+                self._obey(error)
+
+    def step(self) -> None:
+        """One turn: at most one plan per partition. Raises LogsyncError; ``run`` obeys the policy about it."""
+        self.report.turned_at = self._clock()
+        waiting = self._assigned - self._positions.keys()
+        batch = self.reader.poll(self._patience(bool(waiting)), self.settings.batch_records)  # 1 poll
+        for partition in batch.revoked:
+            self._forget(partition)
+        self._assigned.update(batch.assigned)
+        if batch.assigned or batch.revoked:
+            self._conflicts = 0
+        if self._assigned - self._positions.keys() and self._clock() >= self._retry_at:
+            self._resume()  # 0 resume
+        if self._clock() - self._looked_at >= LOOK_EVERY and self._positions:
+            self._look()
+        for part in batch.parts:
+            if part.partition in self._positions:
+                self._apply(part)
+
+    def _apply(self, part: Part) -> None:
+        stored = self._positions[part.partition]
+        events = [self._decode(record) for record in part.records]  # 2 decode
+        fresh = skip_applied(events, stored)  # 3 skip
+        made = self._plan(fresh, stored, part.next_offset)  # 4 plan
+        if made.moves:
+            self._note_skipped(made)
+            try:
+                self.sink.store.apply(made)  # 5 apply: when it returns, writes and position are durable
+            except WriteRejected as error:
+                made = self._plan_before(error, fresh, stored)
+                self.sink.store.apply(made)
+            self._positions[part.partition] = made.end
+            self.reader.commit(made.end)  # 6 commit: only now; losing it costs a replay, never data  # I1
+        self._count(made)
+        if made.failure is not None:
+            raise made.failure
+
+    def _plan(self, fresh: Sequence[Decoded], stored: Position, next_offset: int) -> Plan:
+        assert self._book is not None
+        repeats = [
+            event.offset
+            for event in fresh
+            if type(event) is Event
+            and event.retry_from is not None
+            and self.reader.contains(event.partition, event.id, event.retry_from, event.offset)  # A1
+        ]
+        return plan(
+            self.sink,
+            fresh,
+            stored,
+            next_offset=next_offset,
+            skips=self._book.skips_of(stored.partition),
+            repeats=repeats,
+            partitions=self._book.log.partitions,
+        )
+
+    def _plan_before(self, error: WriteRejected, fresh: Sequence[Decoded], stored: Position) -> Plan:
+        """Everything before the refused event: the position then stands at the record a person must look at."""
+        refused = next(event for event in fresh if event.offset == error.offset)
+        error.at(
+            topic=self.sink.log.topic,
+            partition=refused.partition,
+            event_id=refused.id,
+            event_type=refused.type,
+            fix=how_to_mend(self.sink.name, refused.partition, refused.offset),
+        )
+        made = self._plan([event for event in fresh if event.offset < error.offset], stored, error.offset)
+        if not made.moves:
+            raise error  # it is the first record of the plan: the position stands there already
+        return Plan(made.start, made.end, made.writes, made.offsets, made.applied, made.skipped, error)
+
+    def _note_skipped(self, made: Plan) -> None:
+        """Write down types that are passed over for the first time, before the position moves past them. # T2"""
+        assert self._book is not None
+        types = {name.removeprefix("unhandled:") for name in made.skipped if name.startswith("unhandled:")}
+        if types - self._book.skipped:
+            current = self.sink.store.read_book()  # another worker of the group may have written it meanwhile
+            if current is None or current.epoch != made.start.epoch:
+                raise PositionConflict(f"the book of sink {self.sink.name} went away or has another epoch")
+            if types - current.skipped:
+                current = current.next(skipped=current.skipped | types)
+                self._write_book(current)
+            self._book = current
+
+    def _resume(self) -> None:
+        """Begin every assigned partition where the store is. The one way back from every trouble."""
+        store, sink = self.sink.store, self.sink
+        if not self._opened:
+            store.open(sink.name, self.settings)
+            self._opened = True
+        identity = self.reader.identity()
+        self._book = self._claim_or_check(identity)
+        stored = store.positions()
+        for partition in sorted(self._assigned - self._positions.keys()):
+            position = stored.get(partition)
+            if position is None:
+                raise ConfigError(
+                    f"sink {sink.name}: its store has no position for partition {partition}: it was forgotten or lost, "
+                    "and what the store still holds cannot be told",  # P1
+                    fix=f"`logsync rebuild {sink.name} --yes` wipes what the sink owns and replays the log",
+                )
+            low, high = self.reader.bounds(partition)
+            check_range(position, low, high, sink.name, sink.log.topic)
+            if position.last_offset is not None and low <= position.last_offset:
+                found = self.reader.id_at(partition, position.last_offset)
+                check_last(position, found, sink.name, sink.log.topic)
+            self.reader.start(position)
+            self.reader.commit(position)  # P2: after a restore the bookmark is ahead; heal it at once
+            self._positions[partition] = position
+            log.info(
+                "resumed", extra={"sink": sink.name, "partition": partition, "next": position.next_offset, "end": high}
+            )
+        self.report.state, self.report.reason = State.RUNNING, ""
+        self._publish()
+
+    def _claim_or_check(self, identity: LogIdentity) -> Book:
+        store, sink = self.sink.store, self.sink
+        if store.max_partitions is not None and identity.partitions > store.max_partitions:
+            raise ConfigError(
+                f"sink {sink.name}: {store.kind} takes topics of {store.max_partitions} partition, "
+                f"{identity.topic} has {identity.partitions}",  # O5
+                fix="use a topic with one partition",
+            )
+        found = store.read_book()
+        environment, now = self.settings.environment, self._now()
+        if found is None:
+            book, positions = first_book(
+                sink,
+                environment=environment,
+                log=identity,
+                log_starts={number: self.reader.bounds(number)[0] for number in range(identity.partitions)},
+                holds_data=store.holds_data(),
+                from_log_start=self._from_log_start,
+                now=now,
+            )
+            self._write_book(book, positions)
+            return book
+        book = check_book(
+            found, sink, environment=environment, log=identity, accept_from_now=self._accept_from_now, now=now
+        )
+        if book is not found:
+            self._write_book(book)
+        return book
+
+    def _write_book(self, book: Book, positions: Sequence[Position] | None = None) -> None:
+        """Workers of one group may write the book at the same moment: the slower one reads it and begins again.
+
+        That is no conflict of positions and must not count as one (P3), hence the other error class.
+        """
+        try:
+            self.sink.store.write_book(book, positions=positions)
+        except PositionConflict as error:
+            raise StoreUnavailable(f"the book of sink {self.sink.name} was just written by another worker") from error
+
+    def _look(self) -> None:
+        """Is it still the same log, and how far does it reach? Before an apply, never older than LOOK_EVERY. # L1"""
+        assert self._book is not None
+        check_identity(self._book, self.sink.name, self.reader.identity())
+        for partition in self._positions:
+            self.report.ends[partition] = self.reader.bounds(partition)[1]
+        self._looked_at = self.report.looked_at = self._clock()
+        if self.report.lag == 0:
+            self.report.moved_at = self._looked_at
+
+    def _obey(self, error: LogsyncError) -> None:
+        """Do what the policy says about this error: wait and resume from the store, or let it out."""
+        if isinstance(error, PositionConflict):
+            self._conflicts += 1
+            self.report.conflicts += 1
+        self._attempt += 1
+        verdict = disposition(error, attempt=self._attempt, conflicts=self._conflicts, chance=self._chance())
+        if not isinstance(verdict, Retry):
+            if isinstance(error, PositionConflict):
+                raise ConfigError(
+                    f"sink {self.sink.name}: its position was moved by somebody else {self._conflicts} times under one "
+                    f"assignment: two programs use this sink name. Last: {error.message}",  # P3
+                    fix="give one of them another sink name",
+                ) from error
+            raise error
+        # The plan is dropped. An outcome that is unknown needs nothing more: if the late original still commits, the
+        # position read below or the next compare-and-set shows it, and nothing is applied twice. # P4
+        self.reader.stop()
+        self._positions.clear()
+        self._opened = False
+        self._retry_at = self._clock() + verdict.after
+        self.report.state, self.report.reason = State.WAITING, error.message
+        self.report.retries += 1
+        if self._attempt == 1 or self._clock() - self._said_at >= _SAY_EVERY:
+            self._said_at = self._clock()
+            log.warning(
+                "waiting, nothing is lost", extra={"sink": self.sink.name, "attempt": self._attempt, "why": str(error)}
+            )
+
+    def _patience(self, waiting: bool) -> float:
+        """Seconds that a poll may wait: up to the next thing that is due."""
+        if waiting:
+            return min(0.5, max(0.0, self._retry_at - self._clock()))
+        return 0.1 if not self._assigned else max(0.0, min(0.5, self._looked_at + LOOK_EVERY - self._clock()))
+
+    def _forget(self, partition: int) -> None:
+        self._assigned.discard(partition)
+        self._positions.pop(partition, None)
+        self.report.positions.pop(partition, None)
+        self.report.ends.pop(partition, None)
+
+    def _count(self, made: Plan) -> None:
+        report = self.report
+        report.applied += made.applied
+        report.skipped.update(made.skipped)
+        if made.moves:
+            report.batches += 1
+            report.moved_at = self._clock()
+            if self._attempt:
+                log.info("applying again", extra={"sink": self.sink.name, "next": made.end.next_offset})
+            self._attempt = 0
+        self._publish()
+
+    def _publish(self) -> None:
+        self.report.positions.update({number: position.next_offset for number, position in self._positions.items()})
