@@ -1,0 +1,174 @@
+"""What a person does to a sink by hand: look at its position, forget it, skip a record, rebuild.
+
+All of it goes through the Store protocol and the book, so it works the same for every store, and whatever
+changes something leaves an audit entry in the book.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+
+from logsync.core.book import AuditEntry, Book, Skip
+from logsync.core.event import Record
+from logsync.core.position import LogIdentity, Position
+from logsync.core.sink import Sink
+from logsync.errors import ConfigError, PositionConflict
+from logsync.settings import Settings
+from logsync.stores.base import Store
+
+
+@contextmanager
+def opened(sink: Sink, settings: Settings) -> Iterator[Store]:
+    """The sink's store, open for the length of the block. Raises StoreUnavailable, ConfigError."""
+    try:
+        sink.store.open(sink.name, settings)
+        yield sink.store
+    finally:
+        sink.store.close()
+
+
+@dataclass(frozen=True, slots=True)
+class RebuildPlan:
+    """What a rebuild would do, gathered before anything is touched."""
+
+    book: Book | None
+    positions: dict[int, Position]
+    holds_data: bool
+    log: LogIdentity
+    log_starts: Mapping[int, int]
+    log_ends: Mapping[int, int]
+
+    @property
+    def epoch(self) -> int:
+        """The epoch of the content after the rebuild: no plan made before it can be applied to it."""
+        return self.book.epoch + 1 if self.book else 1
+
+    @property
+    def offsets(self) -> int:
+        """How many offsets there are to replay."""
+        return sum(self.log_ends[partition] - start for partition, start in self.log_starts.items())
+
+    @property
+    def trimmed(self) -> dict[int, int]:
+        """The partitions whose first events are gone, with the offset where they begin now."""
+        return {partition: start for partition, start in self.log_starts.items() if start > 0}
+
+
+def plan_rebuild(
+    store: Store, log: LogIdentity, log_starts: Mapping[int, int], log_ends: Mapping[int, int]
+) -> RebuildPlan:
+    """Look, and change nothing. The store is open."""
+    return RebuildPlan(store.read_book(), store.positions(), store.holds_data(), log, log_starts, log_ends)
+
+
+def rebuild(
+    sink: Sink, store: Store, plan: RebuildPlan, *, environment: str, from_log_start: bool, now: datetime
+) -> Book:
+    """Wipe what the sink owns and put its positions at the log's start; replaying is the worker's part.
+
+    Works for a book of another log or environment, and when content exists without a book. Raises ConfigError
+    when the log has lost its head and that was not accepted, PositionConflict when somebody else changed the
+    book meanwhile (nothing was wiped then).
+    """
+    if plan.trimmed and not from_log_start:
+        raise ConfigError(
+            f"the log no longer begins at 0 (it begins at {plan.trimmed}): rebuilding {sink.name} would replace "
+            "what it holds by less",
+            fix=f"`logsync rebuild {sink.name} --from-log-start --yes` accepts that, on record",
+        )
+    audit = AuditEntry(
+        at=now,
+        action="rebuild",
+        detail={
+            "epoch": plan.epoch,
+            "positions": {str(p): position.next_offset for p, position in plan.positions.items()},
+            "log_starts": {str(p): start for p, start in plan.log_starts.items()},
+        },
+    )
+    # From here on no worker can apply: its plan starts at a position that is not there any more. A crash
+    # before the last step leaves "wiping", which every worker refuses and which a second rebuild may follow.
+    if plan.book is None:
+        wiping = Book(
+            sink=sink.name, environment=environment, log=plan.log, epoch=plan.epoch, state="wiping", audit=(audit,)
+        )
+    else:
+        wiping = plan.book.next(state="wiping", epoch=plan.epoch, audit=audit)
+    store.write_book(wiping, positions=[])
+    store.wipe()
+    ready = wiping.next(
+        state="ready", environment=environment, log=plan.log, handled=sink.handled, skipped=frozenset(),
+        skips=_still_meant(wiping, plan.log),
+    )  # fmt: skip
+    # A rebuild that another one overtook fails here: its revision is taken.
+    store.write_book(ready, positions=[Position(p, start, ready.epoch) for p, start in sorted(plan.log_starts.items())])
+    return ready
+
+
+def _still_meant(book: Book, log: LogIdentity) -> tuple[Skip, ...]:
+    """A skip names an offset, and offsets mean something only in the log where the person saw the record."""
+    return book.skips if not book.log.differences(log) else ()
+
+
+def forget(store: Store, *, sink: str, now: datetime) -> Book:
+    """Remove the sink's positions and leave its content. The book stays, so that this is on record.
+
+    A worker then refuses to start, because content without a position cannot be continued. # P1
+    """
+    positions = store.positions()
+    audit = AuditEntry(
+        at=now, action="forget", detail={str(p): position.next_offset for p, position in positions.items()}
+    )
+    return _amend(store, sink, lambda book: book.next(audit=audit), positions=[])
+
+
+def skip(store: Store, record: Record, *, sink: str, reason: str, now: datetime) -> Book:
+    """Put one record on the list of those to pass over. Workers read the list when they resume.
+
+    Raises ConfigError when the position is past the record already: then it was applied or passed over, and
+    a skip would change nothing now but the content after a rebuild. Skipping it twice is one skip.
+    """
+    partition, offset = record.partition, record.offset
+    entry = Skip(partition=partition, offset=offset, reason=reason, at=now)
+    audit = AuditEntry(at=now, action="skip", detail={"partition": partition, "offset": offset, "reason": reason})
+
+    def add(book: Book) -> Book | None:
+        # Read after the book: a worker that passes the record between the two reads is caught here or, if it
+        # passes it after, had not seen the skip and applied it; the caller looks at the position once more.
+        position = store.positions().get(partition)
+        if position is not None and position.next_offset > offset:
+            raise ConfigError(
+                f"sink {sink} is past partition {partition}, offset {offset} already: its next offset is "
+                f"{position.next_offset}",
+                fix="append an event that corrects the content; the log is the truth",
+            )
+        if offset in book.skips_of(partition):
+            return None
+        return book.next(skips=(*book.skips, entry), audit=audit)
+
+    return _amend(store, sink, add)
+
+
+def _amend(
+    store: Store, sink: str, change: Callable[[Book], Book | None], *, positions: list[Position] | None = None
+) -> Book:
+    """Write ``change(book)``, again on the newer book if a worker wrote one in between."""
+    for last in (False, False, False, True):
+        book = store.read_book()
+        if book is None:
+            raise ConfigError(
+                f"sink {sink} has no position in this store yet", fix=f"`logsync consume {sink}` starts it"
+            )
+        changed = change(book)
+        if changed is None:
+            return book
+        try:
+            store.write_book(changed, positions=positions)
+        except PositionConflict:
+            if last:
+                raise
+        else:
+            return changed
+    raise AssertionError("unreachable")

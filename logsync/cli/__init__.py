@@ -1,0 +1,79 @@
+"""The command line: ``logsync --help``. Commands import clients when they run, so that help stays quick."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError
+from importlib.metadata import version as installed_version
+from typing import Annotated, NoReturn
+
+import typer
+
+from logsync.cli import consume, out, records, sinks, status, topic
+from logsync.cli.exits import Exit, epilog, exit_for
+from logsync.errors import LogsyncError
+
+app = typer.Typer(
+    name="logsync",
+    help="Write once, to the log; every store follows.\n\n"
+    "A sink (sinks/db.py, or pkg.mod:sink) applies one Kafka topic to one store and keeps its position there. "
+    "Begin with `logsync topic create`, `logsync consume SINK` and `logsync status`. Settings are environment "
+    "variables LOGSYNC_..., or lines in .env.",
+    epilog=epilog(),
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+for _command in (consume.consume, status.status, records.show, records.history, sinks.rebuild, sinks.skip):
+    app.command()(_command)
+app.add_typer(sinks.position_app, name="position")
+app.add_typer(sinks.schema_app, name="schema")
+app.add_typer(topic.app, name="topic")
+
+
+@app.command()
+def version() -> None:
+    """Print the version. Example: logsync version"""
+    try:
+        print(f"logsync {installed_version('logsync')}")
+    except PackageNotFoundError:
+        print("logsync, run from a source tree that is not installed")
+
+
+def _version_option(wanted: bool) -> None:
+    if wanted:
+        version()
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error, too.")] = False,
+    show_version: Annotated[
+        bool, typer.Option("--version", callback=_version_option, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None: ...
+
+
+def main(argv: Sequence[str] | None = None) -> NoReturn:
+    """The console script. Always leaves by SystemExit, with a code of ``Exit``.
+
+    The one place where an error becomes a message: what logsync raises on purpose is one paragraph on stderr,
+    everything else is a bug and shows its traceback. ``--debug`` may stand anywhere.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    debug = "--debug" in arguments
+    try:
+        app([argument for argument in arguments if argument != "--debug"], prog_name="logsync")
+    except LogsyncError as error:
+        if debug:
+            traceback.print_exc()
+        out.say(out.plain(f"error: {error}"))
+        sys.exit(exit_for(error))
+    except Exception:  # noqa: BLE001 - the last line of defence says what it is and where
+        traceback.print_exc()
+        out.say("this is a bug in logsync: please report the traceback above")
+        sys.exit(Exit.BUG)
+    raise AssertionError("typer exits by itself")

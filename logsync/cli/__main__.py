@@ -1,0 +1,5 @@
+"""``python -m logsync.cli`` is ``logsync``."""
+
+from logsync.cli import main
+
+main()

@@ -1,0 +1,92 @@
+"""``consume``: the worker, as a process."""
+
+from __future__ import annotations
+
+import sys
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
+from logsync.cli import out
+from logsync.cli.load import load_sink
+from logsync.core.sink import Sink
+from logsync.settings import Settings, load_settings
+
+
+class LogFormat(StrEnum):
+    """How a worker writes its log lines, on stderr."""
+
+    human = "human"
+    json = "json"
+
+
+def consume(
+    sink: Annotated[str, typer.Argument(metavar="SINK", help="`db`, or `pkg.mod:sink`.", show_default=False)],
+    until_end: Annotated[
+        bool, typer.Option("--until-end", help="Stop when caught up with the end that the log has now.")
+    ] = False,
+    log_format: Annotated[LogFormat, typer.Option(help="Log lines for people or for machines.")] = LogFormat.human,
+    health: Annotated[
+        int | None,
+        typer.Option(
+            metavar="PORT", min=0, max=65535, help="Serve /live, /ready and /metrics here.", show_default=False
+        ),
+    ] = None,
+    from_log_start: Annotated[
+        bool,
+        typer.Option(
+            "--from-log-start", help="First start only: begin at the log's first event though the store holds data, or "
+            "the log lost its head. On record."
+        ),
+    ] = False,
+    accept_from_now: Annotated[
+        bool,
+        typer.Option("--accept-from-now", help="Take a new handler's events from here on only. On record."),
+    ] = False,
+) -> None:  # fmt: skip
+    """Apply the log to a sink's store, event by event in order, until a signal says stop.
+
+    `db` is `sink` in the module `sinks.db` of the working directory. A store or broker that is down is waited for.
+    SIGTERM and Ctrl-C finish the plan in flight and end with OK; a second one ends at once. Several workers of one
+    sink share the topic's partitions.
+
+    Example: logsync consume db --health 8080 --log-format json
+    """
+    settings, loaded = load_settings(), load_sink(sink)
+    run(
+        loaded,
+        settings,
+        until_end=until_end,
+        log_format=log_format,
+        from_log_start=from_log_start,
+        accept_from_now=accept_from_now,
+        health_port=health,
+    )
+
+
+def run(
+    sink: Sink,
+    settings: Settings,
+    *,
+    until_end: bool,
+    log_format: LogFormat = LogFormat.human,
+    from_log_start: bool = False,
+    accept_from_now: bool = False,
+    health_port: int | None = None,
+) -> None:
+    """Run a worker in the foreground; with ``until_end`` at a terminal, under a progress bar."""
+    from logsync.observe import log_to_stderr
+    from logsync.run import run_worker
+
+    log_to_stderr(log_format.value)
+    with out.progress(f"applying to {sink.name}", lines=False) as report:
+        run_worker(
+            sink,
+            settings,
+            until_end=until_end,
+            from_log_start=from_log_start,
+            accept_from_now=accept_from_now,
+            health_port=health_port,
+            on_progress=report if until_end and sys.stderr.isatty() else None,
+        )

@@ -1,0 +1,74 @@
+"""What commands print: facts on stdout (tables for people, JSON for machines), everything else on stderr."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+_EVERY = 5.0  # seconds between progress lines where no bar can be drawn
+_PIPE_WIDTH = 200  # columns of a table that goes to a file or pipe: rich's 80 would cut ids in two
+
+
+def say(text: str) -> None:
+    """A sentence for the person at the terminal; never part of the facts on stdout."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def print_json(value: Any) -> None:
+    print(json.dumps(value, indent=2, ensure_ascii=False, default=str))
+
+
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, title: str = "") -> None:
+    """A table; columns whose name starts with ``#`` are numbers and stand to the right."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title=title or None, box=box.SIMPLE_HEAD, title_justify="left")
+    for column in columns:
+        table.add_column(column.lstrip("#"), justify="right" if column.startswith("#") else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(plain(_cell(value))) for value in row))
+    Console(width=None if sys.stdout.isatty() else _PIPE_WIDTH).print(table)
+
+
+def plain(text: str) -> str:
+    """The text without control characters: records hold any bytes, and a terminal obeys escape sequences."""
+    return "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text)
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return "-"
+    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
+
+
+@contextmanager
+def progress(what: str, *, lines: bool = True) -> Iterator[Callable[[int, int], None]]:
+    """A bar on stderr, or (``lines``) a line every few seconds where stderr is no terminal.
+
+    Yields ``report(done, total)``. The bar appears with the first report.
+    """
+    if not sys.stderr.isatty():
+        last = time.monotonic()
+
+        def report(done: int, total: int) -> None:
+            nonlocal last
+            if lines and time.monotonic() - last >= _EVERY:
+                last = time.monotonic()
+                say(f"{what}: {done:,} of {total:,} offsets")
+
+        yield report
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
+        task = bars.add_task(what, total=None, visible=False)
+        yield lambda done, total: bars.update(task, completed=done, total=total, visible=True)

@@ -1,0 +1,204 @@
+"""``show`` and ``history``: looking into the log. Neither changes anything anywhere."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import deque
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+import typer
+
+from logsync.cli import out
+from logsync.cli.exits import NotFound
+from logsync.cli.load import find_log
+from logsync.core.codec import Decoder
+from logsync.core.event import Event, Record, Undecodable
+from logsync.core.log import Log
+from logsync.core.sink import Sink
+from logsync.errors import ConfigError, StoreError
+from logsync.settings import Settings, load_settings
+
+SinkOption = Annotated[str | None, typer.Option("--sink", help="Read the log of this sink.", show_default=False)]
+LogOption = Annotated[str | None, typer.Option("--log", help="Read this log: pkg.mod:log.", show_default=False)]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+_OFFSET = re.compile(r"^(?:(\d+):)?(\d+)$")
+_SHORT = 100  # characters of a value in one line of history
+
+
+def show(
+    where: Annotated[
+        str, typer.Argument(metavar="OFFSET|PARTITION:OFFSET|EVENT_ID", help="Which record.", show_default=False)
+    ],
+    sink: SinkOption = None,
+    log: LogOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show one record: headers, key, value, whether it can be decoded, and how far a sink is from it.
+
+    Without --sink or --log the log that all sinks under sinks/ share is read. An event id is searched near
+    the time that it carries, and only then in the whole log.
+
+    Example: logsync show 0:4711 --sink db
+    """
+    from logsync.log.lookup import Lookup
+
+    settings = load_settings()
+    the_log, the_sink = find_log(sink, log)
+    with Lookup(settings, the_log.topic) as lookup:
+        match = _OFFSET.match(where)
+        if match is None:
+            with out.progress(f"searching {the_log.topic}") as report:
+                records = lookup.find(where, progress=report)
+        else:
+            partition = _partition(match[1], len(lookup.spans()), where)
+            first = lookup.first_at(partition, int(match[2]))
+            records = [first] if first is not None and first.offset == int(match[2]) else []
+            if not records:
+                span = lookup.spans()[partition]
+                after = f"; the next record is at {first.offset}" if first else ""
+                raise NotFound(
+                    f"{the_log.topic}, partition {partition}: no record at offset {match[2]}; the log holds "
+                    f"{span.low} to before {span.high}{after}"
+                )
+    if not records:
+        raise NotFound(f"no event with the id {where!r} in {the_log.topic}")
+    found = [describe(record, the_log) for record in records]
+    if the_sink is not None:
+        stands = _positions(the_sink, settings)
+        for fact in found:
+            fact["sink"] = _relation(the_sink, fact, stands)
+    if as_json:
+        out.print_json(found)
+        return
+    for fact in found:
+        _print(fact)
+
+
+def history(
+    key: Annotated[str, typer.Argument(help="The key of the events.", show_default=False)],
+    sink: SinkOption = None,
+    log: LogOption = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Only the last N events.", show_default=False)] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object per line.")] = False,
+) -> None:
+    """List all events of one key, in log order. Reads the whole log: Kafka has no index by key.
+
+    Example: logsync history basket-4711 --sink db --limit 20
+    """
+    from logsync.log.lookup import Lookup
+
+    the_log, _ = find_log(sink, log)
+    wanted = key.encode()
+    found: deque[Record] = deque(maxlen=limit)
+    with (
+        Lookup(load_settings(), the_log.topic) as lookup,
+        out.progress(f"reading {the_log.topic}") as report,
+    ):
+        found.extend(record for record in lookup.scan(progress=report) if record.key == wanted)
+    if not found:
+        raise NotFound(f"no event with the key {key!r} in {the_log.topic}")
+    facts = [describe(record, the_log) for record in found]
+    if as_json:
+        for fact in facts:
+            print(json.dumps(fact, ensure_ascii=False, default=str))
+        return
+    out.print_table(
+        ("record", "time", "type", "event id", "value"),
+        [
+            (f"{fact['partition']}:{fact['offset']}", fact["time"], fact["type"], fact["id"], _short(fact["value"]))
+            for fact in facts
+        ],
+        title=f"{the_log.topic}: {len(facts)} events of key {out.plain(key)}",
+    )
+
+
+def describe(record: Record, log: Log) -> dict[str, Any]:
+    """Everything about a record, as JSON values. Bytes that are not UTF-8 show as ``\\x..`` escapes."""
+    decoded = Decoder(log, log.names)(record)
+    headers = {name: _text(value) for name, value in record.headers}
+    time = decoded.time if isinstance(decoded, Event) else datetime.fromtimestamp(record.timestamp / 1000, UTC)
+    return {
+        "topic": log.topic,
+        "partition": record.partition,
+        "offset": record.offset,
+        "time": time.isoformat(),
+        "leader_epoch": record.leader_epoch,
+        "id": decoded.id,
+        "type": decoded.type,
+        "key": _text(record.key),
+        "headers": headers,
+        "value": _value(record.value),
+        "bytes": len(record.value or b""),
+        "undecodable": (
+            {"expected": decoded.expected, "found": decoded.found} if isinstance(decoded, Undecodable) else None
+        ),
+    }
+
+
+def _relation(sink: Sink, fact: dict[str, Any], stands: dict[int, int] | str) -> dict[str, Any]:
+    handled = fact["type"] in sink.handled
+    if isinstance(stands, str):
+        return {"name": sink.name, "handled": handled, "position": None, "is": stands}
+    position, offset = stands.get(fact["partition"]), fact["offset"]
+    if position is None:
+        word = "not applied: the sink has no position"
+    elif position > offset:
+        word = "behind the position: applied, or skipped by a stated rule"
+    else:
+        word = "the next record to apply" if position == offset else f"not reached: {offset - position} offsets ahead"
+    return {"name": sink.name, "handled": handled, "position": position, "is": word}
+
+
+def _positions(sink: Sink, settings: Settings) -> dict[int, int] | str:
+    from logsync.admin import opened
+
+    try:
+        with opened(sink, settings) as store:
+            return {partition: position.next_offset for partition, position in store.positions().items()}
+    except (StoreError, ConfigError) as error:
+        return f"not known: {error.message}"  # the record is worth showing while the store is down
+
+
+def _partition(given: str | None, partitions: int, where: str) -> int:
+    number = int(given or 0)
+    if given is None and partitions > 1:
+        raise ConfigError(f"the log has {partitions} partitions; {where} alone does not say which", fix=f"0:{where}")
+    if number >= partitions:
+        raise NotFound(f"the log has partitions 0 to {partitions - 1}, there is no partition {number}")
+    return number
+
+
+def _print(fact: dict[str, Any]) -> None:
+    sink = fact.pop("sink", None)
+    undecodable, headers, value = (fact.pop(name) for name in ("undecodable", "headers", "value"))
+    lines = [f"{name:<14}{'-' if text is None else text}" for name, text in fact.items()]
+    lines += [f"header {name}: {text}" for name, text in headers.items()]
+    if undecodable:
+        lines += ["cannot be decoded", f"  expected {undecodable['expected']}", f"  found    {undecodable['found']}"]
+    else:
+        lines += ["decodes as an event of this log"]
+    if sink:
+        handled = "handles this type" if sink["handled"] else "has no handler for this type"
+        lines += [f"sink {sink['name']} {handled}; next offset {sink['position']}; this record is {sink['is']}"]
+    lines += [value if isinstance(value, str) else json.dumps(value, indent=2, ensure_ascii=False)]
+    print(out.plain("\n".join(lines)))
+
+
+def _value(value: bytes | None) -> Any:
+    if value is None:
+        return None
+    try:
+        return json.loads(value)
+    except ValueError:
+        return _text(value)
+
+
+def _short(value: Any) -> str:
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= _SHORT else text[: _SHORT - 1] + "…"
+
+
+def _text(value: bytes | None) -> str | None:
+    return None if value is None else value.decode("utf-8", "backslashreplace")

@@ -1,0 +1,184 @@
+"""``status``: where every sink is, measured against the log and not against the worker's own opinion."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from enum import StrEnum
+from time import time
+from typing import TYPE_CHECKING, Annotated, NamedTuple
+
+import typer
+
+from logsync.cli import out
+from logsync.cli.exits import Exit
+from logsync.cli.load import load_sink, sink_names
+from logsync.core.book import Book
+from logsync.core.position import LogIdentity, Position
+from logsync.core.sink import Sink
+from logsync.errors import ConfigError, LogUnavailable, StoreError
+from logsync.settings import Settings, load_settings
+
+if TYPE_CHECKING:
+    from logsync.log.lookup import Span
+
+_PATIENCE = 5.0  # seconds: a status that hangs on a store that is down tells nobody that it is down
+
+
+class State(StrEnum):
+    """How one sink stands to one partition."""
+
+    OK = "ok"
+    BEHIND = "behind"
+    NO_POSITION = "no position"
+    WIPING = "wiping"
+    OTHER_LOG = "other log"
+    OTHER_ENVIRONMENT = "other environment"
+    GAP = "gap"
+    STORE_UNREACHABLE = "store unreachable"
+    LOG_UNREACHABLE = "log unreachable"
+    MISCONFIGURED = "misconfigured"
+
+
+class Row(NamedTuple):
+    """One sink and partition. ``lag`` counts offsets, so also those of records that will be skipped."""
+
+    sink: str
+    partition: int | None
+    state: State
+    position: int | None = None
+    committed: int | None = None
+    end: int | None = None
+    lag: int | None = None
+    lag_seconds: float | None = None
+    """The age of the oldest record that is not applied; 0 when there is none."""
+    detail: str = ""
+
+
+def status(
+    sinks: Annotated[
+        list[str] | None, typer.Argument(metavar="[SINK]...", help="Default: all under sinks/.", show_default=False)
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for machines.")] = False,
+    fail_behind: Annotated[
+        int | None,
+        typer.Option(
+            min=0, help="Exit with BEHIND if a sink lags more than N events or is in any other state.",
+            show_default=False,
+        ),
+    ] = None,
+) -> None:  # fmt: skip
+    """Show per sink and partition: the store's position, the committed offset, the log's end, and the lag.
+
+    A store or log that does not answer is a row that says so; the exit code stays 0 unless --fail-behind asks.
+
+    Example: logsync status db search --fail-behind 1000
+    """
+    settings = load_settings()
+    names = sinks or sink_names()
+    if not names:
+        raise ConfigError("no sinks here", fix="run from the folder that holds sinks/, or name one: pkg.mod:sink")
+    with ThreadPoolExecutor(len(names)) as pool:  # one store that is down must not delay the others
+        rows = [row for found in pool.map(lambda name: _look(name, settings), names) for row in found]
+    if as_json:
+        out.print_json([{**row._asdict(), "environment": settings.environment} for row in rows])
+    else:
+        out.print_table(
+            ("sink", "#partition", "state", "#position", "#committed", "#log end", "#lag", "#lag seconds", "detail"),
+            [(*row[:7], None if row.lag_seconds is None else round(row.lag_seconds, 1), row.detail) for row in rows],
+        )
+    if fail_behind is not None and any(too_far(row, fail_behind) for row in rows):
+        raise typer.Exit(Exit.BEHIND)
+
+
+def too_far(row: Row, allowed: int) -> bool:
+    """True unless the row is known to lag by at most ``allowed`` events."""
+    return row.state not in (State.OK, State.BEHIND) or row.lag is None or row.lag > allowed
+
+
+def judge(
+    sink: str,
+    partition: int,
+    span: Span,
+    book: Book | None,
+    position: Position | None,
+    *,
+    identity: LogIdentity,
+    environment: str,
+) -> Row:
+    """The row of one partition from facts alone; committed offset and age are added by the caller."""
+    at = position.next_offset if position else None
+    row = Row(sink, partition, State.OK, position=at, end=span.high, lag=None if at is None else span.high - at)
+    if book is not None and book.state == "wiping":
+        return row._replace(state=State.WIPING, detail=f"`logsync rebuild {sink} --yes` finishes it")
+    if book is not None and book.environment != environment:
+        return row._replace(state=State.OTHER_ENVIRONMENT, lag=None, detail=f"the store belongs to {book.environment}")
+    if book is not None and (differences := book.log.differences(identity)):
+        return row._replace(state=State.OTHER_LOG, lag=None, detail="; ".join(differences))
+    if at is None or row.lag is None:
+        return row._replace(state=State.NO_POSITION)
+    if not span.low <= at <= span.high:
+        return row._replace(state=State.GAP, detail=f"the log holds {span.low} to before {span.high}")
+    return row._replace(state=State.BEHIND if row.lag else State.OK)
+
+
+def survey(sink: Sink, settings: Settings, *, clock: Callable[[], float] = time) -> list[Row]:
+    """The rows of one sink. ``clock`` gives seconds since 1970. Raises nothing that an outage can cause."""
+    from logsync.log.lookup import Lookup
+    from logsync.log.reader import group_id
+    from logsync.log.topic import identify
+
+    topic = sink.log.topic
+    try:
+        with Lookup(settings, topic, group_id=group_id(settings.environment, sink.name), timeout=_PATIENCE) as lookup:
+            # A worker may be running. In this order committed <= position <= end is what one sees: the other
+            # way round a healthy sink could seem to have committed, or read, what is not there yet. # P2
+            committed = lookup.committed(lookup.spans())
+            stored = _read_store(sink, settings)
+            identity, spans = identify(settings, topic), lookup.spans()
+            rows = []
+            for partition, span in spans.items():
+                row = judge(
+                    sink.name, partition, span, stored.book, stored.positions.get(partition),
+                    identity=identity, environment=settings.environment,
+                )  # fmt: skip
+                if stored.trouble is not None:
+                    row = row._replace(state=stored.trouble, detail=stored.detail)
+                elif row.state in (State.OK, State.BEHIND) and row.position is not None:
+                    first = lookup.first_at(partition, row.position) if row.lag else None
+                    age = 0.0 if first is None else max(0.0, clock() - first.timestamp / 1000)
+                    row = row._replace(lag_seconds=round(age, 3))
+                rows.append(row._replace(committed=committed.get(partition)))
+            return rows
+    except LogUnavailable as error:
+        positions = _read_store(sink, settings).positions
+        down = Row(sink.name, None, State.LOG_UNREACHABLE, detail=error.message)
+        return [down._replace(partition=p, position=at.next_offset) for p, at in positions.items()] or [down]
+    except ConfigError as error:
+        return [Row(sink.name, None, State.MISCONFIGURED, detail=error.message)]
+
+
+class _Stored(NamedTuple):
+    book: Book | None
+    positions: dict[int, Position]
+    trouble: State | None = None
+    detail: str = ""
+
+
+def _read_store(sink: Sink, settings: Settings) -> _Stored:
+    from logsync.admin import opened
+
+    try:
+        with opened(sink, settings.model_copy(update={"store_timeout": _PATIENCE})) as store:
+            return _Stored(store.read_book(), store.positions())
+    except StoreError as error:
+        return _Stored(None, {}, State.STORE_UNREACHABLE, error.message)
+    except ConfigError as error:
+        return _Stored(None, {}, State.MISCONFIGURED, error.message)
+
+
+def _look(name: str, settings: Settings) -> list[Row]:
+    try:
+        return survey(load_sink(name), settings)
+    except ConfigError as error:
+        return [Row(name, None, State.MISCONFIGURED, detail=error.message)]

@@ -1,0 +1,198 @@
+"""Looking into the log without being a member of any group: for people's questions, never for applying.
+
+``assign`` instead of ``subscribe`` and no commit: a lookup takes no partition from a worker and moves no
+committed offset.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from types import TracebackType
+from typing import NamedTuple
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+
+from logsync.core.event import Record
+from logsync.errors import ConfigError, LogUnavailable
+from logsync.log.config import consumer_config
+from logsync.settings import Settings
+
+Progress = Callable[[int, int], None]
+"""Called while a scan goes on with the offsets read so far and the offsets there are."""
+
+_BATCH = 2_000
+_BEFORE_MS, _AFTER_MS = 60_000, 600_000  # how far a record's timestamp may stray from the time in its event's id
+
+
+class Span(NamedTuple):
+    """The offsets of one partition: ``low`` is the first that is still there, ``high`` the next to be written."""
+
+    low: int
+    high: int
+
+
+class Lookup:
+    """Read-only access to one topic. Opens a connection; use it in a ``with``.
+
+    ``timeout`` in seconds bounds every question to the brokers; a scan may take as many of them as it needs
+    while it advances. Every method raises LogUnavailable when Kafka does not answer, ConfigError when the
+    topic is not there.
+    """
+
+    def __init__(self, settings: Settings, topic: str, *, group_id: str = "logsync-lookup", timeout: float = 10.0):
+        self.topic = topic
+        self._timeout = timeout
+        # enable.partition.eof: the end of a range that holds no record (markers, aborted) is told, not waited for.
+        config = {**consumer_config(settings, group_id), "enable.partition.eof": True}
+        self._consumer = Consumer(config)
+
+    def __enter__(self) -> Lookup:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self._consumer.close()
+
+    def spans(self) -> dict[int, Span]:
+        """First and end offset of every partition, the end as a reader of committed records sees it."""
+        with self._answered():
+            found = self._consumer.list_topics(self.topic, self._timeout).topics[self.topic]
+            if found.error is not None:
+                raise KafkaException(found.error)
+            return {
+                partition: Span(
+                    *self._consumer.get_watermark_offsets(TopicPartition(self.topic, partition), self._timeout)
+                )
+                for partition in sorted(found.partitions)
+            }
+
+    def committed(self, partitions: Iterable[int]) -> dict[int, int]:
+        """What ``group_id`` committed to Kafka; a partition without a commit is left out."""
+        with self._answered():
+            asked = [TopicPartition(self.topic, partition) for partition in partitions]
+            answer = self._consumer.committed(asked, self._timeout)
+        return {found.partition: found.offset for found in answer if found.offset >= 0}
+
+    def first_at(self, partition: int, offset: int) -> Record | None:
+        """The first record at or after ``offset``, or None when there is none. Offsets have holes."""
+        high = self._span(partition).high
+        return next(self._read(partition, offset, high), None) if 0 <= offset < high else None
+
+    def scan(self, *, progress: Progress, spans: Mapping[int, Span] | None = None) -> Iterator[Record]:
+        """All records of ``spans`` (default: the log as it is now), partition by partition in log order."""
+        spans = self.spans() if spans is None else spans
+        total = sum(span.high - span.low for span in spans.values())
+        done = 0
+        for partition, span in spans.items():
+            count = 0
+            for count, record in enumerate(self._read(partition, span.low, span.high), 1):
+                yield record
+                if count % _BATCH == 0:
+                    progress(done + record.offset - span.low, total)
+            done += span.high - span.low
+            progress(done, total)
+
+    def find(self, event_id: str, *, progress: Progress) -> list[Record]:
+        """The records that carry this event id: none, one, or more when an append was retried. # A1
+
+        A UUIDv7 says when it was made, so its surroundings are searched first. Only when it is not there is
+        the whole log read: a record's timestamp may have been set by a broker or writer with another clock.
+        """
+        near = self._around(event_id)
+        found = self._matches(event_id, progress, near) if near is not None else []
+        return found or self._matches(event_id, progress, None)
+
+    def _matches(self, event_id: str, progress: Progress, spans: Mapping[int, Span] | None) -> list[Record]:
+        wanted = event_id.encode()
+        return [
+            record
+            for record in self.scan(progress=progress, spans=spans)
+            if any(name == "ce_id" and value == wanted for name, value in record.headers)
+        ]
+
+    def _around(self, event_id: str) -> dict[int, Span] | None:
+        try:
+            parsed = uuid.UUID(event_id)
+        except ValueError:
+            return None
+        if parsed.version != 7:
+            return None
+        made = parsed.int >> 80  # the first 48 bits: milliseconds since 1970
+        spans = self.spans()
+        low = self._offsets_at(spans, max(0, made - _BEFORE_MS))
+        high = self._offsets_at(spans, made + _AFTER_MS)
+        return {partition: Span(low[partition], max(low[partition], high[partition])) for partition in spans}
+
+    def _offsets_at(self, spans: Mapping[int, Span], timestamp: int) -> dict[int, int]:
+        """The first offset of every partition whose record is not older; the end if there is none."""
+        with self._answered():
+            asked = [TopicPartition(self.topic, partition, timestamp) for partition in spans]
+            answer = self._consumer.offsets_for_times(asked, self._timeout)
+        return {found.partition: found.offset if found.offset >= 0 else spans[found.partition].high for found in answer}
+
+    def _span(self, partition: int) -> Span:
+        spans = self.spans()
+        if partition not in spans:
+            raise ConfigError(f"{self.topic} has no partition {partition}; it has {', '.join(map(str, spans))}")
+        return spans[partition]
+
+    def _read(self, partition: int, start: int, end: int) -> Iterator[Record]:
+        """The records in ``[start, end)``. Ends at ``end`` or at the partition's end, whichever is first."""
+        if start >= end:
+            return
+        self._consumer.assign([TopicPartition(self.topic, partition, start)])
+        try:
+            while True:
+                with self._answered():
+                    messages = self._consumer.consume(_BATCH, self._timeout)
+                if not messages:
+                    raise LogUnavailable(
+                        f"{self.topic}, partition {partition}: Kafka sent nothing in {self._timeout} s"
+                    )
+                for message in messages:
+                    error = message.error()
+                    if error is not None:
+                        if error.code() == KafkaError._PARTITION_EOF:
+                            return
+                        raise _unavailable(self.topic, error)
+                    record = _record(message)
+                    if record.offset >= end:
+                        return
+                    yield record
+                    if record.offset >= end - 1:
+                        return
+        finally:
+            self._consumer.unassign()
+
+    @contextmanager
+    def _answered(self) -> Iterator[None]:
+        try:
+            yield
+        except KafkaException as error:
+            raise _unavailable(self.topic, error.args[0]) from None
+
+
+def _record(message: Message) -> Record:
+    partition, offset = message.partition(), message.offset()
+    assert partition is not None  # a delivered message has both
+    assert offset is not None
+    return Record(
+        partition,
+        offset,
+        message.key(),
+        message.value(),
+        message.headers() or [],
+        message.leader_epoch(),
+        message.timestamp()[1],
+    )
+
+
+def _unavailable(topic: str, error: KafkaError) -> LogUnavailable | ConfigError:
+    if error.code() in (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC):
+        return ConfigError(
+            f"topic {topic} does not exist", fix=f"`logsync topic create {topic}`, or check LOGSYNC_KAFKA"
+        )
+    return LogUnavailable(
+        f"Kafka does not answer about {topic}: {error.str()}", fix="check LOGSYNC_KAFKA and the brokers"
+    )

@@ -1,0 +1,219 @@
+"""Rebuild, forget and skip over a store in memory: what is written, in which order, and what is refused."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from pydantic import BaseModel
+
+from logsync import admin
+from logsync.cli.status import Row, State, judge, too_far
+from logsync.core.book import Book, Skip
+from logsync.core.event import Event, Record
+from logsync.core.log import Log
+from logsync.core.plan import Plan
+from logsync.core.position import LogIdentity, Position
+from logsync.core.sink import Sink
+from logsync.errors import ConfigError, PositionConflict
+from logsync.stores.memory import Memory, Server
+from logsync.writes.rows import Upsert
+
+NOW = datetime(2026, 3, 1, tzinfo=UTC)
+LOG = LogIdentity("cluster", "things", "id-1", 1)
+OTHER = LOG._replace(topic_id="id-2")
+log = Log("things")
+
+
+@log.event("thing.made", key="name")
+class ThingMade(BaseModel):
+    name: str
+
+
+def a_sink(server: Server) -> Sink:
+    sink = Sink("db", log, Memory(server))
+
+    @sink.on(ThingMade)
+    def made(event: Event[ThingMade]) -> Upsert:
+        return Upsert("things", key={"name": event.data.name})
+
+    sink.store.open("db", None)  # type: ignore[arg-type]
+    return sink
+
+
+def applied(sink: Sink, *, at: int = 3, **fields: Any) -> Book:
+    """A store that holds one row and stands at ``at``."""
+    book = Book(sink="db", environment="default", log=LOG, handled=sink.handled, **fields)
+    sink.store.write_book(book, positions=[Position(0, 0)])
+    sink.store.apply(
+        Plan(Position(0, 0), Position(0, at, 1, at - 1, "e"), [Upsert("things", key={"name": "old"})], [at - 1])
+    )
+    return book
+
+
+def look(sink: Sink, log: LogIdentity = LOG, low: int = 0, high: int = 9) -> admin.RebuildPlan:
+    return admin.plan_rebuild(sink.store, log, {0: low}, {0: high})
+
+
+def rebuild(sink: Sink, plan: admin.RebuildPlan, *, from_log_start: bool = False) -> Book:
+    return admin.rebuild(sink, sink.store, plan, environment="default", from_log_start=from_log_start, now=NOW)
+
+
+def test_rebuild_leaves_an_empty_store_at_the_logs_start_in_a_new_epoch() -> None:
+    sink = a_sink(Server())
+    applied(sink, skipped=frozenset({"thing.lost"}))
+    book = rebuild(sink, look(sink))
+    assert not sink.store.holds_data()
+    assert sink.store.positions() == {0: Position(0, 0, epoch=2)}
+    assert (book.epoch, book.state, book.skipped) == (2, "ready", frozenset())
+    assert [entry.action for entry in book.audit] == ["rebuild"]
+    assert sink.store.read_book() == book
+
+
+def test_a_plan_made_before_the_rebuild_is_refused_after_it() -> None:
+    sink = a_sink(Server())
+    applied(sink, at=3)
+    rebuild(sink, look(sink))
+    stale = Plan(Position(0, 3), Position(0, 4, 1, 3, "f"), [Upsert("things", key={"name": "stale"})], [3])
+    for plan in (stale, Plan(Position(0, 0), Position(0, 1, 1, 0, "e"), stale.writes, [0])):
+        with pytest.raises(PositionConflict):
+            sink.store.apply(plan)
+
+
+def test_while_a_rebuild_wipes_nothing_can_be_applied_and_another_rebuild_finishes_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    sink = a_sink(Server())
+    applied(sink)
+
+    def dies() -> None:
+        with pytest.raises(PositionConflict):
+            sink.store.apply(Plan(Position(0, 3), Position(0, 4, 1, 3, "f"), [Upsert("t", key={"name": "x"})], [3]))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(sink.store, "wipe", dies)
+    with pytest.raises(KeyboardInterrupt):
+        rebuild(sink, look(sink))
+    monkeypatch.undo()
+    book = sink.store.read_book()
+    assert book is not None
+    assert (book.state, sink.store.positions()) == ("wiping", {})
+    again = rebuild(sink, look(sink))
+    assert (again.state, again.epoch, len(again.audit)) == ("ready", 3, 2)
+    assert not sink.store.holds_data()
+
+
+def test_of_two_rebuilds_at_once_the_slower_one_wipes_nothing() -> None:
+    sink = a_sink(Server())
+    applied(sink)
+    slow = look(sink)
+    rebuild(sink, look(sink))
+    sink.store.apply(Plan(Position(0, 0, 2), Position(0, 1, 2, 0, "e"), [Upsert("t", key={"name": "x"})], [0]))
+    with pytest.raises(PositionConflict):
+        rebuild(sink, slow)
+    assert sink.store.holds_data()
+
+
+def test_rebuild_follows_another_log_and_drops_the_skips_of_the_old_one() -> None:
+    sink = a_sink(Server())
+    skip = Skip(partition=0, offset=7, reason="bad", at=NOW)
+    applied(sink, skips=(skip,))
+    assert rebuild(sink, look(sink)).skips == (skip,)
+    book = rebuild(sink, look(sink, OTHER))
+    assert (book.log, book.skips) == (OTHER, ())
+
+
+def test_rebuild_works_without_a_book_though_content_is_there() -> None:
+    server = Server()
+    sink = a_sink(server)
+    applied(sink)
+    server.books.clear()
+    server.positions.clear()
+    assert look(sink).holds_data
+    assert rebuild(sink, look(sink)).epoch == 1
+    assert not sink.store.holds_data()
+    assert sink.store.positions() == {0: Position(0, 0)}
+
+
+def test_rebuild_from_a_log_without_its_head_needs_a_word_and_begins_where_the_log_does() -> None:
+    sink = a_sink(Server())
+    applied(sink)
+    with pytest.raises(ConfigError, match="--from-log-start"):
+        rebuild(sink, look(sink, low=5))
+    assert sink.store.holds_data()
+    book = rebuild(sink, look(sink, low=5), from_log_start=True)
+    assert sink.store.positions() == {0: Position(0, 5, epoch=2)}
+    assert book.audit[-1].detail["log_starts"] == {"0": 5}
+
+
+def test_forget_removes_positions_and_keeps_content_and_record() -> None:
+    sink = a_sink(Server())
+    applied(sink)
+    book = admin.forget(sink.store, sink="db", now=NOW)
+    assert (sink.store.positions(), sink.store.holds_data()) == ({}, True)
+    assert (book.audit[0].action, book.audit[0].detail) == ("forget", {"0": 3})
+
+
+def test_skip_is_on_record_once_and_only_ahead_of_the_position() -> None:
+    sink = a_sink(Server())
+    applied(sink, at=3)
+    for _ in range(2):
+        book = admin.skip(sink.store, Record(0, 3, None, b"", []), sink="db", reason="noise", now=NOW)
+    assert [(s.partition, s.offset, s.reason) for s in book.skips] == [(0, 3, "noise")]
+    assert [entry.action for entry in book.audit] == ["skip"]
+    with pytest.raises(ConfigError, match="its next offset is 3"):
+        admin.skip(sink.store, Record(0, 2, None, b"", []), sink="db", reason="late", now=NOW)
+
+
+def test_skip_is_written_on_top_of_what_a_worker_wrote_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
+    sink = a_sink(Server())
+    book = applied(sink)
+    positions = sink.store.positions
+
+    def worker_writes_first() -> dict[int, Position]:
+        monkeypatch.undo()
+        sink.store.write_book(book.next(skipped=frozenset({"thing.lost"})))
+        return positions()
+
+    monkeypatch.setattr(sink.store, "positions", worker_writes_first)
+    after = admin.skip(sink.store, Record(0, 3, None, b"", []), sink="db", reason="noise", now=NOW)
+    assert (after.revision, after.skipped, len(after.skips)) == (3, {"thing.lost"}, 1)
+
+
+def test_a_sink_that_no_worker_ever_resumed_has_nothing_to_forget_or_skip() -> None:
+    sink = a_sink(Server())
+    with pytest.raises(ConfigError, match="no position in this store yet"):
+        admin.forget(sink.store, sink="db", now=NOW)
+
+
+BOOK = Book(sink="db", environment="default", log=LOG)
+
+
+@pytest.mark.parametrize(
+    ("book", "at", "state", "lag"),
+    [
+        (BOOK, 9, State.OK, 0),
+        (BOOK, 4, State.BEHIND, 5),
+        (BOOK, None, State.NO_POSITION, None),
+        (None, None, State.NO_POSITION, None),
+        (BOOK, 1, State.GAP, 8),
+        (BOOK, 10, State.GAP, -1),
+        (BOOK.next(state="wiping"), None, State.WIPING, None),
+        (BOOK.next(environment="staging"), 4, State.OTHER_ENVIRONMENT, None),
+        (BOOK.next(log=OTHER), 4, State.OTHER_LOG, None),
+    ],
+)
+def test_status_judges_from_facts(book: Book | None, at: int | None, state: State, lag: int | None) -> None:
+    from logsync.log.lookup import Span
+
+    position = None if at is None else Position(0, at)
+    row = judge("db", 0, Span(2, 9), book, position, identity=LOG, environment="default")
+    assert (row.state, row.position, row.end, row.lag) == (state, at, 9, lag)
+
+
+def test_fail_behind_trusts_no_state_but_ok_and_behind() -> None:
+    assert not too_far(Row("db", 0, State.OK, lag=0), 0)
+    assert not too_far(Row("db", 0, State.BEHIND, lag=5), 5)
+    assert too_far(Row("db", 0, State.BEHIND, lag=6), 5)
+    assert all(too_far(Row("db", 0, state, lag=0), 5) for state in State if state not in (State.OK, State.BEHIND))
