@@ -1,0 +1,1 @@
+"""`python -m demo`: one real shopping year, one log, three stores, and the proof that they agree."""

@@ -1,0 +1,1 @@
+"""The grocery shop's three sinks: `logsync consume db`, `logsync consume cache`, `logsync consume search`."""
