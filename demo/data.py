@@ -68,8 +68,9 @@ def survey(lines: int | None) -> Cut:
     first_sales: dict[int, datetime] = {}
     taken = count = 0
     until = START
-    for count, basket in enumerate(_raw_baskets(lines), 1):
+    for basket in _raw_baskets(lines):
         until = _utc(basket[0][_TIME])
+        count += 1
         taken += len(basket)
         for row in basket:
             first_sales.setdefault(row[_PRODUCT], until)

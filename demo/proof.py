@@ -186,7 +186,8 @@ def compare(store: str, what: str, expected: Rows, found: Iterable[tuple[Any, An
     first: list[str] = []
     differences = count = 0
     absent = object()
-    for count, (key, value) in enumerate(found, 1):
+    for key, value in found:
+        count += 1
         wanted = missing.pop(key, absent)
         if wanted != value:
             differences += 1
