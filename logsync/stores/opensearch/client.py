@@ -1,0 +1,104 @@
+"""HTTP to OpenSearch: every request bounded in time, sent once, its errors in logsync's tree."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+from logsync.errors import ConfigError, StoreUnavailable
+from logsync.stores.opensearch.errors import translate
+
+_PREFIX = re.compile(r"^[a-z0-9][a-z0-9._-]{0,79}$")
+
+
+def parse(url: str) -> tuple[list[str], str]:
+    """The hosts of ``url`` (several with commas) and the prefix of every index name, ``?prefix=staging-``.
+
+    Raises ConfigError, which never shows the URL: it may hold a password.
+    """
+    fix = "LOGSYNC_OPENSEARCH=https://user:password@host:9200, several with commas, then optionally ?prefix=name-"
+    hosts, prefix = [], ""
+    for part in url.split(","):
+        try:
+            split = urlsplit(part.strip())
+            _ = split.port
+        except ValueError:
+            raise ConfigError("the OpenSearch URL cannot be read", fix=fix) from None
+        options = parse_qs(split.query, keep_blank_values=True)
+        prefix = options.pop("prefix", [prefix])[-1]
+        if split.scheme not in ("http", "https") or not split.hostname or options or split.fragment:
+            raise ConfigError("the OpenSearch URL is not one that logsync understands", fix=fix)
+        if prefix and not _PREFIX.match(prefix):
+            raise ConfigError(f"OpenSearch prefix {prefix!r}: expected at most 80 of a-z, 0-9, '.', '_', '-'", fix=fix)
+        hosts.append(split._replace(query="").geturl())
+    return hosts, prefix
+
+
+class Client:
+    """opensearch-py without its retries: it would resend single requests behind the back of the plan's order."""
+
+    def __init__(self, hosts: list[str], timeout: float) -> None:
+        try:
+            import opensearchpy
+        except ImportError:
+            raise ConfigError(
+                "the OpenSearch client is not installed", fix="pip install 'logsync[opensearch]'"
+            ) from None
+        self._timeout = timeout
+        self._deadline = 0.0
+        try:
+            self._client = opensearchpy.OpenSearch(hosts, max_retries=0, retry_on_timeout=False, timeout=timeout)
+        except Exception as error:  # certificates, odd URLs: whatever it is, it is the set-up
+            raise ConfigError(f"the OpenSearch client cannot be made: {type(error).__name__}") from error
+
+    def close(self) -> None:
+        with suppress(Exception):  # nothing that closing could lose
+            self._client.close()
+
+    @contextmanager
+    def bound(self) -> Iterator[None]:
+        """All requests inside share one bound, the store's timeout in seconds."""
+        self._deadline = time.monotonic() + self._timeout
+        yield
+
+    @property
+    def remaining(self) -> float:
+        return self._deadline - time.monotonic()
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        body: bytes | Mapping[str, Any] | None = None,
+        *,
+        params: Mapping[str, str] | None = None,
+        ignore: Collection[int] = (),
+        writing: bool = False,
+    ) -> dict[str, Any]:
+        """Send once and return the answer. ``ignore`` are HTTP errors whose body is returned like an answer.
+
+        Raises StoreUnavailable, StoreOutcomeUnknown (only when ``writing``), ConfigError, PositionConflict.
+        """
+        from opensearchpy.exceptions import OpenSearchException
+        from urllib3 import Timeout
+
+        left = self.remaining
+        if left <= 0:
+            raise StoreUnavailable(f"OpenSearch did not finish within {self._timeout:.0f} s")
+        bound: Any = Timeout(total=left)  # connecting included; handed through to urllib3
+        try:
+            answer = self._client.transport.perform_request(
+                method,
+                path,
+                params=dict(params or ()),
+                body=body,
+                ignore=ignore,
+                timeout=bound,
+            )
+        except (OpenSearchException, ValueError) as error:
+            raise translate(error, writing=writing) from error
+        return answer if isinstance(answer, dict) else {}
