@@ -1,0 +1,175 @@
+#!lua
+-- One plan, in one step: compare the position, check everything, then write and move the position.
+--
+-- The first line makes Redis (7.0 or later) refuse the whole script before it runs when memory is full, on a
+-- replica and when persistence failed; without it, the first write to be refused could be any (R1).
+--
+-- KEYS  1 positions (hash: partition -> JSON)  2 busy marker  3... the keys of the plan
+-- ARGV  1 partition  2 epoch  3 next_offset of the expected position  4 the new position (JSON)
+--       5 "apply", or "check" to stop before the first write
+--       6... instructions: command, mode, index of its key (1 = KEYS[3]), n, then n arguments
+--             mode 0: run it   1: check that it cannot fail, and run it   2: only check
+--             HINCRBY and ZINCRBY carry many: first all members, then what is added to each
+-- Returns {"ok"}, {"conflict", stored}, {"poisoned", marker}, {"denied", command, key} or
+--         {"refused", key, what is wrong}: all but "ok" wrote nothing.
+--
+-- Nothing undoes a script that dies half-way, not even pcall. So the marker is set before the first write and
+-- deleted by the last one: whoever finds it there knows that the content is neither the old nor the new.
+
+local PARTITION, EPOCH, NEXT, AFTER, MODE, FIRST = 1, 2, 3, 4, 5, 6
+local BOOKKEEPING = 2 -- KEYS before those of the plan
+local CHUNK = 4000    -- arguments per call: unpack() fails at about 8,000
+local EXACT = 9007199254740992 -- 2^53: doubles, so sorted-set scores, hold no larger integers exactly
+
+local call = redis.call
+local sub, match = string.sub, string.match
+local min, floor = math.min, math.floor
+
+-- Does the 64-bit integer that Redis keeps as text bear the addition of another? Doubles cannot tell beyond
+-- 2^53, so long numbers are added in two halves.
+local function bears(text, by)
+  local sign, digits = match(text, '^(%-?)([1-9]%d*)$')
+  if not digits then
+    return text == '0'
+  end
+  if #digits <= 18 and #by <= 18 then
+    return true
+  end
+  local least = sign == '-' and 854775808 or 854775807
+  local high, low = tonumber(sub(digits, 1, -10)) or 0, tonumber(sub(digits, -9))
+  local other, amount = match(by, '^(%-?)(%d+)$')
+  if #digits > 19 or high > 9223372036 or (high == 9223372036 and low > least) then
+    return false
+  end
+  if sign ~= other then
+    return true
+  end
+  low = low + tonumber(sub(amount, -9))
+  high = high + (tonumber(sub(amount, 1, -10)) or 0) + floor(low / 1000000000)
+  low = low % 1000000000
+  return high < 9223372036 or (high == 9223372036 and low <= least)
+end
+
+local function typed(key, expected)
+  local found = call('TYPE', key).ok
+  if found ~= expected and found ~= 'none' then
+    return 'expected a ' .. expected .. ', found a ' .. found
+  end
+end
+
+local function integer(value, by, what)
+  if value and not bears(value, by) then
+    return 'expected a 64-bit integer that bears ' .. by .. ' more' .. what .. ', found ' .. sub(value, 1, 80)
+  end
+end
+
+-- For each member of a command that adds: its value on the server, and what is to be added.
+local function each(key, at, n, read, check)
+  local half = n / 2
+  for i = at, at + half - 1, CHUNK do
+    local last = min(i + CHUNK, at + half) - 1
+    local values = call(read, key, unpack(ARGV, i, last))
+    for j = i, last do
+      local problem = check(values[j - i + 1], ARGV[j + half], ' in ' .. ARGV[j])
+      if problem then
+        return problem
+      end
+    end
+  end
+end
+
+local function score(value, by, what)
+  local sum = (tonumber(value or 0) or 0) + tonumber(by)
+  if not (sum >= -EXACT and sum <= EXACT) then
+    return 'expected a score that stays within 2^53 with ' .. by .. ' more' .. what .. ', found ' .. tostring(value)
+  end
+end
+
+local guards = {
+  INCRBY = function(key, at, n)
+    local problem = typed(key, 'string')
+    local value = not problem and call('GET', key)
+    for i = at, at + n - 1 do
+      problem = problem or integer(value, ARGV[i], '')
+    end
+    return problem
+  end,
+  HINCRBY = function(key, at, n)
+    return typed(key, 'hash') or each(key, at, n, 'HMGET', integer)
+  end,
+  ZINCRBY = function(key, at, n)
+    return typed(key, 'zset') or each(key, at, n, 'ZMSCORE', score)
+  end,
+  HSET = function(key) return typed(key, 'hash') end,
+  SADD = function(key) return typed(key, 'set') end,
+  ZADD = function(key) return typed(key, 'zset') end,
+}
+guards.HDEL, guards.SREM, guards.ZREM = guards.HSET, guards.SADD, guards.ZADD
+
+-- 1. Is this the worker whose turn it is? # I1 I2
+local marker = call('GET', KEYS[2])
+if marker then
+  return { 'poisoned', marker }
+end
+local stored = call('HGET', KEYS[1], ARGV[PARTITION])
+local position = stored and cjson.decode(stored)
+if not position or position.epoch ~= tonumber(ARGV[EPOCH]) or position.next_offset ~= tonumber(ARGV[NEXT]) then
+  return { 'conflict', stored or 'no position' }
+end
+
+-- 2. Can anything fail? Rights once per command: they are given by command and key pattern. # R1
+local allowed = {}
+local i, count = FIRST, #ARGV
+while i <= count do
+  local command, mode, key, n = ARGV[i], ARGV[i + 1], KEYS[BOOKKEEPING + ARGV[i + 2]], tonumber(ARGV[i + 3])
+  if not allowed[command] then
+    if not redis.acl_check_cmd(command, key) then
+      return { 'denied', command, key }
+    end
+    allowed[command] = true
+  end
+  if mode ~= '0' then
+    local problem = guards[command](key, i + 4, n)
+    if problem then
+      return { 'refused', key, problem }
+    end
+  end
+  i = i + 4 + n
+end
+for command, key in pairs({ HSET = KEYS[1], DEL = KEYS[2] }) do
+  if not redis.acl_check_cmd(command, key) then
+    return { 'denied', command, key }
+  end
+end
+if ARGV[MODE] == 'check' then
+  return { 'ok' }
+end
+
+-- 3. Write. From here on nothing may fail; if it does, the marker stays.
+call('SET', KEYS[2], ARGV[AFTER])
+i = FIRST
+while i <= count do
+  local command, mode, key, n = ARGV[i], ARGV[i + 1], KEYS[BOOKKEEPING + ARGV[i + 2]], tonumber(ARGV[i + 3])
+  i = i + 4
+  if mode == '2' then
+    -- checked above
+  elseif command == 'HINCRBY' then
+    for j = i, i + n / 2 - 1 do
+      call('HINCRBY', key, ARGV[j], ARGV[j + n / 2])
+    end
+  elseif command == 'ZINCRBY' then
+    for j = i, i + n / 2 - 1 do
+      call('ZINCRBY', key, ARGV[j + n / 2], ARGV[j])
+    end
+  elseif n <= CHUNK then
+    call(command, key, unpack(ARGV, i, i + n - 1))
+  else
+    for j = i, i + n - 1, CHUNK do
+      call(command, key, unpack(ARGV, j, min(j + CHUNK, i + n) - 1))
+    end
+  end
+  i = i + n
+end
+call('HSET', KEYS[1], ARGV[PARTITION], ARGV[AFTER])
+call('DEL', KEYS[2])
+return { 'ok' }

@@ -1,0 +1,302 @@
+"""Redis as a store: values and position move in one script, so an event's effect is there exactly once.
+
+The handlers' keys are relative: the store puts ``prefix`` in front of each, so a sink cannot touch a
+neighbour's keys, and ``wipe`` finds all of its own. What logsync itself must remember lies outside the prefix:
+
+    logsync:<sink>:book        the book, JSON
+    logsync:<sink>:positions   hash: partition -> position, JSON
+    logsync:<sink>:busy        only there while a script writes, or after one died half-way (R1)
+    logsync:<sink>:evicted     "<run id> <evicted_keys>" of the server when the content began (R2)
+
+With a hash tag in the prefix (``{shop}:``) they carry it too, so that all live in one slot of a cluster.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import re
+import time
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from logsync.core.book import Book
+from logsync.core.plan import Plan
+from logsync.core.position import Position
+from logsync.errors import ConfigError, PositionConflict, StoreUnavailable, WriteRejected
+from logsync.settings import Settings
+from logsync.stores.redis.compile import ACCEPTS, Program, Refused, compile_writes
+from logsync.writes import Write
+
+if TYPE_CHECKING:
+    from logsync.stores.redis.client import Client
+
+log = logging.getLogger(__name__)
+
+_SCAN = 1000
+"""Keys looked at per SCAN, and deleted per UNLINK."""
+_WATCH_EVERY = 1.0
+"""Seconds between two looks at what Redis evicted: an eviction is noticed by an apply that starts later than this."""
+
+
+class Redis:
+    """A Store over one Redis (7.0 or later, or Valkey)."""
+
+    kind = "redis"
+    max_partitions = None
+
+    def __init__(self, url: str | None = None, *, prefix: str) -> None:
+        """``url`` None: LOGSYNC_REDIS. ``prefix`` stands before every key of the sink, and before no other key."""
+        if not prefix or prefix.startswith("logsync:") or "logsync:".startswith(prefix):
+            raise ConfigError(
+                f"Redis(prefix={prefix!r}): expected a prefix of the sink's own, apart from logsync's bookkeeping "
+                "under 'logsync:'",
+                fix="choose one such as 'shop:'",
+            )
+        self._url = url
+        self.prefix = prefix
+        self._tag = _hash_tag(prefix)
+        self._client: Client | None = None
+
+    @property
+    def accepts(self) -> frozenset[type[Write]]:
+        return ACCEPTS
+
+    def open(self, sink: str, settings: Settings) -> None:
+        """Connect and check what can be checked once: version, eviction policy (R2), cluster.
+
+        Raises StoreUnavailable, ConfigError. A sink whose content is broken (R1, R2) opens all the same, so that
+        a rebuild can mend it; ``positions`` and ``apply`` refuse it.
+        """
+        try:
+            from logsync.stores.redis import client  # late: importing a sink needs no client library
+        except ModuleNotFoundError as error:
+            raise ConfigError("the package redis is missing", fix="pip install 'logsync[redis]'") from error
+        self.close()
+        self._sink = sink
+        names = f"logsync:{sink}:{self._tag}:" if self._tag else f"logsync:{sink}:"
+        self._book, self._positions, self._busy, self._evicted = (
+            (names + name).encode() for name in ("book", "positions", "busy", "evicted")
+        )
+        self._apply, self._write_book = client.Script("apply.lua"), client.Script("book.lua")
+        self._client = client.Client(self._url or settings.redis.get_secret_value(), settings.store_timeout)
+        self._watched = -math.inf
+        self._check_server()
+        self._check_policy()
+
+    def close(self) -> None:
+        if self._client is not None:
+            self._client.close()
+
+    # The book and the positions
+
+    def read_book(self) -> Book | None:
+        text = self._io.call("GET", self._book)
+        return None if text is None else Book.model_validate_json(text)
+
+    def write_book(self, book: Book, *, positions: Sequence[Position] | None = None) -> None:
+        expected = book.revision - 1
+        args = [b"%d" % expected, book.model_dump_json().encode(), b"keep" if positions is None else b"replace"]
+        for position in positions or ():
+            args += (b"%d" % position.partition, _json(position))
+        found = self._io.run(self._write_book, [self._book, self._positions], args)
+        if found != expected:
+            raise PositionConflict(
+                f"{self._io.where}: book of sink {self._sink}: expected revision {expected}, found {found}"
+            )
+
+    def positions(self) -> dict[int, Position]:
+        """What is stored, and nothing else: an empty answer after FLUSHALL means "unknown", not "start". # P1
+
+        Raises ConfigError if a script died half-way, or if keys were evicted.
+        """
+        marker = self._io.call("GET", self._busy)
+        if marker is not None:
+            raise self._poisoned(marker)
+        self._check_evictions()
+        # The marker was read first: if a script dies between the two reads, the next apply finds it.
+        flat = self._io.call("HGETALL", self._positions)
+        return {int(partition): Position.from_dict(json.loads(text)) for partition, text in _pairs(flat)}
+
+    # The content
+
+    def apply(self, plan: Plan) -> None:
+        """One script: compare the position, check that nothing can fail, write, move the position. # I1 I2 I4
+
+        Raises what the contract says; ConfigError also when the sink is poisoned (R1) or Redis evicted (R2).
+        """
+        if time.monotonic() - self._watched > _WATCH_EVERY:
+            self._check_evictions()
+        try:
+            program = compile_writes(plan.writes, plan.offsets, self.prefix)
+            problem = self._run(plan, program, b"apply")
+        except Refused as error:
+            problem = error.reason
+        if problem:
+            raise self._first_refused(plan)
+
+    def _run(self, plan: Plan, program: Program, mode: bytes) -> str | None:
+        """Run the script. Returns what a guard refused, in words, or None."""
+        start = plan.start
+        keys = [self._positions, self._busy, *program.keys]
+        args = [b"%d" % start.partition, b"%d" % start.epoch, b"%d" % start.next_offset, _json(plan.end), mode]
+        try:
+            verdict, *rest = self._io.run(self._apply, keys, args + program.args)
+        except ConfigError:
+            # Refused before it ran, or died half-way? The marker knows.
+            marker = self._io.call("GET", self._busy)
+            if marker is not None:
+                raise self._poisoned(marker) from None
+            raise
+        found = [str(item, errors="replace") for item in rest]
+        if verdict == b"ok":
+            return None
+        if verdict == b"conflict":
+            # Also the fate of our own earlier attempt whose answer was lost, and which did arrive. # P4
+            raise PositionConflict(f"{self._io.where}: sink {self._sink}: expected {start}, found {found[0]}")
+        if verdict == b"poisoned":
+            raise self._poisoned(rest[0])
+        if verdict == b"denied":
+            raise ConfigError(
+                f"{self._io.where}: the user may not run {found[0]} on {found[1]}; nothing was written",
+                fix="give it the rights that docs/writes-redis.md lists (`ACL SETUSER`)",
+            )
+        return f"key {found[0]}: {found[1]}"
+
+    def _first_refused(self, plan: Plan) -> WriteRejected:
+        """The error for the first event in log order that cannot be applied, found by halving the plan.
+
+        A guard knows the key, not the event: the sums it checked are those of the whole plan. Running prefixes
+        of the plan without writing is exact: if one fails, every longer one does.
+        """
+        events = sorted(set(plan.offsets))
+        good, bad = 0, len(events)  # the first `good` events pass, the first `bad` do not
+        reason = self._refusal(plan, events, bad)
+        while bad - good > 1:
+            middle = (good + bad) // 2
+            found = self._refusal(plan, events, middle)
+            if found:
+                bad, reason = middle, found
+            else:
+                good = middle
+        return WriteRejected(
+            reason or "refused, then accepted: something else writes the sink's keys", offset=events[bad - 1]
+        )
+
+    def _refusal(self, plan: Plan, events: list[int], count: int) -> str | None:
+        writes = [write for write, offset in zip(plan.writes, plan.offsets, strict=True) if offset <= events[count - 1]]
+        try:
+            return self._run(plan, compile_writes(writes, plan.offsets, self.prefix), b"check")
+        except Refused as error:
+            return error.reason
+
+    def holds_data(self) -> bool:
+        return next(self._own_keys(), None) is not None
+
+    def wipe(self) -> None:
+        """Delete every key of the prefix, then the marks of a script that died and of evictions.
+
+        The marks go last: after a crash in between, the sink is still known to be broken.
+        """
+        for keys in self._own_keys():
+            self._io.call("UNLINK", *keys)
+        self._io.call("DEL", self._busy, self._evicted)
+        self._check_evictions()
+
+    def schema(self) -> str:
+        return ""
+
+    def __repr__(self) -> str:
+        return f"Redis(prefix={self.prefix!r})"  # never the url: it may hold a password
+
+    # Inside
+
+    @property
+    def _io(self) -> Client:
+        if self._client is None:
+            raise StoreUnavailable("the store is not open", fix="call open() first")
+        return self._client
+
+    def _own_keys(self) -> Iterator[list[bytes]]:
+        """The sink's keys in batches that are not empty. SCAN returns every key that is there all the time."""
+        pattern = re.sub(r"([*?\[\]\\])", r"\\\1", self.prefix) + "*"
+        cursor = b"0"
+        while True:
+            cursor, keys = self._io.call("SCAN", cursor, "MATCH", pattern, "COUNT", _SCAN)
+            if keys:
+                yield keys
+            if cursor == b"0":
+                return
+
+    def _info(self, section: str) -> dict[str, str]:
+        text = str(self._io.call("INFO", section), errors="replace")
+        return dict(line.split(":", 1) for line in text.splitlines() if ":" in line)
+
+    def _check_server(self) -> None:
+        where = self._io.where
+        version = self._info("server").get("redis_version", "0")
+        if int(version.split(".")[0]) < 7:
+            raise ConfigError(f"{where}: expected Redis 7.0 or later, found {version}", fix="upgrade the server")
+        if self._info("cluster").get("cluster_enabled") == "1" and not self._tag:
+            raise ConfigError(
+                f"{where} is a cluster, and one script can only reach one slot: prefix {self.prefix!r} has no hash tag",
+                fix="give it one, which the whole sink then shares, as in Redis(prefix='{shop}:')",
+            )
+        if self._info("persistence").get("aof_enabled") == "0":
+            # No lie about the data: a restart takes values and position back together. But it takes them back far.
+            log.warning(
+                "Redis has no append-only file: a restart takes the sink back to its last snapshot, or to nothing",
+                extra={"sink": self._sink},
+            )
+
+    def _check_policy(self) -> None:
+        policy = self._info("memory").get("maxmemory_policy", "unknown")
+        if policy != "noeviction":  # R2
+            raise ConfigError(
+                f"{self._io.where}: expected maxmemory-policy noeviction, found {policy}: an evicted key would "
+                "silently differ from the log",
+                fix="`CONFIG SET maxmemory-policy noeviction`, and the same in redis.conf",
+            )
+
+    def _check_evictions(self) -> None:
+        """An evicted key leaves the position valid and the content wrong. # R2
+
+        The policy proves nothing about the time before, so the server's counter is compared with what it was
+        when the content began. A restart sets the counter to 0, and gives the server a new run id.
+        """
+        self._check_policy()
+        evicted, run_id = int(self._info("stats")["evicted_keys"]), self._info("server")["run_id"]
+        known = self._io.call("GET", self._evicted)
+        if known is None:
+            self._io.call("SET", self._evicted, f"{run_id} {evicted}")
+            known = f"{run_id} {evicted}".encode()
+        begun_under, _, before = str(known, "ascii").partition(" ")
+        if evicted > (int(before) if begun_under == run_id else 0):
+            raise ConfigError(
+                f"{self._io.where}: Redis evicted {evicted} keys since it started: some may have been of sink "
+                f"{self._sink}, and its content then differs from the log",
+                fix=f"`logsync rebuild {self._sink} --yes`",
+            )
+        self._watched = time.monotonic()
+
+    def _poisoned(self, marker: bytes) -> ConfigError:
+        return ConfigError(
+            f"{self._io.where}: sink {self._sink}: a script died half-way while it moved the position to "
+            f"{str(marker, errors='replace')}: its keys are neither the old nor the new",
+            fix=f"see Redis' log for the cause, then `logsync rebuild {self._sink} --yes`",
+        )
+
+
+def _hash_tag(prefix: str) -> str:
+    """The part of the prefix that decides the slot in a cluster, with its braces; empty if there is none."""
+    found = re.match(r"[^{]*(\{[^}]+\})", prefix)
+    return found.group(1) if found else ""
+
+
+def _json(position: Position) -> bytes:
+    return json.dumps(position.to_dict()).encode()
+
+
+def _pairs(flat: list[bytes]) -> Iterator[tuple[bytes, bytes]]:
+    return zip(flat[::2], flat[1::2], strict=True)
