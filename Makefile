@@ -25,10 +25,10 @@ check: $(READY) ## format, lint, types, layers, unit and property tests: under a
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest -q tests/unit tests/property tests/packaging tests/contract -k "not postgres- and not (postgres or redis or opensearch or kafka) or unit"
+	$(BIN)/python -m pytest -q -m "not servers" tests
 
-test: check ## everything, with real servers started by the tests themselves
-	$(BIN)/python -m pytest tests
+test: check ## everything: the above, then all tests with real servers, which they start themselves
+	$(BIN)/python -m pytest -m servers tests
 
 demo: $(READY) ## the disease, the cure and the proof, on four real servers (YEAR=full for the whole year)
 	$(BIN)/python -m demo

@@ -14,6 +14,13 @@ from logsync.settings import Settings
 STACK = os.environ.get("LOGSYNC_TEST_STACK", "tests")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Whatever asks for servers is marked so; `make check` runs the rest. Tests with a stack of their own say it."""
+    for item in items:
+        if "stack" in getattr(item, "fixturenames", ()):
+            item.add_marker("servers")
+
+
 @pytest.fixture(scope="session")
 def stack() -> Iterator[Stack]:
     """The four real servers, started by the first test that asks for them.

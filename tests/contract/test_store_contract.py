@@ -24,7 +24,10 @@ def book(adapter: Adapter, **changes: object) -> Book:
     return Book(sink=adapter.sink, environment="test", log=LOG, handled=frozenset({"a"})).model_copy(update=changes)
 
 
-@pytest.fixture(params=["memory", "postgres", "redis", "opensearch"])
+REAL = [pytest.param(kind, marks=pytest.mark.servers) for kind in ("postgres", "redis", "opensearch")]
+
+
+@pytest.fixture(params=["memory", *REAL])
 def adapter(request: pytest.FixtureRequest, unique: str) -> Adapter:
     if request.param == "memory":
         return MemoryAdapter()
