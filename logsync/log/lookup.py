@@ -145,7 +145,9 @@ class Lookup:
         try:
             while True:
                 with self._answered():
-                    messages = self._consumer.consume(_BATCH, self._timeout)
+                    first = self._consumer.poll(self._timeout)
+                    # consume() waits out its timeout unless it is full, so it only takes what is already here.
+                    messages = [] if first is None else [first, *self._consumer.consume(_BATCH, 0)]
                 if not messages:
                     raise LogUnavailable(
                         f"{self.topic}, partition {partition}: Kafka sent nothing in {self._timeout} s"

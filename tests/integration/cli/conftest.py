@@ -1,0 +1,164 @@
+"""A topic of its own per test, raw records in it, and a working directory with one sink for `logsync`."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from confluent_kafka import Producer
+from confluent_kafka.admin import AdminClient, NewTopic
+
+REPOSITORY = Path(__file__).parents[3]
+Headers = list[tuple[str, bytes]]
+
+
+@dataclass
+class Topic:
+    """One topic, written to with the plain client: records as strangers would send them."""
+
+    servers: str
+    name: str
+    partitions: int = 1
+    config: dict[str, str] = field(default_factory=dict)
+
+    def create(self) -> Topic:
+        new = NewTopic(self.name, self.partitions, 1, config=self.config)
+        admin = AdminClient({"bootstrap.servers": self.servers})  # it must outlive its futures
+        for future in admin.create_topics([new]).values():
+            future.result(20)
+        return self
+
+    def delete(self) -> None:
+        admin = AdminClient({"bootstrap.servers": self.servers})
+        for future in admin.delete_topics([self.name]).values():
+            future.result(20)
+
+    def send(
+        self, value: bytes | None, *, headers: Headers, key: bytes | None = b"k", partition: int = 0, at: int = 0
+    ) -> int:
+        """Append one record and return its offset; ``at`` is its timestamp in milliseconds (0: now)."""
+        offsets: list[int] = []
+
+        def done(error: object, message: object) -> None:
+            assert error is None, error
+            offsets.append(message.offset())  # type: ignore[attr-defined]
+
+        producer = Producer({"bootstrap.servers": self.servers, "acks": "all", "linger.ms": 0})
+        producer.produce(self.name, value, key, partition=partition, headers=headers, on_delivery=done, timestamp=at)
+        assert producer.flush(20) == 0
+        return offsets[0]
+
+    def event(self, type: str, value: bytes | None, *, id: str = "", key: bytes | None = b"k", **more: object) -> int:
+        """Append a well-formed CloudEvent and return its offset."""
+        headers: Headers = [
+            ("ce_specversion", b"1.0"),
+            ("ce_id", (id or str(uuid.uuid4())).encode()),
+            ("ce_type", type.encode()),
+            ("ce_source", b"/tests"),
+        ]
+        return self.send(value, headers=headers, key=key, **more)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def topic(env: Mapping[str, str], unique: str) -> Topic:
+    """A topic that exists, with one partition."""
+    return Topic(env["LOGSYNC_KAFKA"], unique).create()
+
+
+@dataclass
+class Shell:
+    """`logsync` as a person runs it: in a folder of its own, as a process of its own."""
+
+    folder: Path
+    env: dict[str, str]
+
+    def __call__(self, *arguments: str, code: int | None = 0, timeout: float = 90) -> subprocess.CompletedProcess[str]:
+        """Run to the end and check the exit code (None: any). Output is in the answer."""
+        done = subprocess.run(
+            [sys.executable, "-m", "logsync.cli", *arguments],
+            cwd=self.folder, env=self.env, capture_output=True, text=True, timeout=timeout, check=False,
+        )  # fmt: skip
+        assert code is None or done.returncode == code, f"{arguments}: {done.returncode}\n{done.stdout}\n{done.stderr}"
+        return done
+
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [sys.executable, "-m", "logsync.cli", *arguments],
+            cwd=self.folder, env=self.env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+
+
+@pytest.fixture
+def shell(env: dict[str, str], tmp_path: Path) -> Shell:
+    (tmp_path / "sinks").mkdir()
+    (tmp_path / "sinks/__init__.py").touch()
+    # -m puts the working directory first on the path, as `logsync` does itself; the package is found behind it.
+    return Shell(tmp_path, {"PATH": "/usr/bin:/bin", "PYTHONPATH": str(REPOSITORY), "LC_ALL": "C.UTF-8", **env})
+
+
+@dataclass
+class Deploy:
+    """Writes a sink module: `thing.made` events become rows of one table. Any part can be replaced."""
+
+    folder: Path
+    topic: str
+    table: str
+
+    def __call__(
+        self,
+        *,
+        name: str = "db",
+        module: str = "db",
+        topic: str = "",
+        table: str = "",
+        body: str = "yield Upsert(TABLE, key={'name': event.data.name}, values={'size': event.data.size})",
+        more: str = "",
+    ) -> None:
+        ddl = f"CREATE TABLE {self.table} (name text PRIMARY KEY, size bigint);"
+        (self.folder / f"sinks/{module}.sql").write_text(ddl)
+        parts = {"name": name, "module": module, "topic": topic or self.topic, "table": table or self.table}
+        (self.folder / f"sinks/{module}.py").write_text(SINK.format(**parts, owned=self.table, body=body, more=more))
+
+
+@pytest.fixture
+def deploy(shell: Shell, unique: str) -> Deploy:
+    deploy = Deploy(shell.folder, unique, f"{unique}_things")
+    deploy()
+    return deploy
+
+
+SINK = """
+from pathlib import Path
+from pydantic import BaseModel
+from logsync import Event, Log, Sink
+from logsync.stores.postgres import Increment, Postgres, Upsert
+
+TABLE = "{table}"
+log = Log("{topic}")
+
+
+@log.event("thing.made", key="name")
+class ThingMade(BaseModel):
+    name: str
+    size: int = 0
+
+
+@log.event("thing.lost", key="name")
+class ThingLost(BaseModel):
+    name: str
+
+
+sink = Sink("{name}", log, Postgres(schema=Path(__file__).with_name("{module}.sql"), tables=["{owned}"]))
+
+
+@sink.on(ThingMade)
+def thing_made(event: Event[ThingMade]):
+    {body}
+
+{more}
+"""
