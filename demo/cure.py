@@ -1,0 +1,148 @@
+"""The cure: two racing writers append to one log, three workers follow it, and each is killed once on the way."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from importlib import import_module
+from pathlib import Path
+from typing import NamedTuple
+
+from demo.data import Cut
+from demo.process import DemoFailed, Watched
+from demo.view import View
+from logsync.log.lookup import Lookup
+from logsync.log.reader import group_id
+from logsync.log.topic import create_topic
+from logsync.settings import Settings
+from sinks.events import log
+
+SINKS = ("db", "cache", "search")
+WRITERS = 2
+BEHIND = 10_000
+"""A worker is killed while it is more than so many events behind the log's end."""
+APPLIED = 10_000
+"""And not before its store is so far, so that there is something to lose or to double."""
+MARGIN = 5_000
+"""A batch may be under way: the distance is looked at again when the worker is dead, and must still be there."""
+HEAD_START = 30_000
+"""The workers start when the log holds so many events: else the fastest may never fall far enough behind."""
+_LOOK = 0.1  # seconds between two looks at the positions
+
+
+class Place(NamedTuple):
+    """Where one sink is. ``committed`` was read first: it may lag behind the position, never the reverse. # I1"""
+
+    committed: int
+    stored: int
+    end: int
+
+    @property
+    def behind(self) -> int:
+        return self.end - self.stored
+
+    def __str__(self) -> str:
+        return f"store at {self.stored:,}, Kafka's bookmark at {self.committed:,}, log at {self.end:,}"
+
+
+class Follower:
+    """One sink: its worker process, and eyes of our own on its store and its group."""
+
+    def __init__(self, name: str, settings: Settings, directory: Path, stack: ExitStack) -> None:
+        self.name = name
+        self.store = import_module(f"sinks.{name}").sink.store
+        self.store.open(name, settings)
+        stack.callback(self.store.close)
+        group = group_id(settings.environment, name)
+        self._group = stack.enter_context(Lookup(settings, log.topic, group_id=group))
+        self.worker = Watched(f"worker {name}", ["logsync.cli", "consume", name], directory / f"{name}.log")
+        stack.callback(self.worker.kill)
+        self.killed: Place | None = None
+        self.resumed = False
+
+    def place(self) -> Place:
+        committed = self._group.committed([0]).get(0, 0)
+        position = self.store.positions().get(0)
+        return Place(committed, position.next_offset if position else 0, self._group.spans()[0].high)
+
+    def kill(self, seen: Place, say: Callable[[str], None]) -> None:
+        """Kill the worker, look, and start it again."""
+        self.worker.kill()
+        self.killed = after = self.place()
+        say(f"[bold]{self.name}[/]: {seen.behind:,} events behind ({seen})")
+        say(f"[bold]{self.name}[/]: [red]killed with -9[/], {after.behind:,} events behind ({after})")
+        if not after.committed <= after.stored:
+            raise DemoFailed(f"{self.name}: Kafka's bookmark is ahead of the store, events would be lost: {after}")
+        self.worker.start_again()
+
+    def note_resumed(self, now: Place, say: Callable[[str], None]) -> None:
+        if self.killed and not self.resumed and now.stored > self.killed.stored:
+            self.resumed = True
+            say(f"[bold]{self.name}[/]: went on from {self.killed.stored:,} ({now})")
+
+
+def run(lines: int | None, cut: Cut, settings: Settings, directory: Path, view: View) -> list[Place]:
+    """Write and apply everything; returns where each worker was when it was killed.
+
+    Raises DemoFailed when a process dies by itself, or when a worker was never far enough behind to be killed.
+    """
+    create_topic(settings, log.topic)
+    directory.mkdir(parents=True, exist_ok=True)
+    for file in directory.glob("*.log"):
+        file.unlink()
+    with ExitStack() as stack, view:
+        writers = [_writer(str(number), lines, directory, stack) for number in range(WRITERS)]
+        eyes = stack.enter_context(Lookup(settings, log.topic))
+        while eyes.spans()[0].high < HEAD_START and not _ended(writers):
+            _show_writers(writers, cut, view)
+            time.sleep(_LOOK)
+        followers = [Follower(name, settings, directory, stack) for name in SINKS]
+        closed = False
+        while True:
+            _show_writers(writers, cut, view)
+            written = _ended(writers)
+            if written and not closed:
+                writers.append(_writer("closing", lines, directory, stack))
+                closed, written = True, False
+            places = [_follow(follower, view) for follower in followers]
+            if written and all(place.behind == 0 for place in places):
+                break
+            time.sleep(_LOOK)
+        for follower in followers:
+            follower.worker.stop(timeout=settings.drain_timeout + 5)
+        kills = [follower.killed for follower in followers if follower.killed and follower.killed.behind > BEHIND]
+        if len(kills) < len(SINKS):
+            raise DemoFailed(f"a worker was never killed while more than {BEHIND:,} events behind; take more LINES")
+        return kills
+
+
+def _writer(number: str, lines: int | None, directory: Path, stack: ExitStack) -> Watched:
+    arguments = ["demo.write", number, str(WRITERS), str(lines or 0)]
+    writer = Watched(f"writer {number}", arguments, directory / f"writer-{number}.log")
+    stack.callback(writer.kill)
+    return writer
+
+
+def _ended(writers: list[Watched]) -> bool:
+    """True if all have ended well. Looks at every one of them: one that died must not be overlooked."""
+    return not [writer for writer in writers if not writer.finished()]
+
+
+def _show_writers(writers: list[Watched], cut: Cut, view: View) -> None:
+    for writer in writers[:WRITERS]:
+        count, _, rest = writer.last_line().partition(" ")
+        day, _, date = rest.partition(" ")
+        if count.isdigit() and day.isdigit():
+            view.show(writer.name, int(day), cut.days, f"{int(count):,} events appended, the shop's date is {date}")
+
+
+def _follow(follower: Follower, view: View) -> Place:
+    follower.worker.check_running()
+    now = follower.place()
+    text = f"at {now.stored:,} of {now.end:,}, {now.behind:,} behind"
+    view.show(follower.name, now.stored, now.end, text)
+    follower.note_resumed(now, view.say)
+    if follower.killed is None and now.stored >= APPLIED and now.behind > BEHIND + MARGIN:
+        follower.kill(now, view.say)
+    return now
