@@ -7,7 +7,8 @@
 -- KEYS  1 positions (hash: partition -> JSON)  2 busy marker  3... the keys of the plan
 -- ARGV  1 partition  2 epoch  3 next_offset of the expected position  4 the new position (JSON)
 --       5 "apply", or "check" to stop before the first write
---       6... instructions: command, mode, index of its key (1 = KEYS[3]), n, then n arguments
+--       6... instructions: command, mode, n, index of the first key (1 = KEYS[3]), number of keys,
+--             and then n arguments for each of these keys
 --             mode 0: run it   1: check that it cannot fail, and run it   2: only check
 --             HINCRBY and ZINCRBY carry many: first all members, then what is added to each
 -- Returns {"ok"}, {"conflict", stored}, {"poisoned", marker}, {"denied", command, key} or
@@ -17,6 +18,8 @@
 -- deleted by the last one: whoever finds it there knows that the content is neither the old nor the new.
 
 local PARTITION, EPOCH, NEXT, AFTER, MODE, FIRST = 1, 2, 3, 4, 5, 6
+local HEADER = 5      -- ARGV before the arguments of an instruction
+local RUN, GUARD = '0', '2'
 local BOOKKEEPING = 2 -- KEYS before those of the plan
 local CHUNK = 4000    -- arguments per call: unpack() fails at about 8,000
 local EXACT = 9007199254740992 -- 2^53: doubles, so sorted-set scores, hold no larger integers exactly
@@ -106,6 +109,25 @@ local guards = {
 }
 guards.HDEL, guards.SREM, guards.ZREM = guards.HSET, guards.SADD, guards.ZADD
 
+local function run(command, key, at, n)
+  local half = n / 2
+  if command == 'HINCRBY' then
+    for j = at, at + half - 1 do
+      call(command, key, ARGV[j], ARGV[j + half])
+    end
+  elseif command == 'ZINCRBY' then
+    for j = at, at + half - 1 do
+      call(command, key, ARGV[j + half], ARGV[j])
+    end
+  elseif n <= CHUNK then
+    call(command, key, unpack(ARGV, at, at + n - 1))
+  else
+    for j = at, at + n - 1, CHUNK do
+      call(command, key, unpack(ARGV, j, min(j + CHUNK, at + n) - 1))
+    end
+  end
+end
+
 -- 1. Is this the worker whose turn it is? # I1 I2
 local marker = call('GET', KEYS[2])
 if marker then
@@ -121,20 +143,25 @@ end
 local allowed = {}
 local i, count = FIRST, #ARGV
 while i <= count do
-  local command, mode, key, n = ARGV[i], ARGV[i + 1], KEYS[BOOKKEEPING + ARGV[i + 2]], tonumber(ARGV[i + 3])
+  local command, mode, n = ARGV[i], ARGV[i + 1], tonumber(ARGV[i + 2])
+  local first, keys = BOOKKEEPING + ARGV[i + 3], tonumber(ARGV[i + 4])
+  i = i + HEADER
   if not allowed[command] then
-    if not redis.acl_check_cmd(command, key) then
-      return { 'denied', command, key }
+    if not redis.acl_check_cmd(command, KEYS[first]) then
+      return { 'denied', command, KEYS[first] }
     end
     allowed[command] = true
   end
-  if mode ~= '0' then
-    local problem = guards[command](key, i + 4, n)
-    if problem then
-      return { 'refused', key, problem }
+  if mode ~= RUN then
+    local guard = guards[command]
+    for k = first, first + keys - 1 do
+      local problem = guard(KEYS[k], i + (k - first) * n, n)
+      if problem then
+        return { 'refused', KEYS[k], problem }
+      end
     end
   end
-  i = i + 4 + n
+  i = i + keys * n
 end
 for command, key in pairs({ HSET = KEYS[1], DEL = KEYS[2] }) do
   if not redis.acl_check_cmd(command, key) then
@@ -149,26 +176,17 @@ end
 call('SET', KEYS[2], ARGV[AFTER])
 i = FIRST
 while i <= count do
-  local command, mode, key, n = ARGV[i], ARGV[i + 1], KEYS[BOOKKEEPING + ARGV[i + 2]], tonumber(ARGV[i + 3])
-  i = i + 4
-  if mode == '2' then
-    -- checked above
-  elseif command == 'HINCRBY' then
-    for j = i, i + n / 2 - 1 do
-      call('HINCRBY', key, ARGV[j], ARGV[j + n / 2])
-    end
-  elseif command == 'ZINCRBY' then
-    for j = i, i + n / 2 - 1 do
-      call('ZINCRBY', key, ARGV[j + n / 2], ARGV[j])
-    end
-  elseif n <= CHUNK then
-    call(command, key, unpack(ARGV, i, i + n - 1))
+  local command, mode, n = ARGV[i], ARGV[i + 1], tonumber(ARGV[i + 2])
+  local first, keys = BOOKKEEPING + ARGV[i + 3], tonumber(ARGV[i + 4])
+  i = i + HEADER
+  if mode == GUARD then
+    i = i + keys * n
   else
-    for j = i, i + n - 1, CHUNK do
-      call(command, key, unpack(ARGV, j, min(j + CHUNK, i + n) - 1))
+    for k = first, first + keys - 1 do
+      run(command, KEYS[k], i, n)
+      i = i + n
     end
   end
-  i = i + n
 end
 call('HSET', KEYS[1], ARGV[PARTITION], ARGV[AFTER])
 call('DEL', KEYS[2])
