@@ -126,14 +126,15 @@ def survey(sink: Sink, settings: Settings, *, clock: Callable[[], float] = time)
     """The rows of one sink. ``clock`` gives seconds since 1970. Raises nothing that an outage can cause."""
     from logsync.log.lookup import Lookup
     from logsync.log.reader import group_id
-    from logsync.log.topic import identify
+    from logsync.log.topic import committed, identify
 
     topic = sink.log.topic
     try:
-        with Lookup(settings, topic, group_id=group_id(settings.environment, sink.name), timeout=_PATIENCE) as lookup:
+        with Lookup(settings, topic, timeout=_PATIENCE) as lookup:
             # A worker may be running. In this order committed <= position <= end is what one sees: the other
             # way round a healthy sink could seem to have committed, or read, what is not there yet. # P2
-            committed = lookup.committed(lookup.spans())
+            group = group_id(settings.environment, sink.name)
+            bookmarks = committed(settings, group, topic, len(lookup.spans()))
             stored = _read_store(sink, settings)
             identity, spans = identify(settings, topic), lookup.spans()
             rows = []
@@ -148,7 +149,7 @@ def survey(sink: Sink, settings: Settings, *, clock: Callable[[], float] = time)
                     first = lookup.first_at(partition, row.position) if row.lag else None
                     age = 0.0 if first is None else max(0.0, clock() - first.timestamp / 1000)
                     row = row._replace(lag_seconds=round(age, 3))
-                rows.append(row._replace(committed=committed.get(partition)))
+                rows.append(row._replace(committed=bookmarks.get(partition)))
             return rows
     except LogUnavailable as error:
         positions = _read_store(sink, settings).positions

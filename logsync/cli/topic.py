@@ -32,11 +32,14 @@ def create(
 
     Example: logsync topic create shop.events --replication 3
     """
-    from logsync.log.topic import create_topic
+    from logsync.log.topic import check_topic, create_topic
 
     topic = _topic(name, log)
-    create_topic(load_settings(), topic, partitions=partitions, replication=replication)
-    out.say(f"created {topic}")
+    settings = load_settings()
+    facts, new = create_topic(settings, topic, partitions=partitions, replication=replication)
+    out.say(f"{'created' if new else 'exists already:'} {topic}")
+    for warning in check_topic(facts, settings.accept_finite_retention):
+        out.say(f"warning: {warning}")
 
 
 @app.command("describe")
@@ -49,7 +52,26 @@ def describe(
 
     Example: logsync topic describe --log sinks.events:log
     """
-    raise NotImplementedError
+    from logsync.log.topic import check_topic
+    from logsync.log.topic import describe as look
+
+    settings = load_settings()
+    facts = look(settings, _topic(name, log))
+    try:
+        verdict, warnings = "fit to be a log", check_topic(facts, settings.accept_finite_retention)
+    except ConfigError as error:
+        verdict, warnings = str(error), []
+    if as_json:
+        identity = facts.identity._asdict()
+        out.print_json({**facts._asdict(), "identity": identity, "verdict": verdict, "warnings": warnings})
+        return
+    for label, value in (*facts.identity._asdict().items(), *facts._asdict().items()):
+        if label not in ("identity", "bounds"):
+            print(f"{label:<22}{value}")
+    for partition, (low, high) in facts.bounds.items():
+        print(f"{f'partition {partition}':<22}{low:,} to before {high:,}")
+    for line in (verdict, *(f"warning: {warning}" for warning in warnings)):
+        print(line)
 
 
 def _topic(name: str | None, log: str | None) -> str:
