@@ -1,0 +1,30 @@
+-- What logsync keeps beside your tables, in a schema of its own.
+-- A role that only applies events needs: USAGE on schema logsync; SELECT, INSERT, UPDATE, DELETE on its
+-- tables and on the sink's own tables; TRUNCATE on the sink's own tables for `logsync rebuild`.
+CREATE SCHEMA IF NOT EXISTS logsync;
+
+-- Where each sink is in the log. One row per partition, moved in the transaction that holds the writes.
+-- fillfactor: the row changes with every batch; free room on its page keeps those updates in place.
+CREATE TABLE IF NOT EXISTS logsync.position (
+    sink         text   NOT NULL,
+    partition    int    NOT NULL,
+    epoch        bigint NOT NULL,
+    next_offset  bigint NOT NULL,
+    last_offset  bigint,
+    last_id      text,
+    leader_epoch int,
+    PRIMARY KEY (sink, partition)
+) WITH (fillfactor = 50);
+
+-- What a sink remembers of itself: which log, which types, what people did by hand.
+CREATE TABLE IF NOT EXISTS logsync.book (
+    sink     text PRIMARY KEY,
+    revision bigint NOT NULL,
+    body     jsonb  NOT NULL
+);
+
+-- Which schema texts were applied here, so that a role without the right to create things can tell.
+CREATE TABLE IF NOT EXISTS logsync.applied_schema (
+    hash       text PRIMARY KEY,
+    applied_at timestamptz NOT NULL DEFAULT now()
+);

@@ -1,0 +1,104 @@
+"""The one table from Postgres' error codes to what they mean for a plan."""
+
+from __future__ import annotations
+
+from enum import Enum, auto
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import psycopg
+
+
+class Verdict(Enum):
+    """UNAVAILABLE: says nothing about the writes, try again. CONFIG: a person must change the set-up.
+    REJECTED: the server refuses a write for its own sake.
+    """
+
+    UNAVAILABLE = auto()
+    CONFIG = auto()
+    REJECTED = auto()
+
+
+# https://www.postgresql.org/docs/current/errcodes-appendix.html; the longest prefix that fits decides.
+_TABLE: dict[str, Verdict] = {
+    "": Verdict.REJECTED,
+    "08": Verdict.UNAVAILABLE,  # connection exceptions
+    "25006": Verdict.UNAVAILABLE,  # read-only: a standby, or an operator's switch
+    "25P03": Verdict.UNAVAILABLE,  # idle in transaction for too long
+    "25P04": Verdict.UNAVAILABLE,  # transaction_timeout
+    "28": Verdict.CONFIG,  # authentication
+    "3D000": Verdict.CONFIG,  # no such database
+    "3F000": Verdict.CONFIG,  # no such schema
+    "40": Verdict.UNAVAILABLE,  # serialization failure, deadlock
+    "42501": Verdict.CONFIG,  # insufficient privilege
+    "42P01": Verdict.CONFIG,  # no such table
+    "42P10": Verdict.CONFIG,  # no unique index on the key of an Upsert or Increment
+    "53": Verdict.UNAVAILABLE,  # disk full, out of memory, too many connections
+    "55006": Verdict.UNAVAILABLE,  # object in use
+    "55P03": Verdict.UNAVAILABLE,  # lock not available
+    "55P04": Verdict.REJECTED,  # a new enum value used too early
+    "57": Verdict.UNAVAILABLE,  # shutdown, crash, starting up, cancelled by statement_timeout
+    "58": Verdict.UNAVAILABLE,  # errors of the server's file system
+    "XX": Verdict.UNAVAILABLE,  # internal errors, corrupted data
+}
+# While connecting, libpq gives the server's words and no code. Words in another language than English fall
+# through to "unavailable", which waits and shows them; it never skips anything.
+_SET_UP = (
+    "authentication failed",
+    "no password supplied",
+    "no pg_hba.conf entry",
+    "pg_hba.conf rejects",
+    "role ",
+    "database ",
+    "permission denied",
+    "not permitted to log in",
+    "server does not support SSL",
+    "certificate",
+)
+_NOT_SET_UP = (
+    "too many",
+    "starting up",
+    "shutting down",
+    "not accepting",
+    "recovery mode",
+    "remaining connection slots",
+)
+
+
+def verdict(error: Exception) -> Verdict:
+    """What ``error`` means when it was raised by a statement on a connection that still stands."""
+    state: str | None = getattr(error, "sqlstate", None)
+    if state is None:
+        # The client refused it before it was sent: a NUL in a text, a parameter that is missing.
+        return Verdict.UNAVAILABLE if type(error).__name__ == "OperationalError" else Verdict.REJECTED
+    return next(_TABLE[state[:n]] for n in range(len(state), -1, -1) if state[:n] in _TABLE)
+
+
+def verdict_of_connect(error: psycopg.Error) -> Verdict:
+    """What an error means that came instead of a connection."""
+    if error.sqlstate is not None:
+        return verdict(error)
+    words = str(error)
+    if "FATAL" in words or "server does not support SSL" in words or "no password supplied" in words:
+        refused = any(part in words for part in _SET_UP) and not any(part in words for part in _NOT_SET_UP)
+        return Verdict.CONFIG if refused else Verdict.UNAVAILABLE
+    return Verdict.UNAVAILABLE
+
+
+def describe(error: Exception, *, hide: str = "") -> str:
+    """The error in one line: the server's first sentence, cut short, the code, and what it is about.
+
+    Never its DETAIL, which repeats whole rows; ``hide`` is the password, which must not show either.
+    """
+    diag = getattr(error, "diag", None)
+    words = (diag and diag.message_primary) or str(error).strip() or type(error).__name__
+    parts = [" ".join(str(words).split())]
+    if len(parts[0]) > 200:
+        parts[0] = parts[0][:200] + "..."
+    if diag is not None:
+        about = {"table": diag.table_name, "column": diag.column_name, "constraint": diag.constraint_name}
+        parts += [f"{name} {value}" for name, value in about.items() if value]
+    if state := getattr(error, "sqlstate", None):
+        parts.append(f"SQLSTATE {state}")
+    text = ", ".join(parts)
+    return text.replace(hide, "***") if hide else text

@@ -1,0 +1,90 @@
+"""What user SQL may not do: end the transaction that holds its writes and the position together. # I4 G3"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+from logsync.stores.postgres.coalesce import Refused
+
+if TYPE_CHECKING:
+    from psycopg import Cursor
+
+# Texts, quoted names, dollar-quoted bodies and comments: nothing in them is a statement of its own.
+_QUOTED = re.compile(
+    r"""[eE]'(?:\\.|''|[^'\\])*'|'(?:''|[^'])*'|"(?:""|[^"])*"|(\$[A-Za-z_]*\$).*?\1|--[^\n]*|/\*.*?\*/""", re.DOTALL
+)
+_ENDS = {"begin", "start", "commit", "end", "rollback", "abort", "savepoint", "release", "prepare"}
+# These change the session: a later plan would meet another time zone, or a commit that is not durable.
+_SESSION = {"set", "reset", "discard", "listen", "unlisten", "deallocate"}
+
+
+@lru_cache(maxsize=1024)
+def check_statement(text: str) -> None:
+    """Raise Refused unless ``text`` is one statement that leaves transaction and session alone."""
+    found = statements(text)
+    if len(found) != 1:
+        raise Refused(f"expected one SQL statement, found {len(found)}")
+    check_words(found[0])
+
+
+def check_words(statement: str) -> None:
+    """Raise Refused if this one statement, without quoted parts, is about the transaction or the session."""
+    word = statement.split()[0].lower()
+    if word in _ENDS:
+        raise Refused(f"{word.upper()} in a sink: the writes and the position end in one transaction, by logsync")
+    if word in _SESSION:
+        raise Refused(f"{word.upper()} in a sink: it would change the session for the plans that follow")
+
+
+def statements(text: str) -> list[str]:
+    """The statements of ``text``, with all quoted parts replaced; the empty ones left out."""
+    bare = _QUOTED.sub(lambda match: " " if match[0].startswith(("--", "/*")) else " q ", text)
+    return [part for part in bare.split(";") if part.strip()]
+
+
+class GuardedCursor:
+    """What ``InTransaction.run`` gets: queries inside the open transaction, and nothing else.
+
+    Works until ``run`` returns. Statements take ``%s`` or ``%(name)s``; the percent sign itself is ``%%``.
+    """
+
+    def __init__(self, cursor: Cursor[Any]) -> None:
+        self.__cursor: Cursor[Any] | None = cursor
+
+    def execute(self, statement: str, params: Mapping[str, Any] | Sequence[Any] = ()) -> GuardedCursor:
+        """Run one statement. Raises psycopg's errors; catching one does not save the transaction."""
+        check_statement(statement)
+        self._open().execute(statement.encode(), params)
+        return self
+
+    def fetchone(self) -> Any:
+        return self._open().fetchone()
+
+    def fetchmany(self, size: int = 0) -> list[Any]:
+        return self._open().fetchmany(size)
+
+    def fetchall(self) -> list[Any]:
+        return self._open().fetchall()
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self._open())
+
+    @property
+    def rowcount(self) -> int:
+        return self._open().rowcount
+
+    @property
+    def columns(self) -> list[str]:
+        """The names of the columns of the last result."""
+        return [column.name for column in self._open().description or ()]
+
+    def _open(self) -> Cursor[Any]:
+        if self.__cursor is None:
+            raise Refused("the cursor was used after its InTransaction handler had returned")
+        return self.__cursor
+
+    def _end(self) -> None:
+        self.__cursor = None

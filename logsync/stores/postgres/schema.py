@@ -1,0 +1,80 @@
+"""The tables that must exist: logsync's own and the sink's. Created once, under one lock. # G6"""
+
+from __future__ import annotations
+
+import hashlib
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from logsync.errors import ConfigError
+from logsync.stores.postgres.coalesce import Refused
+from logsync.stores.postgres.guard import check_words, statements
+
+if TYPE_CHECKING:
+    from logsync.stores.postgres.link import Link
+
+# Any constant will do, as long as every logsync uses the same one.
+_LOCK = "SELECT pg_advisory_xact_lock(7021969305132019)"
+_EXISTING = "SELECT count(*) FROM pg_catalog.pg_tables WHERE schemaname = 'logsync' AND tablename = ANY(%s)"
+_OWN_TABLES = ["applied_schema", "book", "position"]
+_APPLIED = "SELECT EXISTS (SELECT FROM logsync.applied_schema WHERE hash = %s)"
+_RECORD = "INSERT INTO logsync.applied_schema (hash) VALUES ('{}') ON CONFLICT DO NOTHING"
+
+
+class SinkSchema:
+    """The sink's DDL: the file at a Path, or SQL given as a str. Must be idempotent (IF NOT EXISTS)."""
+
+    def __init__(self, given: str | Path | None) -> None:
+        if isinstance(given, str) and given.strip() and len(given.split()) == 1:
+            raise ConfigError(
+                f"schema={given!r} is one word, which is no SQL", fix=f"for a file pass Path({given!r}); a str is SQL"
+            )
+        self._given = given
+
+    def ddl(self) -> str:
+        """The sink's own text. Raises ConfigError if its file cannot be read, or if it ends the transaction."""
+        if self._given is None or isinstance(self._given, str):
+            text = self._given or ""
+        else:
+            try:
+                text = self._given.read_text(encoding="utf-8")
+            except (OSError, UnicodeDecodeError) as error:
+                raise ConfigError(
+                    f"cannot read the sink's schema: {error}", fix="pass the path of a schema.sql"
+                ) from None
+        try:
+            for statement in statements(text):
+                check_words(statement)
+        except Refused as error:
+            raise ConfigError(f"the sink's schema: {error}", fix="leave that statement out of schema.sql") from None
+        return text
+
+    def hash(self) -> str:
+        return hashlib.sha256(self.ddl().encode()).hexdigest()
+
+    def printed(self) -> str:
+        """Everything, with the line that tells ``open`` that there is nothing left to create."""
+        return f"{bookkeeping()}\n{self.ddl()}\n{_RECORD.format(self.hash())};\n".replace("\n\n\n", "\n\n")
+
+    def missing(self, link: Link) -> bool:
+        """True if anything has to be created: reads only, so any role may ask."""
+        row = link.send([(_EXISTING, (_OWN_TABLES,))])[0].fetchone()
+        if row is None or row[0] < len(_OWN_TABLES):
+            return True
+        applied = link.send([(_APPLIED, (self.hash(),))])[0].fetchone()
+        return applied is None or not applied[0]
+
+    def create(self, link: Link) -> None:
+        """Create it, in the transaction that is open. Two workers starting at once wait for each other here."""
+        link.send([(_LOCK, ())])
+        if self.missing(link):
+            # None as parameters: several statements in one text, sent as they are.
+            link.execute(bookkeeping().encode())
+            if self.ddl().strip():
+                link.execute(self.ddl().encode())
+            link.execute(_RECORD.format(self.hash()).encode())
+
+
+def bookkeeping() -> str:
+    return resources.files("logsync.stores.postgres").joinpath("bookkeeping.sql").read_text(encoding="utf-8")

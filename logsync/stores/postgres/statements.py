@@ -1,0 +1,221 @@
+"""From the writes of a plan to the statements that carry them out, in an order that has the same effect. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from itertools import islice, zip_longest
+from typing import Any, NamedTuple
+
+from logsync.stores.postgres.coalesce import Key, Net, Refused, Round, RowWrite, coalesce
+from logsync.stores.postgres.encode import array
+from logsync.stores.postgres.guard import check_statement
+from logsync.stores.postgres.shapes import Column, Shape, quote, same_keys
+from logsync.writes import Write
+from logsync.writes.rows import InTransaction, Sql
+
+Row = tuple[Key, Net]
+# Rows per statement: the server keeps the keys it has just updated in a hash table, which must fit work_mem.
+_CHUNK = 10_000
+
+
+class Statement(NamedTuple):
+    sql: str
+    params: Sequence[Any] | Mapping[str, Any]
+
+
+class Tables:
+    """How a sink's tables are written: their order, which of them keep the log's order, and their shapes."""
+
+    def __init__(self, tables: Sequence[str] = (), ordered: Collection[str] = ()) -> None:
+        self.rank = {name: rank for rank, name in enumerate(tables)}
+        self.ordered = frozenset(ordered)
+        self.shapes: dict[str, Shape] = {}
+
+    def steps(self, writes: Iterable[Write]) -> Iterator[Statement | InTransaction]:
+        """The statements for ``writes``, which are in log order. Raises Refused.
+
+        Row writes wait, table by table, until something could tell in which order they ran: a Sql that may
+        look at them (G2), an InTransaction (G3), or the end of the plan.
+        """
+        waiting: dict[str, list[RowWrite]] = {}
+        for write in writes:
+            if type(write) is Sql:
+                touched = {name: waiting.pop(name) for name in write.touches if name in waiting}
+                if not write.touches:
+                    touched, waiting = waiting, {}
+                yield from self._flush(touched)
+                check_statement(write.statement)
+                yield Statement(write.statement, write.params)
+            elif type(write) is InTransaction:
+                yield from self._flush(waiting)
+                waiting = {}
+                yield write
+            elif write.table in self.ordered:  # type: ignore[attr-defined]
+                yield from self._flush({write.table: [write]})  # type: ignore[attr-defined,list-item]
+            else:
+                rows = waiting.get(write.table)  # type: ignore[attr-defined]
+                if rows is None:
+                    waiting[write.table] = [write]  # type: ignore[attr-defined,list-item]
+                else:
+                    rows.append(write)  # type: ignore[arg-type]
+        yield from self._flush(waiting)
+
+    def _flush(self, waiting: Mapping[str, list[RowWrite]]) -> Iterator[Statement]:
+        """Tables in one order everywhere, so that two workers cannot wait for each other in a circle.
+
+        That order is the one in which the sink declares them, parents before children; what goes, goes the
+        other way round.
+        """
+        names = sorted(waiting, key=lambda name: (self.rank.get(name, len(self.rank)), name))
+        rounds: list[list[Round]] = []
+        for name in names:
+            folded = coalesce(waiting[name])
+            shape = self._shape(name)
+            if len(waiting[name]) > 1 and not all(same_keys(shape, r.key, list(r.nets)) for r in folded):
+                # Python cannot tell which of these keys name one row: one by one, in log order.
+                folded = [r for write in waiting[name] for r in coalesce([write])]
+            rounds.append(folded)
+        for level in zip_longest(*rounds):
+            for name, part in zip(names, level, strict=True):
+                if part is not None:
+                    yield from self._put(name, part)
+            for name, part in zip(reversed(names), reversed(level), strict=True):
+                if part is not None:
+                    yield from self._delete(name, part.key, [key for key, net in part.nets.items() if net.gone])
+
+    def _put(self, table: str, part: Round) -> Iterator[Statement]:
+        yield from self._delete(table, part.key, [key for key, net in part.nets.items() if net.fresh])
+        groups: dict[tuple[tuple[str, ...], tuple[str, ...]], list[Row]] = {}
+        for key, net in part.nets.items():
+            if not net.gone:
+                groups.setdefault((tuple(net.set), tuple(net.add)), []).append((key, net))
+        for (sets, adds), rows in groups.items():
+            overlap = (set(sets) | set(adds)) & set(part.key)
+            if overlap:
+                raise Refused(f"{table}: {', '.join(sorted(overlap))} stands in the key and in the values")
+            if len(rows) > 1:
+                rows.sort(key=_by_key)  # rows are locked in one order everywhere
+            for chunk in _chunks(rows):
+                yield from self._upsert(table, part.key, sets, adds, chunk)
+
+    def _upsert(
+        self, table: str, names: tuple[str, ...], sets: tuple[str, ...], adds: tuple[str, ...], rows: list[Row]
+    ) -> Iterator[Statement]:
+        keys = [key for key, _ in rows]
+        params = self._keys(table, names, keys)
+        params += [self._array(table, name, [net.set[name] for _, net in rows]) for name in sets]
+        for name in adds:
+            amounts = [net.add[name] for _, net in rows]
+            self._column(table, name).check_counter(name, amounts)
+            params.append(self._array(table, name, amounts))
+        if adds and len(rows) > 1:
+            yield Statement(self._lock_sql(table, names), params[: len(names)])
+        yield Statement(self._upsert_sql(table, names, sets, adds), params)
+
+    def _delete(self, table: str, names: tuple[str, ...], keys: list[Key]) -> Iterator[Statement]:
+        if len(keys) > 1:
+            keys.sort()
+        for chunk in _chunks(keys):
+            source, match = self._source(table, names), _match(names)
+            yield Statement(
+                f"DELETE FROM {_sql(table)} AS t USING {source} WHERE {match}", self._keys(table, names, chunk)
+            )
+
+    def _upsert_sql(self, table: str, names: tuple[str, ...], sets: tuple[str, ...], adds: tuple[str, ...]) -> str:
+        """Update what is there, then insert what was not. Not a plain INSERT .. ON CONFLICT, because that one
+        first holds the new row against NOT NULL and CHECK, as if the columns that are not named, or the sum
+        that the increment makes, did not exist. Its ON CONFLICT is for a row that another partition's worker
+        inserted since this statement began.
+        """
+        target = _sql(table)
+        values = [*names, *sets, *adds]
+        columns = ", ".join(_sql(name) for name in values)
+        row, key = ", ".join(f"v.c{i}" for i in range(len(values))), ", ".join(_sql(name) for name in names)
+        head = f"WITH logsync_rows AS (SELECT * FROM {self._source(table, values)}), "
+        insert = f"INSERT INTO {target} AS t ({columns}) SELECT {row} FROM logsync_rows AS v "
+        tested = f"({', '.join(f'v.c{i}' for i in range(len(names)))})"
+        found = ", ".join(f"t.{_sql(name)}" for name in names)
+        unseen = f"WHERE {tested} NOT IN (SELECT * FROM logsync_hit) ON CONFLICT ({key}) DO "
+        if len(values) == len(names):
+            hit = f"SELECT {found} FROM {target} AS t, logsync_rows AS v WHERE {_match(names)}"
+            return f"{head}logsync_hit AS ({hit}) {insert}{unseen}NOTHING"
+
+        def assign(new: dict[str, str]) -> str:
+            plain = [f"{_sql(name)} = {new[name]}" for name in sets]
+            return ", ".join(plain + [f"{_sql(n)} = COALESCE(t.{_sql(n)}, 0) + {new[n]}" for n in adds])
+
+        given = assign({name: f"v.c{i}" for i, name in enumerate(values)})
+        excluded = assign({name: f"EXCLUDED.{_sql(name)}" for name in values})
+        hit = f"UPDATE {target} AS t SET {given} FROM logsync_rows AS v WHERE {_match(names)} RETURNING {found}"
+        return f"{head}logsync_hit AS ({hit}) {insert}{unseen}UPDATE SET {excluded}"
+
+    def _lock_sql(self, table: str, names: tuple[str, ...]) -> str:
+        """Counters may be fed by several partitions (S2): take their rows in key order, or two workers deadlock."""
+        order = ", ".join(f"t.{_sql(name)}" for name in names)
+        return (
+            f"SELECT count(*) FROM (SELECT FROM {_sql(table)} AS t, {self._source(table, names)} "
+            f"WHERE {_match(names)} ORDER BY {order} FOR NO KEY UPDATE OF t) AS locked"
+        )
+
+    def _source(self, table: str, names: Sequence[str]) -> str:
+        """The parameters as rows: v.c0, v.c1, ... in the columns' own types, in the order of the arrays."""
+        columns = [self._column(table, name) for name in names]
+        arrays = ", ".join("%s::text[]" if c.is_array else f"%s::{_percent(c.type)}[]" for c in columns)
+        names_ = ", ".join(f"c{i}" for i in range(len(columns)))
+        plain = f"unnest({arrays}) AS v ({names_})"
+        if not any(c.is_array for c in columns):
+            return plain
+        # unnest would take an array of arrays apart: those travel as text, and are cast row by row.
+        casts = ", ".join(f"c{i}::{_percent(c.type)}" if c.is_array else f"c{i}" for i, c in enumerate(columns))
+        return f"(SELECT {casts} FROM {plain}) AS v ({names_})"
+
+    def _keys(self, table: str, names: tuple[str, ...], keys: list[Key]) -> list[str]:
+        params = []
+        for name, values in zip(names, zip(*keys, strict=True), strict=True):
+            if None in values:
+                raise Refused(f"{table}: key column {name} is None: NULL is not equal to anything, not even itself")
+            params.append(self._array(table, name, values))
+        return params
+
+    def _array(self, table: str, name: str, values: Sequence[Any]) -> str:
+        column = self._column(table, name)
+        return array(values, is_json=column.is_json, is_array=column.is_array)
+
+    def _column(self, table: str, name: str) -> Column:
+        try:
+            return self._shape(table)[name]
+        except KeyError:
+            raise Refused(f"table {table} has no column {name}") from None
+
+    def _shape(self, table: str) -> Shape:
+        try:
+            return self.shapes[table]
+        except KeyError:
+            raise NoSuchTable(table) from None
+
+
+class NoSuchTable(Refused):
+    def __init__(self, table: str) -> None:
+        super().__init__(f"there is no table {table}, or this role cannot see it")
+
+
+def _match(names: Sequence[str]) -> str:
+    return " AND ".join(f"t.{_sql(name)} = v.c{i}" for i, name in enumerate(names))
+
+
+def _sql(name: str) -> str:
+    return _percent(quote(name))
+
+
+def _percent(text: str) -> str:
+    return text.replace("%", "%%")  # the statement still goes through the client's own %s
+
+
+def _by_key(row: Row) -> Any:
+    return row[0]
+
+
+def _chunks(items: list[Any]) -> Iterator[list[Any]]:
+    rest = iter(items)
+    while chunk := list(islice(rest, _CHUNK)):
+        yield chunk

@@ -1,0 +1,280 @@
+"""The Postgres store: connection, bookkeeping and errors. The writing itself is in transaction.py."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from time import monotonic
+from typing import TYPE_CHECKING, NoReturn
+
+from logsync.core.book import Book
+from logsync.core.plan import Plan
+from logsync.core.position import Position
+from logsync.errors import (
+    ConfigError,
+    LogsyncError,
+    PositionConflict,
+    StoreOutcomeUnknown,
+    StoreUnavailable,
+)
+from logsync.settings import Settings
+from logsync.stores.postgres.errors import Verdict, describe, verdict, verdict_of_connect
+from logsync.stores.postgres.schema import SinkSchema
+from logsync.stores.postgres.shapes import CATALOG, quote, read_shapes
+from logsync.stores.postgres.statements import Tables
+from logsync.writes import Write
+from logsync.writes.rows import Delete, Increment, InTransaction, Sql, Upsert
+
+if TYPE_CHECKING:
+    from logsync.stores.postgres.link import Link
+
+_POSITIONS = (
+    "SELECT partition, next_offset, epoch, last_offset, last_id, leader_epoch FROM logsync.position WHERE sink = %s"
+)
+_ADD_POSITION = """
+INSERT INTO logsync.position (sink, partition, next_offset, epoch, last_offset, last_id, leader_epoch)
+VALUES (%s, %s, %s, %s, %s, %s, %s)
+"""
+_FIRST_BOOK = "INSERT INTO logsync.book (sink, revision, body) VALUES (%s, %s, %s) ON CONFLICT DO NOTHING"
+_NEXT_BOOK = "UPDATE logsync.book SET revision = %s, body = %s WHERE sink = %s AND revision = %s"
+
+
+class Postgres:
+    """Rows in Postgres 15 or later, exact: writes and position are one transaction.
+
+    ``dsn`` None: ``LOGSYNC_POSTGRES``. ``schema``: the sink's DDL, a Path of a file or SQL as a str.
+    ``tables``: those the sink owns, parents before children; ``wipe`` empties them and ``holds_data`` looks
+    into them. ``ordered``: tables written strictly in log order, for foreign keys and unique indexes beside
+    the key, at the price of speed (G2); name both ends of a foreign key.
+    """
+
+    kind = "postgres"
+    accepts: frozenset[type[Write]] = frozenset({Upsert, Increment, Delete, Sql, InTransaction})
+    max_partitions: int | None = None
+
+    def __init__(
+        self,
+        dsn: str | None = None,
+        *,
+        schema: str | Path | None = None,
+        tables: Sequence[str] = (),
+        ordered: Collection[str] = (),
+    ) -> None:
+        if isinstance(tables, str) or isinstance(ordered, str):
+            raise ConfigError("Postgres(tables=..., ordered=...): expected a list of names, found one str")
+        self._dsn = dsn
+        self._tables = tuple(tables)
+        self._writer = Tables(tables, ordered)
+        self._schema = SinkSchema(schema)
+        self._sink = ""
+        self._timeout = 30.0
+        self._password = ""
+        self._link: Link | None = None
+
+    def __repr__(self) -> str:
+        return f"Postgres(tables={list(self._tables)})"  # not the dsn: it may hold a password
+
+    def open(self, sink: str, settings: Settings) -> None:
+        """Connect, and create what is missing. Raises StoreUnavailable, ConfigError.
+
+        Bound: ``store_timeout`` for each address of the host, and once more for the schema.
+        """
+        try:
+            from psycopg import Error
+            from psycopg.conninfo import conninfo_to_dict
+
+            from logsync.stores.postgres import link as edge
+        except ImportError as error:
+            raise ConfigError(
+                f"the Postgres client is not installed ({error})", fix="pip install 'logsync[postgres]'"
+            ) from None
+        self.close()
+        self._sink, self._timeout = sink, settings.store_timeout
+        self._writer.shapes = {}
+        dsn = settings.postgres.get_secret_value() if self._dsn is None else self._dsn
+        with suppress(Error):
+            self._password = str(conninfo_to_dict(dsn).get("password") or "")
+        try:
+            self._link = edge.connect(dsn, timeout=self._timeout)
+        except Error as error:
+            text = f"cannot connect to Postgres: {describe(error, hide=self._password)}"
+            if verdict_of_connect(error) is Verdict.UNAVAILABLE:
+                raise StoreUnavailable(text) from None
+            raise ConfigError(text, fix="correct LOGSYNC_POSTGRES, or the rights on the server") from None
+        try:
+            self._check_server()
+            self._apply_schema()
+        except LogsyncError:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        link, self._link = self._link, None
+        if link is not None:
+            with suppress(Exception):
+                link.close()
+
+    def _check_server(self) -> None:
+        with self._call("check the server") as link:
+            row = link.send([("SELECT pg_is_in_recovery(), current_setting('server_version_num')::int", ())])[
+                0
+            ].fetchone()
+        if row and row[1] < 150000:
+            raise ConfigError(f"expected Postgres 15 or later, found {row[1] // 10000}", fix="upgrade the server")
+        if row and row[0]:
+            raise StoreUnavailable("this server is a standby: its positions may be old, and it takes no writes")
+
+    def _apply_schema(self) -> None:
+        with self._call("look for the schema") as link:
+            if not self._schema.missing(link):
+                return
+        try:
+            with self._transaction("create the schema") as link:
+                self._schema.create(link)
+        except ConfigError as error:
+            raise ConfigError(
+                error.message,
+                fix=f"correct the sink's schema; or, if this role may not create things: "
+                f"`logsync schema print {self._sink}` and run that as the owner of the database",
+            ) from None
+
+    def read_book(self) -> Book | None:
+        with self._call("read the book") as link:
+            row = link.send([("SELECT body::text FROM logsync.book WHERE sink = %s", (self._sink,))])[0].fetchone()
+        return Book.model_validate_json(row[0]) if row else None
+
+    def write_book(self, book: Book, *, positions: Sequence[Position] | None = None) -> None:
+        """See Store. A commit whose answer was lost raises StoreOutcomeUnknown: read the book again."""
+        body = book.model_dump_json()
+        with self._transaction("write the book") as link:
+            change: tuple[str, tuple[object, ...]]
+            if book.revision == 1:
+                change = (_FIRST_BOOK, (book.sink, 1, body))
+            else:
+                change = (_NEXT_BOOK, (book.revision, body, book.sink, book.revision - 1))
+            if link.send([change])[0].rowcount == 0:
+                raise PositionConflict(
+                    f"sink {book.sink}: expected revision {book.revision - 1} of its book in Postgres, found another"
+                )
+            if positions is not None:
+                rows = [(_ADD_POSITION, (book.sink, p.partition, *p[1:])) for p in positions]
+                link.send([("DELETE FROM logsync.position WHERE sink = %s", (book.sink,)), *rows])
+
+    def positions(self) -> dict[int, Position]:
+        with self._call("read the positions") as link:
+            rows = link.send([(_POSITIONS, (self._sink,))])[0].fetchall()
+        return {row[0]: Position(*row) for row in rows}
+
+    def apply(self, plan: Plan) -> None:
+        """See Store. Two round trips in the usual case. Bound: twice ``store_timeout``, the second time only
+        to find the event at fault after a refusal. # G1
+        """
+        from logsync.stores.postgres.transaction import Refusal, Transaction
+
+        self._learn(plan)
+        try:
+            with self._call("apply") as link:
+                Transaction(link, self._writer, self._sink, plan, self._timeout).in_bulk()
+        except Refusal:
+            self._writer.shapes = {}  # perhaps somebody altered a table
+            self._learn(plan)
+            with self._call("apply") as link:
+                Transaction(link, self._writer, self._sink, plan, self._timeout).one_by_one()
+
+    def holds_data(self) -> bool:
+        with self._call("look for data") as link:
+            found = self._existing(link)
+            return any(bool(_one(link, f"SELECT EXISTS (SELECT FROM {name})")) for name in found)
+
+    def wipe(self) -> None:
+        """Empty the tables that the sink declared; one transaction. Needs the TRUNCATE right on them."""
+        with self._transaction("wipe") as link:
+            found = self._existing(link)
+            if found:
+                link.send([(f"TRUNCATE {', '.join(found)}", ())])
+
+    def schema(self) -> str:
+        return self._schema.printed()
+
+    def _existing(self, link: Link) -> list[str]:
+        """The declared tables that exist, quoted."""
+        names = [quote(name) for name in self._tables]
+        question = "SELECT name FROM unnest(%s::text[]) AS w (name) WHERE to_regclass(name) IS NOT NULL"
+        return [row[0] for row in link.send([(question, (names,))])[0].fetchall()]
+
+    def _learn(self, plan: Plan) -> None:
+        """Read the shapes of tables that no plan has written to yet. One round trip, once."""
+        named = {getattr(write, "table", None) for write in plan.writes}
+        new = {quote(name): name for name in named if name is not None and name not in self._writer.shapes}
+        if new:
+            with self._call("read the catalog") as link:
+                found = read_shapes(link.send([(CATALOG, (list(new),))])[0].fetchall())
+            self._writer.shapes |= {new[quoted]: shape for quoted, shape in found.items()}
+
+    @contextmanager
+    def _transaction(self, what: str) -> Iterator[Link]:
+        from logsync.stores.postgres.transaction import opening
+
+        with self._call(what) as link:
+            link.send(opening(self._timeout))
+            yield link
+            link.finish()
+
+    @contextmanager
+    def _call(self, what: str) -> Iterator[Link]:
+        """One bounded call. Whatever goes wrong, the connection is idle afterwards, or closed and forgotten.
+
+        The caller's transaction has not been committed unless ``finish`` was reached: a connection that is
+        closed, or an error before COMMIT, rolls it back on the server's side.
+        """
+        from psycopg import Error
+
+        link = self._link
+        if link is None:
+            raise StoreUnavailable(f"{what}: not connected to Postgres")
+        link.deadline, link.committing = monotonic() + self._timeout, False
+        try:
+            yield link
+        except Error as error:
+            lost = link.lost
+            self._settle(link)
+            self._raise(what, error, lost, link.committing)
+        except Exception:
+            self._settle(link)
+            raise
+        except BaseException:  # somebody wants this process to stop: no more round trips
+            self.close()
+            raise
+        finally:
+            link.deadline = math.inf
+
+    def _settle(self, link: Link) -> None:
+        """Roll back what is open. A connection that cannot do that is given up."""
+        if not link.lost:
+            link.deadline = monotonic() + min(5.0, self._timeout)
+            with suppress(Exception):
+                link.abort()
+        if link.lost:
+            self.close()
+
+    def _raise(self, what: str, error: Exception, lost: bool, committing: bool) -> NoReturn:
+        text = f"{what}: {describe(error, hide=self._password)}"
+        state = str(getattr(error, "sqlstate", None) or "")
+        temporary = lost or verdict(error) is Verdict.UNAVAILABLE
+        if temporary and committing and not state.startswith("40"):
+            # The server may have committed before it, or the line, went away. The plan is all there or not at
+            # all. # I4
+            raise StoreOutcomeUnknown(text) from None
+        if temporary:
+            raise StoreUnavailable(text) from None
+        raise ConfigError(
+            f"Postgres: {text}",
+            fix=f"put the rights or the tables in order: `logsync schema print {self._sink}` shows what is expected",
+        ) from None
+
+
+def _one(link: Link, sql: str) -> object:
+    row = link.send([(sql, ())])[0].fetchone()
+    return row[0] if row else None

@@ -1,0 +1,208 @@
+"""One plan, one transaction: compare and set the position, then the writes, then COMMIT. # I1 I2 I4"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import groupby
+from typing import NoReturn
+
+import psycopg
+
+from logsync.core.plan import Plan
+from logsync.errors import ConfigError, HandlerError, LogsyncError, PositionConflict, WriteRejected
+from logsync.stores.postgres.coalesce import Refused
+from logsync.stores.postgres.errors import Verdict, describe, verdict
+from logsync.stores.postgres.guard import GuardedCursor
+from logsync.stores.postgres.link import Link
+from logsync.stores.postgres.statements import NoSuchTable, Statement, Tables
+from logsync.writes import Write
+from logsync.writes.rows import InTransaction
+
+BEGIN = Statement("BEGIN ISOLATION LEVEL READ COMMITTED", ())
+# The compare-and-set, which is all the fencing there is. It waits for a transaction that moves the same row
+# and then looks again, so of two workers one changes a row and the other none.
+#
+# A late original loses this race as well (P4): COMMIT was sent, the server was stopped, we gave up with
+# StoreOutcomeUnknown and planned again from the old position. The original still holds this row, so we wait;
+# it commits, we match nothing, and PositionConflict sends the worker back to read the position.
+_MOVE = """
+UPDATE logsync.position SET next_offset = %s, last_offset = %s, last_id = %s, leader_epoch = %s, epoch = %s
+WHERE sink = %s AND partition = %s AND epoch = %s AND next_offset = %s
+"""
+_FOUND = "SELECT epoch, next_offset FROM logsync.position WHERE sink = %s AND partition = %s"
+# Everything the session needs is set for this transaction alone: a pooler may give each one another session.
+# synchronous_commit: with "off" the server answers COMMIT before the writes are durable.  # I4
+# TimeZone: a time without a zone must mean the same instant on every server.  # I5
+_SETTINGS = """
+SELECT set_config('statement_timeout', %s, true), set_config('lock_timeout', %s, true),
+       set_config('idle_in_transaction_session_timeout', %s, true), set_config('TimeZone', 'UTC', true),
+       set_config('synchronous_commit', CASE current_setting('synchronous_commit') WHEN 'off' THEN 'on'
+                  ELSE current_setting('synchronous_commit') END, true)
+"""
+
+
+def opening(timeout: float) -> list[Statement]:
+    """How every transaction of the store begins. ``timeout`` in seconds bounds each statement."""
+    # Each well before our own deadline, and locks first: the server's words say more than "no answer".
+    limit, lock = str(max(1, int(timeout * 800))), str(max(1, int(timeout * 500)))
+    return [BEGIN, Statement(_SETTINGS, (limit, lock, limit))]
+
+
+class Refusal(Exception):
+    """The server, the client library or logsync refused one of the writes that were tried together."""
+
+    def __init__(self, cause: Exception) -> None:
+        super().__init__(str(cause))
+        self.cause = cause
+
+
+class Transaction:
+    """Carries out one plan on an idle connection. Leaves the connection to the caller after an error."""
+
+    def __init__(self, link: Link, tables: Tables, sink: str, plan: Plan, timeout: float) -> None:
+        self.link = link
+        self.tables = tables
+        self.sink = sink
+        self.plan = plan
+        self.timeout = timeout
+
+    def in_bulk(self) -> None:
+        """Two round trips: everything but COMMIT, then COMMIT. Raises Refusal, PositionConflict, psycopg.Error."""
+        self._send(self.plan.writes, before=[*opening(self.timeout), self._move()])
+        try:
+            self.link.finish()
+        except psycopg.Error as error:
+            if self.link.lost or verdict(error) is Verdict.UNAVAILABLE:
+                raise
+            raise Refusal(error) from None  # a deferred constraint: the server has rolled back
+
+    def one_by_one(self) -> None:
+        """Find the first event in log order that is at fault, or carry the plan out after all. # G1
+
+        Bulk is an optimisation, so its refusal proves nothing yet. Ranges of events are tried together
+        under a savepoint and halved until they pass or hold a single event. Every range before the one at
+        hand has been carried out by then, so the first single event that fails is the first at fault.
+        Raises WriteRejected, HandlerError, ConfigError, PositionConflict, psycopg.Error.
+        """
+        self._send([], before=[*opening(self.timeout), self._move()])
+        pairs = groupby(zip(self.plan.offsets, self.plan.writes, strict=True), key=lambda pair: pair[0])
+        self._halve([(offset, [write for _, write in group]) for offset, group in pairs])
+        self.link.finish()
+
+    def _halve(self, events: Sequence[tuple[int, list[Write]]]) -> None:
+        if not events:
+            return
+        try:
+            self._try([write for _, writes in events for write in writes])
+            return
+        except Refusal as refusal:
+            self.link.send([Statement("ROLLBACK TO SAVEPOINT logsync", ())])
+            if len(events) == 1 and len(events[0][1]) == 1:
+                raise _blame(refusal.cause, *events[0]) from None
+        if len(events) == 1:
+            offset, writes = events[0]
+            try:
+                self._try(writes, together=False)
+            except Refusal as refusal:
+                raise _blame(refusal.cause, offset, writes) from None
+        else:
+            middle = len(events) // 2
+            self._halve(events[:middle])
+            self._halve(events[middle:])
+
+    def _try(self, writes: Sequence[Write], *, together: bool = True) -> None:
+        """Deferred constraints are checked here as at a COMMIT, else they would name no event."""
+        parts = [writes] if together else [[write] for write in writes]
+        self.link.send([Statement("SAVEPOINT logsync", ())])
+        for part in parts:
+            self._send(part)
+        checks = ("SET CONSTRAINTS ALL IMMEDIATE", "SET CONSTRAINTS ALL DEFERRED", "RELEASE SAVEPOINT logsync")
+        self._run([Statement(sql, ()) for sql in checks])
+
+    def _move(self) -> Statement:
+        start, end = self.plan.start, self.plan.end
+        new = (end.next_offset, end.last_offset, end.last_id, end.leader_epoch, end.epoch)
+        return Statement(_MOVE, (*new, self.sink, start.partition, start.epoch, start.next_offset))
+
+    def _send(self, writes: Iterable[Write], *, before: Sequence[Statement] = ()) -> None:
+        """Send ``before``, whose last statement moves the position, and ``writes``, in few round trips."""
+        batch = list(before)
+        moves = len(before) - 1
+        for step in self._steps(writes):
+            if isinstance(step, InTransaction):
+                self._run(batch, moves)
+                batch, moves = [], -1
+                self._call(step)
+            else:
+                batch.append(step)
+        self._run(batch, moves)
+
+    def _steps(self, writes: Iterable[Write]) -> Iterator[Statement | InTransaction]:
+        try:
+            yield from self.tables.steps(writes)
+        except Refused as error:
+            raise Refusal(error) from None
+
+    def _run(self, batch: Sequence[Statement], moves: int = -1) -> None:
+        cursors = [self.link.cursor() for _ in batch]
+        try:
+            self.link.run(cursors, batch)
+        except Exception as error:
+            if moves >= 0 and cursors[moves].rowcount == 0:
+                self._conflict()  # what came after it says nothing about this plan any more
+            if moves >= 0 and cursors[moves].rowcount < 0:
+                raise  # before the first write
+            self._judge(error)
+        if moves >= 0 and cursors[moves].rowcount == 0:
+            self._conflict()
+
+    def _call(self, step: InTransaction) -> None:
+        with self.link.cursor() as cursor:
+            guarded = GuardedCursor(cursor)
+            try:
+                step.run(guarded, step.event)
+            except Exception as error:
+                seen: BaseException | None = error
+                while seen is not None and not isinstance(seen, psycopg.Error):
+                    seen = seen.__cause__ or seen.__context__
+                if isinstance(seen, psycopg.Error):
+                    self._judge(seen)  # the database's trouble, whatever the handler made of it
+                raise Refusal(error) from error
+            finally:
+                guarded._end()
+        if self.link.status is not psycopg.pq.TransactionStatus.INTRANS:
+            raise Refusal(Refused("the handler caught an error of the database: the transaction is lost with it"))
+
+    def _judge(self, error: Exception) -> NoReturn:
+        """Raise ``error`` itself if it says nothing about the writes, else Refusal."""
+        if self.link.lost or verdict(error) is Verdict.UNAVAILABLE:
+            raise error
+        raise Refusal(error) from None
+
+    def _conflict(self) -> NoReturn:
+        start = self.plan.start
+        self.link.send([Statement("ROLLBACK", ())])
+        row = self.link.send([Statement(_FOUND, (self.sink, start.partition))])[0].fetchone()
+        found = f"epoch {row[0]}, next offset {row[1]}" if row else "no position"
+        raise PositionConflict(
+            f"sink {self.sink}, partition {start.partition}: expected the position at epoch {start.epoch}, "
+            f"next offset {start.next_offset}; found {found}"
+        )
+
+
+def _blame(cause: Exception, offset: int, writes: Sequence[Write]) -> LogsyncError:
+    """The error of the event at ``offset``, whose ``writes`` failed for ``cause``."""
+    tables = sorted({name for write in writes if (name := getattr(write, "table", ""))})
+    about = f" (writes to {', '.join(tables)})" if tables else ""
+    if isinstance(cause, NoSuchTable) or (not isinstance(cause, Refused) and verdict(cause) is Verdict.CONFIG):
+        return ConfigError(
+            f"Postgres: {describe(cause)}; found by the event at offset {offset}{about}",
+            fix="put the table, its unique index on the key, or the role's rights in order: "
+            "`logsync schema print SINK` shows what the sink expects",
+        )
+    if isinstance(cause, Refused | psycopg.Error | UnicodeError):
+        return WriteRejected(f"Postgres refuses a write of this event{about}: {describe(cause)}", offset=offset)
+    names = [getattr(write.run, "__qualname__", "?") for write in writes if isinstance(write, InTransaction)]
+    if names:
+        return HandlerError(f"InTransaction {', '.join(names)} raised {type(cause).__name__}: {cause}", offset=offset)
+    return WriteRejected(f"a write of this event{about} failed: {type(cause).__name__}: {cause}", offset=offset)
