@@ -34,11 +34,17 @@ Step = tuple[int, IndexDoc | UpdateDoc | DeleteDoc]  # the event's offset, and w
 Source = dict[str, Any]
 
 
+_WRITES = (IndexDoc, UpdateDoc, DeleteDoc)
+
+
 class Found(NamedTuple):
     """A stored document. ``source`` is None for a tombstone, and for one that was never there."""
 
     version: int = 0
     source: Source | None = None
+
+
+ABSENT = Found()
 
 
 class Doc(NamedTuple):
@@ -69,7 +75,7 @@ def gather(
     """
     chains: dict[DocKey, list[Step]] = {}
     for offset, write in zip(offsets, writes, strict=True):
-        assert isinstance(write, IndexDoc | UpdateDoc | DeleteDoc)  # core.plan lets nothing else through
+        assert isinstance(write, _WRITES)  # core.plan lets nothing else through
         problem = _problem(write, indices)
         if problem:
             return before(chains, offset), WriteRejected(problem, offset=offset)
@@ -95,23 +101,21 @@ def _problem(write: IndexDoc | UpdateDoc | DeleteDoc, indices: Collection[str]) 
             return f"expected a document id of at most 512 bytes, found {len(write.id.encode())}"
     except UnicodeEncodeError:
         return f"the document id {write.id!r} is not Unicode text"
-    match write:
-        case IndexDoc():
-            if not isinstance(write.doc, Mapping):
-                return f"expected the document as a mapping, found {type(write.doc).__name__}"
-            return _reserved(write.doc)
-        case UpdateDoc():
-            for name, part in (("set", write.set), ("add", write.add)):
-                if not isinstance(part, Mapping):
-                    return f"expected {name} as a mapping of field names, found {type(part).__name__}"
-            for name, by in write.add.items():
-                if type(by) is not int:  # floats depend on how the log is cut into batches (G4)
-                    return f"field {name!r}: expected an integer to add, found {type(by).__name__} {by!r}"
-            return _reserved(write.set) or _reserved(write.add)
+    if type(write) is IndexDoc:
+        return _bad_fields("doc", write.doc)
+    if type(write) is UpdateDoc:
+        problem = _bad_fields("set", write.set) or _bad_fields("add", write.add)
+        if problem:
+            return problem
+        for name, by in write.add.items():
+            if type(by) is not int:  # floats depend on how the log is cut into batches (G4)
+                return f"field {name!r}: expected an integer to add, found {type(by).__name__} {by!r}"
     return ""
 
 
-def _reserved(fields: Mapping[str, Any]) -> str:
+def _bad_fields(what: str, fields: object) -> str:
+    if type(fields) is not dict and not isinstance(fields, Mapping):
+        return f"expected {what} as a mapping of field names, found {type(fields).__name__}"
     if HIDDEN in fields or POSITION in fields:
         return f"the fields {HIDDEN} and {POSITION} belong to logsync"
     return ""
@@ -124,7 +128,10 @@ def reads(chain: list[Step]) -> bool:
 
 def pending(chain: list[Step], found: Found, epoch: int) -> list[Step]:
     """The steps whose events the stored document does not hold yet. # O3"""
-    return [step for step in chain if version(epoch, step[0]) > found.version]
+    if found.version == 0:
+        return chain
+    horizon = (found.version - (epoch << _EPOCH)) >> _OFFSET  # negative: the document is of an older epoch
+    return [step for step in chain if step[0] > horizon]
 
 
 def fold(chain: list[Step], found: Found, epoch: int) -> Source:
@@ -193,7 +200,7 @@ def _default(value: object) -> str:
 
 # The standard encoder and not a faster one: it refuses NaN, sets and bytes, which would otherwise be guessed at.
 _encode: Callable[[Any], str] = json.JSONEncoder(
-    ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=_default
+    ensure_ascii=False, allow_nan=False, check_circular=False, separators=(",", ":"), default=_default
 ).encode
 
 

@@ -31,7 +31,7 @@ from logsync.settings import Settings
 from logsync.stores.opensearch import bulk, fold
 from logsync.stores.opensearch.client import Client, parse
 from logsync.stores.opensearch.errors import Verdict, raised
-from logsync.stores.opensearch.fold import Doc, DocKey, Found, Step
+from logsync.stores.opensearch.fold import ABSENT, Doc, DocKey, Found, Step
 from logsync.stores.opensearch.indices import Indices, checked
 from logsync.stores.opensearch.layout import FILTER, Layout
 from logsync.writes import Write
@@ -264,11 +264,11 @@ class OpenSearch:
             return
         best: WriteRejected | None = None
         # A document's fault is one of its events: which one, the server tells when they are given one by one.
-        todo = ((fold.pending(chains[key], found.get(key, Found()), epoch), key, why) for key, why in refused.items())
+        todo = ((fold.pending(chains[key], found.get(key, ABSENT), epoch), key, why) for key, why in refused.items())
         for steps, key, why in sorted(todo, key=lambda entry: entry[0][0][0]):
             if best is not None and steps[0][0] >= best.offset:
                 break
-            fault = self._at_fault(key, steps, why, found.get(key, Found()), epoch)
+            fault = self._at_fault(key, steps, why, found.get(key, ABSENT), epoch)
             if fault is not None and (best is None or fault.offset < best.offset):
                 best = fault
         if best is not None:
@@ -411,7 +411,7 @@ def _render(
     worst = rejected
     for key, chain in chains.items():
         try:
-            doc = fold.render(key, chain, found.get(key, Found()), epoch)
+            doc = fold.render(key, chain, found.get(key, ABSENT), epoch)
         except WriteRejected as error:
             if worst is None or error.offset < worst.offset:
                 worst = error
