@@ -174,10 +174,10 @@ class Key:
             names = [name for name, extremes in self.relied.items() for _ in extremes if asserted is not STRING]
             bears = [b"%d" % extreme for extremes in self.relied.values() for extreme in extremes]
             guard = [(asserted.add, GUARD, names + bears)]
-        elif self.fresh or self.done:
-            guard = [(asserted.set, GUARD, [])]
         elif any(command == asserted.add for command, _ in made):
             guard = []  # what adds to the server's numbers checks them itself, and the type with them
+        elif self.fresh or self.done:
+            guard = [(asserted.set, GUARD, [])]
         else:
             return [(command, RUN if n else GUARD_AND_RUN, args) for n, (command, args) in enumerate(made)]
         # A number that is still added to has its server's value in every case: see `missing` in add().
@@ -213,8 +213,9 @@ class Key:
 
 
 def bounded(value: int, limit: int) -> int:
-    if not -limit <= value <= limit:
-        raise ValueError(f"expected an integer from {-limit} to {limit}, found {value}")
+    least = ~limit if limit == INT64 else -limit
+    if not least <= value <= limit:
+        raise ValueError(f"expected an integer from {least} to {limit}, found {value}")
     return value
 
 
