@@ -1,0 +1,292 @@
+"""The topic itself: make it fit to be a log, describe it, check it, and tell which log it is."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeout
+from dataclasses import dataclass
+from typing import Any, Literal, NoReturn
+
+from confluent_kafka import IsolationLevel, KafkaError, KafkaException, TopicCollection, TopicPartition
+from confluent_kafka.admin import (
+    AdminClient,
+    ConfigResource,
+    NewTopic,
+    OffsetSpec,
+    ResourceType,
+    TopicDescription,
+)
+
+from logsync.core.position import LogIdentity
+from logsync.errors import ConfigError, LogError, LogUnavailable
+from logsync.log.config import LastError, admin_config, build
+from logsync.settings import Settings
+
+FOREVER = -1
+_SETTINGS = ("cleanup.policy", "retention.ms", "retention.bytes", "min.insync.replicas", "message.timestamp.type")
+
+
+@dataclass(frozen=True)
+class TopicFacts:
+    """What a topic is. ``retention_ms`` and ``retention_bytes`` of -1 mean for ever."""
+
+    identity: LogIdentity
+    replication: int
+    """The fewest replicas that any of its partitions has."""
+    in_sync: int
+    """The fewest replicas in sync of any of its partitions, now."""
+    min_insync_replicas: int
+    cleanup_policy: str
+    retention_ms: int
+    retention_bytes: int
+    timestamp_type: str
+    offsets: dict[int, tuple[int, int]]
+    """First offset and end (the next offset to be written) per partition."""
+
+
+@dataclass(frozen=True)
+class Created:
+    """What ``create_topic`` did. ``differences``: how a topic that was there before differs from what was asked."""
+
+    created: bool
+    facts: TopicFacts
+    differences: list[str]
+
+
+class Identifier:
+    """Asks which log a topic's name stands for, over one connection that is kept. # L1 I6"""
+
+    def __init__(self, settings: Settings, *, timeout: float = 10.0) -> None:
+        self._settings = settings
+        self._timeout = timeout
+        self._kafka: Kafka | None = None
+
+    def identify(self, topic: str) -> LogIdentity:
+        """Raises ConfigError (no such topic, wrong password), LogUnavailable after ``timeout`` seconds."""
+        if self._kafka is None:
+            self._kafka = Kafka(self._settings, timeout=self._timeout)
+        return self._kafka.identify(topic)
+
+
+class _Exists(LogError):
+    """The topic to create is there already."""
+
+
+class Kafka:
+    """Questions to the cluster. Every method answers within ``timeout`` seconds.
+
+    They raise LogUnavailable when Kafka does not answer, and ConfigError for what a person has to change.
+    """
+
+    def __init__(self, settings: Settings, *, timeout: float = 10.0) -> None:
+        self._servers = settings.kafka
+        self._timeout = timeout
+        self._last = LastError()
+        self._admin = build(AdminClient, {**admin_config(settings), "error_cb": self._last})  # type: ignore[arg-type]
+
+    def identify(self, topic: str) -> LogIdentity:
+        described, cluster = self._describe(topic), self._ask("cluster", self._admin.describe_cluster)
+        return self._identity(topic, self._wait(topic, described), self._wait(topic, cluster))
+
+    def brokers(self) -> int:
+        return len(self._wait("", self._ask("", self._admin.describe_cluster)).nodes)
+
+    def create(self, topic: str, partitions: int, replication: int, config: Mapping[str, str]) -> bool:
+        """Create the topic. False: there is one of this name already."""
+        new = NewTopic(topic, num_partitions=partitions, replication_factor=replication, config=dict(config))
+        try:
+            self._wait(topic, self._ask(topic, lambda **limits: self._admin.create_topics([new], **limits)[topic]))
+        except _Exists:
+            return False
+        return True
+
+    def describe(self, topic: str) -> TopicFacts:
+        asked = self._describe(topic), self._ask(topic, self._admin.describe_cluster)
+        resource = ConfigResource(ResourceType.TOPIC, topic)
+        settings = self._ask(topic, lambda **limits: self._admin.describe_configs([resource], **limits)[resource])
+        description = self._wait(topic, asked[0])
+        identity = self._identity(topic, description, self._wait(topic, asked[1]))
+        found = {name: str(entry.value) for name, entry in self._wait(topic, settings).items() if name in _SETTINGS}
+        low, high = self.offsets(topic, identity.partitions, "first"), self.offsets(topic, identity.partitions, "end")
+        return TopicFacts(
+            identity,
+            min(len(partition.replicas) for partition in description.partitions),
+            min(len(partition.isr) for partition in description.partitions),
+            int(found["min.insync.replicas"]),
+            found["cleanup.policy"],
+            int(found["retention.ms"]),
+            int(found["retention.bytes"]),
+            found["message.timestamp.type"],
+            {partition: (low[partition], high[partition]) for partition in low},
+        )
+
+    def offsets(self, topic: str, partitions: int, which: Literal["first", "end"]) -> dict[int, int]:
+        """The first offset, or the end, of every partition. The end counts uncommitted records too."""
+        spec = OffsetSpec.earliest() if which == "first" else OffsetSpec.latest()  # type: ignore[no-untyped-call]
+        asked = {TopicPartition(topic, partition): spec for partition in range(partitions)}
+        futures = self._ask(
+            topic,
+            lambda **limits: self._admin.list_offsets(asked, isolation_level=IsolationLevel.READ_UNCOMMITTED, **limits),
+        )
+        return {at.partition: self._wait(topic, future).offset for at, future in futures.items()}
+
+    def _describe(self, topic: str) -> Future[TopicDescription]:
+        names = TopicCollection([topic])
+        answer: Future[TopicDescription] = self._ask(
+            topic, lambda **limits: self._admin.describe_topics(names, **limits)[topic]
+        )
+        return answer
+
+    @staticmethod
+    def _identity(topic: str, described: TopicDescription, cluster: Any) -> LogIdentity:
+        return LogIdentity(str(cluster.cluster_id), topic, str(described.topic_id), len(described.partitions))
+
+    def _ask(self, topic: str, question: Callable[..., Any]) -> Any:
+        self._last.error = None
+        try:
+            return question(request_timeout=self._timeout)
+        except KafkaException as error:
+            self._fail(topic, error.args[0])
+
+    def _wait(self, topic: str, answer: Future[Any]) -> Any:
+        deadline = time.monotonic() + self._timeout + 1  # the client's own timeout comes first, and says more
+        try:
+            while True:
+                try:
+                    return answer.result(0.1)
+                except FutureTimeout:
+                    # Serve error_cb: it knows why nothing comes, and a wrong password need not be waited for.
+                    self._admin.poll(0)
+                    if self._last.authentication or time.monotonic() > deadline:
+                        self._fail(topic, None)
+        except KafkaException as error:
+            self._fail(topic, error.args[0])
+
+    def _fail(self, topic: str, error: KafkaError | None) -> NoReturn:
+        self._admin.poll(0)  # serves error_cb
+        raise failure(topic, error, self._last, self._servers)
+
+
+def failure(topic: str, error: KafkaError | None, last: LastError, servers: str) -> LogError | ConfigError:
+    """The error of logsync that this one is. ``error`` None: no answer in time."""
+    code = None if error is None else error.code()
+    if code in (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC):
+        return ConfigError(
+            f"topic {topic} does not exist on {servers}",
+            fix=f"`logsync topic create {topic}` makes it, or LOGSYNC_KAFKA names the wrong servers",
+        )
+    if code in _FORBIDDEN or last.authentication:
+        why = str(last.error.str() if last.authentication and last.error else error and error.str())
+        return ConfigError(
+            f"Kafka on {servers} denies access to {topic or 'the cluster'}: {why}",
+            fix="correct the credentials in LOGSYNC_KAFKA_OPTIONS, or the rights that they have",
+        )
+    if code == KafkaError.TOPIC_ALREADY_EXISTS:
+        return _Exists(f"topic {topic} exists on {servers}")
+    if code in _BAD_REQUEST and error is not None:
+        return ConfigError(f"Kafka on {servers} refused to create {topic}: {error.str()}")
+    reason = "no answer in time" if error is None else error.str()
+    return LogUnavailable(
+        f"Kafka on {servers} does not answer{f' about {topic}' if topic else ''}: {reason}{last}",
+        fix="check the brokers, LOGSYNC_KAFKA and security.protocol in LOGSYNC_KAFKA_OPTIONS",
+    )
+
+
+_FORBIDDEN = {
+    KafkaError.TOPIC_AUTHORIZATION_FAILED,
+    KafkaError.CLUSTER_AUTHORIZATION_FAILED,
+    KafkaError.GROUP_AUTHORIZATION_FAILED,
+    KafkaError.SASL_AUTHENTICATION_FAILED,
+    KafkaError._AUTHENTICATION,
+}
+_BAD_REQUEST = {
+    KafkaError.INVALID_REPLICATION_FACTOR,
+    KafkaError.INVALID_PARTITIONS,
+    KafkaError.INVALID_CONFIG,
+    KafkaError.POLICY_VIOLATION,
+    KafkaError.TOPIC_EXCEPTION,
+}
+
+
+def identify(settings: Settings, topic: str) -> LogIdentity:
+    """Which log this name stands for now. Raises ConfigError (no such topic), LogUnavailable."""
+    return Kafka(settings).identify(topic)
+
+
+def describe(settings: Settings, topic: str) -> TopicFacts:
+    """What the topic is. Raises ConfigError (no such topic), LogUnavailable."""
+    return Kafka(settings).describe(topic)
+
+
+def create_topic(settings: Settings, topic: str, *, partitions: int = 1, replication: int | None = None) -> Created:
+    """Create a topic that keeps everything, or describe how the one that is there differs from that.
+
+    ``replication`` defaults to 3, or to the number of brokers if they are fewer. An append is acknowledged by
+    two replicas when there are three, so that one broker may be lost at any time.
+    Raises ConfigError (what Kafka does not accept), LogUnavailable.
+    """
+    kafka = Kafka(settings)
+    copies = replication or min(3, kafka.brokers())
+    wanted = {
+        "cleanup.policy": "delete",
+        "retention.ms": str(FOREVER),
+        "retention.bytes": str(FOREVER),
+        "min.insync.replicas": "2" if copies >= 3 else "1",
+    }
+    created = kafka.create(topic, partitions, copies, wanted)
+    facts = _described_soon(kafka, topic) if created else kafka.describe(topic)
+    found = {
+        "partitions": (partitions, facts.identity.partitions),
+        "replication": (copies, facts.replication),
+        "cleanup.policy": (wanted["cleanup.policy"], facts.cleanup_policy),
+        "retention.ms": (FOREVER, facts.retention_ms),
+        "retention.bytes": (FOREVER, facts.retention_bytes),
+        "min.insync.replicas": (int(wanted["min.insync.replicas"]), facts.min_insync_replicas),
+    }
+    differences = [f"{name} is {is_}, expected {want}" for name, (want, is_) in found.items() if is_ != want]
+    return Created(created, facts, differences)
+
+
+def _described_soon(kafka: Kafka, topic: str, *, tries: int = 50) -> TopicFacts:
+    """A created topic is known to the controller first, and to the broker that is asked a moment later."""
+    for _ in range(tries):
+        try:
+            return kafka.describe(topic)
+        except (ConfigError, LogUnavailable):
+            time.sleep(0.1)
+    return kafka.describe(topic)
+
+
+def check_topic(facts: TopicFacts, accept_finite_retention: frozenset[str] = frozenset()) -> list[str]:
+    """Warnings about a topic that is a log. Raises ConfigError for one that cannot be. # L5
+
+    Compaction deletes events that stores have yet to see; so does retention, unless the topic was named in
+    ``accept_finite_retention``.
+    """
+    topic, warnings = facts.identity.topic, []
+    if "compact" in facts.cleanup_policy:
+        raise ConfigError(
+            f"topic {topic} has cleanup.policy={facts.cleanup_policy}, expected delete: compaction removes events, "
+            f"and a store that is rebuilt from what is left is another store",
+            fix=f"`kafka-configs --alter --topic {topic} --add-config cleanup.policy=delete`, or use another topic",
+        )
+    limits = {"retention.ms": facts.retention_ms, "retention.bytes": facts.retention_bytes}
+    finite = ", ".join(f"{name}={value}" for name, value in limits.items() if value != FOREVER)
+    if finite and topic not in accept_finite_retention:
+        raise ConfigError(
+            f"topic {topic} has {finite}, expected -1: old events vanish, and a store cannot be rebuilt without them",
+            fix=f"`kafka-configs --alter --topic {topic} --add-config retention.ms=-1,retention.bytes=-1`, or "
+            f"accept it by name: LOGSYNC_ACCEPT_FINITE_RETENTION='[\"{topic}\"]'",
+        )
+    if finite:
+        warnings.append(f"{topic} has {finite} (accepted by name): a rebuild can only begin where the log begins")
+    if facts.replication < 3:
+        warnings.append(f"{topic} has replication {facts.replication}, expected 3: losing brokers loses events")
+    if facts.min_insync_replicas < 2:
+        warnings.append(
+            f"{topic} has min.insync.replicas={facts.min_insync_replicas}, expected 2: an acknowledged event may "
+            f"stand on one broker only"
+        )
+    return warnings
