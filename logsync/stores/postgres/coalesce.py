@@ -26,7 +26,7 @@ class Refused(Exception):
 
 @dataclass(slots=True)
 class Net:
-    """What the writes to one key add up to: ``gone``, or else these columns set and these added to."""
+    """What several writes to one key add up to: ``gone``, or else these columns set and these added to."""
 
     set: Mapping[str, Any]
     add: Mapping[str, int | Decimal]
@@ -35,12 +35,16 @@ class Net:
     gone: bool = False
 
 
+Effect = Net | RowWrite
+"""The net effect on one key; a write that is alone on its key stands for itself, which saves an object each."""
+
+
 @dataclass(slots=True)
 class Round:
     """Net effects that may be carried out together: every key once, all by the same key columns."""
 
     key: tuple[str, ...]
-    nets: dict[Key, Net] = field(default_factory=dict)
+    nets: dict[Key, Effect] = field(default_factory=dict)
 
 
 def coalesce(writes: Iterable[RowWrite]) -> list[Round]:
@@ -50,60 +54,62 @@ def coalesce(writes: Iterable[RowWrite]) -> list[Round]:
     (the two may name one row), or an Increment on top of a value that is not an int.
     """
     rounds: list[Round] = []
-    nets: dict[Key, Net] = {}
+    nets: dict[Key, Effect] = {}
     columns: tuple[str, ...] = ()
     for write in writes:
-        if tuple(write.key) != columns or not columns:
-            columns = tuple(write.key)
-            if not columns:
+        names = (*write.key,)
+        if names != columns or not names:
+            if not names:
                 raise Refused(f"{type(write).__name__} on {write.table} has an empty key")
+            columns = names
             rounds.append(Round(columns))
             nets = rounds[-1].nets
-        key = tuple(write.key.values())
-        net = nets.get(key)
-        if type(write) is Upsert:
-            if net is None:
-                nets[key] = Net(write.values, {})
-            else:
-                _upsert(net, write)
-        elif type(write) is Increment:
-            _check_counters(write)
-            if net is None:
-                nets[key] = Net({}, write.by)
-            elif not _increment(net, write):
-                rounds.append(Round(columns, {key: Net({}, write.by)}))
-                nets = rounds[-1].nets
+        key = (*write.key.values(),)
+        held = nets.get(key)
+        if held is None or type(write) is Delete:
+            nets[key] = write
+        elif (folded := _fold(held, write)) is not None:
+            nets[key] = folded
         else:
-            nets[key] = Net({}, {}, gone=True)
+            rounds.append(Round(columns, {key: write}))
+            nets = rounds[-1].nets
     return rounds
 
 
-def _upsert(net: Net, write: Upsert) -> None:
-    if net.gone:
-        net.gone, net.fresh, net.set, net.add = False, True, write.values, {}
-        return
-    net.set = {**net.set, **write.values}
-    if net.add:
-        net.add = {column: by for column, by in net.add.items() if column not in write.values}
+def net(effect: Effect) -> Net:
+    """``effect`` with its four parts spelled out."""
+    if type(effect) is Net:
+        return effect
+    if type(effect) is Upsert:
+        return Net(effect.values, {})
+    if type(effect) is Increment:
+        return Net({}, effect.by)
+    return Net({}, {}, gone=True)
 
 
-def _increment(net: Net, write: Increment) -> bool:
-    """Fold ``write`` into ``net``; False, and nothing done, if only the server can tell the sum."""
-    if net.gone:
-        net.gone, net.fresh, net.set, net.add = False, True, {}, write.by
-        return True
-    values, sums = dict(net.set), dict(net.add)
-    for column, by in write.by.items():
-        if column not in values:
-            sums[column] = add(sums[column], by) if column in sums else by
-        elif values[column] is None:
-            values[column] = by  # NULL counts as 0
-        elif type(values[column]) is int and type(by) is int:
-            values[column] += by
+def _fold(held: Effect, write: RowWrite) -> Net | None:
+    """What ``write`` after ``held`` adds up to; None if only the server can tell."""
+    before = net(held)
+    fresh = before.fresh or before.gone
+    values, sums = dict(before.set), dict(before.add)
+    if type(write) is Upsert:
+        values.update(write.values)
+        return Net(values, {name: by for name, by in sums.items() if name not in write.values}, fresh)
+    assert type(write) is Increment
+    for name, by in write.by.items():
+        check_amount(write.table, name, by)
+        if name in sums:
+            check_amount(write.table, name, sums[name])
+            sums[name] = add(sums[name], by)
+        elif name not in values:
+            sums[name] = by
+        elif values[name] is None:
+            values[name] = by  # NULL counts as 0
+        elif type(values[name]) is int and type(by) is int:
+            values[name] += by
         else:
-            return False
-    net.set, net.add = values, sums
-    return True
+            return None
+    return Net(values, sums, fresh)
 
 
 def add(a: int | Decimal, b: int | Decimal) -> int | Decimal:
@@ -116,14 +122,13 @@ def add(a: int | Decimal, b: int | Decimal) -> int | Decimal:
         raise Refused("the sum of these increments has more digits than numeric can hold") from None
 
 
-def _check_counters(write: Increment) -> None:
-    for column, by in write.by.items():
-        if type(by) is int:
-            continue
-        if type(by) is not Decimal:
-            raise Refused(
-                f"Increment of {write.table}.{column}: expected int or Decimal, found {type(by).__name__}: "
-                "the sum of floats depends on how the log is cut into batches"  # G4
-            )
+def check_amount(table: str, column: str, by: object) -> None:
+    """Raise Refused unless ``by`` is something that can be added without rounding. # G4"""
+    if type(by) is Decimal:
         if not by.is_finite() or abs(by.adjusted()) > _DIGITS:
-            raise Refused(f"Increment of {write.table}.{column}: expected a finite number that numeric can hold")
+            raise Refused(f"Increment of {table}.{column}: expected a finite number that numeric can hold")
+    elif type(by) is not int:
+        raise Refused(
+            f"Increment of {table}.{column}: expected int or Decimal, found {type(by).__name__}: the sum of floats "
+            "depends on how the log is cut into batches"
+        )

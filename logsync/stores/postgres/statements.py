@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from itertools import islice, zip_longest
+from itertools import zip_longest
 from typing import Any, NamedTuple
 
-from logsync.stores.postgres.coalesce import Key, Net, Refused, Round, RowWrite, coalesce
+from logsync.stores.postgres.coalesce import Key, Net, Refused, Round, RowWrite, check_amount, coalesce
 from logsync.stores.postgres.encode import array
 from logsync.stores.postgres.guard import check_statement
 from logsync.stores.postgres.shapes import Column, Shape, quote, same_keys
 from logsync.writes import Write
-from logsync.writes.rows import InTransaction, Sql
+from logsync.writes.rows import Delete, Increment, InTransaction, Sql, Upsert
 
-Row = tuple[Key, Net]
+_NOTHING: Mapping[str, Any] = {}
 # Rows per statement: the server keeps the keys it has just updated in a hash table, which must fit work_mem.
 _CHUNK = 10_000
 
@@ -21,6 +21,14 @@ _CHUNK = 10_000
 class Statement(NamedTuple):
     sql: str
     params: Sequence[Any] | Mapping[str, Any]
+
+
+class Group(NamedTuple):
+    """Rows of one statement: the same columns set and the same added to."""
+
+    keys: list[Key]
+    sets: list[Mapping[str, Any]]
+    adds: list[Mapping[str, Any]]
 
 
 class Tables:
@@ -39,25 +47,25 @@ class Tables:
         """
         waiting: dict[str, list[RowWrite]] = {}
         for write in writes:
-            if type(write) is Sql:
+            if isinstance(write, Upsert | Increment | Delete):
+                table = write.table
+                if table in self.ordered:
+                    yield from self._flush({table: [write]})
+                elif table in waiting:
+                    waiting[table].append(write)
+                else:
+                    waiting[table] = [write]
+            elif isinstance(write, Sql):
                 touched = {name: waiting.pop(name) for name in write.touches if name in waiting}
                 if not write.touches:
                     touched, waiting = waiting, {}
                 yield from self._flush(touched)
                 check_statement(write.statement)
                 yield Statement(write.statement, write.params)
-            elif type(write) is InTransaction:
+            elif isinstance(write, InTransaction):
                 yield from self._flush(waiting)
                 waiting = {}
                 yield write
-            elif write.table in self.ordered:  # type: ignore[attr-defined]
-                yield from self._flush({write.table: [write]})  # type: ignore[attr-defined,list-item]
-            else:
-                rows = waiting.get(write.table)  # type: ignore[attr-defined]
-                if rows is None:
-                    waiting[write.table] = [write]  # type: ignore[attr-defined,list-item]
-                else:
-                    rows.append(write)  # type: ignore[arg-type]
         yield from self._flush(waiting)
 
     def _flush(self, waiting: Mapping[str, list[RowWrite]]) -> Iterator[Statement]:
@@ -81,44 +89,62 @@ class Tables:
                     yield from self._put(name, part)
             for name, part in zip(reversed(names), reversed(level), strict=True):
                 if part is not None:
-                    yield from self._delete(name, part.key, [key for key, net in part.nets.items() if net.gone])
+                    yield from self._delete(name, part.key, _gone(part))
 
     def _put(self, table: str, part: Round) -> Iterator[Statement]:
-        yield from self._delete(table, part.key, [key for key, net in part.nets.items() if net.fresh])
-        groups: dict[tuple[tuple[str, ...], tuple[str, ...]], list[Row]] = {}
-        for key, net in part.nets.items():
-            if not net.gone:
-                groups.setdefault((tuple(net.set), tuple(net.add)), []).append((key, net))
-        for (sets, adds), rows in groups.items():
-            overlap = (set(sets) | set(adds)) & set(part.key)
+        """Everything but what is gone. Rows that begin anew are deleted first: other columns get their defaults."""
+        fresh: list[Key] = []
+        groups: dict[tuple[tuple[str, ...], tuple[str, ...]], Group] = {}
+        for key in sorted(part.nets) if len(part.nets) > 1 else part.nets:  # rows are locked in one order everywhere
+            effect = part.nets[key]
+            kind = type(effect)
+            if kind is Upsert:
+                sets, adds = effect.values, _NOTHING  # type: ignore[union-attr]
+            elif kind is Increment:
+                sets, adds = _NOTHING, effect.by  # type: ignore[union-attr]
+            elif kind is Delete or effect.gone:  # type: ignore[union-attr]
+                continue
+            else:
+                sets, adds = effect.set, effect.add  # type: ignore[union-attr]
+                if effect.fresh:  # type: ignore[union-attr]
+                    fresh.append(key)
+            shape = ((*sets,), (*adds,))
+            group = groups.get(shape)
+            if group is None:
+                group = groups[shape] = Group([], [], [])
+            group.keys.append(key)
+            group.sets.append(sets)
+            group.adds.append(adds)
+        yield from self._delete(table, part.key, fresh)
+        for (sets_, adds_), group in groups.items():
+            overlap = (set(sets_) | set(adds_)) & set(part.key)
             if overlap:
                 raise Refused(f"{table}: {', '.join(sorted(overlap))} stands in the key and in the values")
-            if len(rows) > 1:
-                rows.sort(key=_by_key)  # rows are locked in one order everywhere
-            for chunk in _chunks(rows):
-                yield from self._upsert(table, part.key, sets, adds, chunk)
+            for first in range(0, len(group.keys), _CHUNK):
+                some = slice(first, first + _CHUNK)
+                chunk = Group(group.keys[some], group.sets[some], group.adds[some])
+                yield from self._upsert(table, part.key, sets_, adds_, chunk)
 
     def _upsert(
-        self, table: str, names: tuple[str, ...], sets: tuple[str, ...], adds: tuple[str, ...], rows: list[Row]
+        self, table: str, names: tuple[str, ...], sets: tuple[str, ...], adds: tuple[str, ...], rows: Group
     ) -> Iterator[Statement]:
-        keys = [key for key, _ in rows]
-        params = self._keys(table, names, keys)
-        params += [self._array(table, name, [net.set[name] for _, net in rows]) for name in sets]
+        params = self._keys(table, names, rows.keys)
+        params += [self._array(table, name, [values[name] for values in rows.sets]) for name in sets]
         for name in adds:
-            amounts = [net.add[name] for _, net in rows]
+            amounts = [by[name] for by in rows.adds]
+            for amount in amounts if set(map(type, amounts)) != {int} else ():
+                check_amount(table, name, amount)
             self._column(table, name).check_counter(name, amounts)
             params.append(self._array(table, name, amounts))
-        if adds and len(rows) > 1:
+        if adds and len(rows.keys) > 1:
             yield Statement(self._lock_sql(table, names), params[: len(names)])
         yield Statement(self._upsert_sql(table, names, sets, adds), params)
 
     def _delete(self, table: str, names: tuple[str, ...], keys: list[Key]) -> Iterator[Statement]:
-        if len(keys) > 1:
-            keys.sort()
-        for chunk in _chunks(keys):
-            source, match = self._source(table, names), _match(names)
+        for first in range(0, len(keys), _CHUNK):
             yield Statement(
-                f"DELETE FROM {_sql(table)} AS t USING {source} WHERE {match}", self._keys(table, names, chunk)
+                f"DELETE FROM {_sql(table)} AS t USING {self._source(table, names)} WHERE {_match(names)}",
+                self._keys(table, names, keys[first : first + _CHUNK]),
             )
 
     def _upsert_sql(self, table: str, names: tuple[str, ...], sets: tuple[str, ...], adds: tuple[str, ...]) -> str:
@@ -211,11 +237,7 @@ def _percent(text: str) -> str:
     return text.replace("%", "%%")  # the statement still goes through the client's own %s
 
 
-def _by_key(row: Row) -> Any:
-    return row[0]
-
-
-def _chunks(items: list[Any]) -> Iterator[list[Any]]:
-    rest = iter(items)
-    while chunk := list(islice(rest, _CHUNK)):
-        yield chunk
+def _gone(part: Round) -> list[Key]:
+    keys = [key for key, effect in part.nets.items() if type(effect) is Delete or (type(effect) is Net and effect.gone)]
+    keys.sort()
+    return keys
