@@ -81,9 +81,16 @@ local function each(key, at, n, read, check)
   end
 end
 
+-- The sum itself cannot be compared: 2^53 + 1 is 2^53 in doubles.
 local function score(value, by, what)
-  local sum = (tonumber(value or 0) or 0) + tonumber(by)
-  if not (sum >= -EXACT and sum <= EXACT) then
+  local now, more = tonumber(value or 0) or 0, tonumber(by)
+  local fits = now >= -EXACT and now <= EXACT
+  if more >= 0 then
+    fits = fits and now <= EXACT - more
+  else
+    fits = fits and now >= -EXACT - more
+  end
+  if not fits then
     return 'expected a score that stays within 2^53 with ' .. by .. ' more' .. what .. ', found ' .. tostring(value)
   end
 end

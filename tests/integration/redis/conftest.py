@@ -1,0 +1,94 @@
+"""A Redis of its own for tests that fill, kill, pause and reconfigure it, and a plain client beside the store."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import pytest
+import redis
+
+from devstack import Stack
+from logsync.core.book import Book
+from logsync.core.plan import Plan
+from logsync.core.position import LogIdentity, Position
+from logsync.settings import Settings
+from logsync.stores.redis import Redis
+from logsync.writes import Write
+
+SINK = "cache"
+BOOK = Book(sink=SINK, environment="test", log=LogIdentity("cluster", "topic", "id", 1))
+
+
+@dataclass
+class Server:
+    """One real Redis; ``plain`` is redis-py, which shares no code with the store."""
+
+    stack: Stack
+    opened: list[Redis] = field(default_factory=list)
+
+    @property
+    def url(self) -> str:
+        return self.stack.env()["LOGSYNC_REDIS"]
+
+    @property
+    def plain(self) -> redis.Redis:
+        return redis.Redis.from_url(self.url)
+
+    def store(self, *, user: str = "", timeout: float = 10, prefix: str = "shop:", sink: str = SINK) -> Redis:
+        """An opened store, as this user (whose password is "secret")."""
+        url = self.url.replace("redis://", f"redis://{user}:secret@") if user else self.url
+        store = Redis(url, prefix=prefix)
+        self.opened.append(store)
+        store.open(sink, Settings(_env_file=None, store_timeout=timeout))
+        return store
+
+    def begun(self, **options: object) -> Redis:
+        """A store whose sink stands at offset 0."""
+        store = self.store(**options)  # type: ignore[arg-type]
+        store.write_book(BOOK, positions=[Position(0, 0)])
+        return store
+
+    def content(self, prefix: str = "shop:") -> dict[bytes, object]:
+        """Every key of the sink, read without the store's code."""
+        plain, found = self.plain, {}
+        for key in sorted(plain.scan_iter(prefix + "*")):
+            match plain.type(key):
+                case b"string":
+                    value: object = plain.get(key)
+                case b"hash":
+                    value = plain.hgetall(key)
+                case b"set":
+                    value = plain.smembers(key)
+                case _:
+                    value = dict(plain.zrange(key, 0, -1, withscores=True))
+            found[key.removeprefix(prefix.encode())] = value
+        return found
+
+
+def plan(start: Position, *events: list[Write]) -> Plan:
+    """One event per list of writes, at the offsets that follow ``start``."""
+    offsets = [n for n, writes in enumerate(events, start.next_offset) for _ in writes]
+    stop = start.next_offset + len(events)
+    end = start._replace(next_offset=stop, last_offset=stop - 1, last_id=f"event-{stop - 1}")
+    return Plan(start, end, [write for writes in events for write in writes], offsets)
+
+
+@pytest.fixture(scope="package")
+def own_redis() -> Iterator[Stack]:
+    stack = Stack(f"redis-{os.getpid()}")
+    stack.up(only=["redis"])
+    yield stack
+    stack.reset()
+
+
+@pytest.fixture
+def server(own_redis: Stack) -> Iterator[Server]:
+    own_redis.start("redis")  # a test before may have killed it
+    server = Server(own_redis)
+    server.plain.flushall()
+    yield server
+    for store in server.opened:
+        store.close()
+    own_redis.restart("redis")  # CONFIG SET and ACL SETUSER of this test end with the process
