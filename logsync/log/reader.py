@@ -11,14 +11,15 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from logsync.core.event import Record
 from logsync.core.position import LogIdentity, Position
 from logsync.errors import LogUnavailable, PositionGap
 from logsync.log.base import Batch, Part
-from logsync.log.config import consumer_config
+from logsync.log.config import build, consumer_config
 from logsync.log.topic import Identifier
 from logsync.settings import Settings
 
@@ -52,8 +53,8 @@ class KafkaReader:
         self._consumer: Consumer | None = None
 
     def open(self) -> None:
-        config = {**consumer_config(self._settings, self.group), "on_commit": self._on_commit}
-        self._consumer = Consumer(config)
+        config = consumer_config(self._settings, self.group)
+        self._consumer = build(lambda given: Consumer({**given, "on_commit": self._on_commit}), config)
         self._consumer.subscribe(
             [self.topic], on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
         )
@@ -87,7 +88,7 @@ class KafkaReader:
         log.warning("partitions lost", extra={"group": self.group, "partitions": [p.partition for p in partitions]})
         self._on_revoke(consumer, partitions)
 
-    def _on_commit(self, error: KafkaError | None, partitions: list[TopicPartition]) -> None:
+    def _on_commit(self, error: KafkaError | None, _: list[TopicPartition]) -> None:
         if error is not None and error.code() not in _PASSING:
             log.warning("commit failed; the store's position is not affected", extra={"error": error.str()})
 
@@ -95,7 +96,7 @@ class KafkaReader:
         consumer = self._use()
         first = consumer.poll(timeout)
         # consume() waits for its whole timeout unless it is full, so it only collects what is already here: F2.
-        messages = [first, *consumer.consume(limit - 1, 0)] if first is not None and limit > 1 else [first]
+        messages: list[Any] = [first, *consumer.consume(limit - 1, 0)] if first is not None and limit > 1 else [first]
         records: dict[int, list[Record]] = {}
         ends: dict[int, int] = {}
         for message in messages:
@@ -125,7 +126,7 @@ class KafkaReader:
         self._assigned, self._revoked = [], []
         return batch
 
-    def _note(self, message: Message, ends: dict[int, int]) -> None:
+    def _note(self, message: Any, ends: dict[int, int]) -> None:
         error = message.error()
         partition = message.partition()
         if error.code() == KafkaError._PARTITION_EOF:
@@ -173,8 +174,10 @@ class KafkaReader:
 
     def bounds(self, partition: int) -> tuple[int, int]:
         with _answering("the log's first and end offset"):
-            low, high = self._use().get_watermark_offsets(TopicPartition(self.topic, partition), timeout=_ANSWER)
-            return low, high
+            found = self._use().get_watermark_offsets(TopicPartition(self.topic, partition), timeout=_ANSWER)
+        if found is None:
+            raise LogUnavailable(f"{self.topic}, partition {partition}: Kafka did not tell its offsets in {_ANSWER} s")
+        return found[0], found[1]
 
     def id_at(self, partition: int, offset: int) -> str | None:
         for record in self._scan(partition, offset, offset + 1):
@@ -184,11 +187,11 @@ class KafkaReader:
     def contains(self, partition: int, event_id: str, start: int, stop: int) -> bool:
         return any(_id_of(record) == event_id for record in self._scan(partition, start, stop))
 
-    def _scan(self, partition: int, start: int, stop: int) -> Iterator[Message]:
+    def _scan(self, partition: int, start: int, stop: int) -> Iterator[Any]:
         """Records in [start, stop), by a consumer of its own that joins no group."""
         with _answering("a range of the log"):
             config = {**consumer_config(self._settings, self.group + ".lookup"), "auto.offset.reset": "earliest"}
-            consumer = Consumer(config)
+            consumer = build(Consumer, config)
             try:
                 consumer.assign([TopicPartition(self.topic, partition, start)])
                 while True:
@@ -217,7 +220,7 @@ def group_id(environment: str, sink: str) -> str:
     return f"logsync.{environment}.{sink}"
 
 
-def _id_of(message: Message) -> str | None:
+def _id_of(message: Any) -> str | None:
     for name, value in message.headers() or []:
         if name == "ce_id" and value is not None:
             return str(value, "utf-8", "replace")
