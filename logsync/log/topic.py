@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
-from dataclasses import dataclass
-from typing import Any, Literal, NoReturn
+from contextlib import contextmanager
+from typing import Any, Literal, NamedTuple, NoReturn
 
-from confluent_kafka import IsolationLevel, KafkaError, KafkaException, TopicCollection, TopicPartition
+from confluent_kafka import (
+    ConsumerGroupTopicPartitions,
+    IsolationLevel,
+    KafkaError,
+    KafkaException,
+    TopicCollection,
+    TopicPartition,
+)
 from confluent_kafka.admin import (
     AdminClient,
     ConfigResource,
@@ -28,8 +35,7 @@ FOREVER = -1
 _SETTINGS = ("cleanup.policy", "retention.ms", "retention.bytes", "min.insync.replicas", "message.timestamp.type")
 
 
-@dataclass(frozen=True)
-class TopicFacts:
+class TopicFacts(NamedTuple):
     """What a topic is. ``retention_ms`` and ``retention_bytes`` of -1 mean for ever."""
 
     identity: LogIdentity
@@ -42,17 +48,8 @@ class TopicFacts:
     retention_ms: int
     retention_bytes: int
     timestamp_type: str
-    offsets: dict[int, tuple[int, int]]
+    bounds: dict[int, tuple[int, int]]
     """First offset and end (the next offset to be written) per partition."""
-
-
-@dataclass(frozen=True)
-class Created:
-    """What ``create_topic`` did. ``differences``: how a topic that was there before differs from what was asked."""
-
-    created: bool
-    facts: TopicFacts
-    differences: list[str]
 
 
 class Identifier:
@@ -132,6 +129,12 @@ class Kafka:
         )
         return {at.partition: self._wait(topic, future).offset for at, future in futures.items()}
 
+    def committed(self, group: str, topic: str, partitions: int) -> dict[int, int]:
+        asked = ConsumerGroupTopicPartitions(group, [TopicPartition(topic, number) for number in range(partitions)])
+        futures = self._ask(topic, lambda **limits: self._admin.list_consumer_group_offsets([asked], **limits))
+        found = self._wait(topic, futures[group]).topic_partitions
+        return {at.partition: at.offset for at in found if at.offset >= 0}
+
     def _describe(self, topic: str) -> Future[TopicDescription]:
         names = TopicCollection([topic])
         answer: Future[TopicDescription] = self._ask(
@@ -167,6 +170,15 @@ class Kafka:
     def _fail(self, topic: str, error: KafkaError | None) -> NoReturn:
         self._admin.poll(0)  # serves error_cb
         raise failure(topic, error, self._last, self._servers)
+
+
+@contextmanager
+def answering(topic: str, servers: str = "") -> Iterator[None]:
+    """What the client raises inside, as an error of logsync: LogUnavailable, or ConfigError."""
+    try:
+        yield
+    except KafkaException as error:
+        raise failure(topic, error.args[0], LastError(), servers or "LOGSYNC_KAFKA") from None
 
 
 def failure(topic: str, error: KafkaError | None, last: LastError, servers: str) -> LogError | ConfigError:
@@ -220,33 +232,42 @@ def describe(settings: Settings, topic: str) -> TopicFacts:
     return Kafka(settings).describe(topic)
 
 
-def create_topic(settings: Settings, topic: str, *, partitions: int = 1, replication: int | None = None) -> Created:
-    """Create a topic that keeps everything, or describe how the one that is there differs from that.
+def committed(settings: Settings, group: str, topic: str, partitions: int) -> dict[int, int]:
+    """What a group has committed; a partition without a commit is left out. Raises LogUnavailable, ConfigError."""
+    return Kafka(settings).committed(group, topic, partitions)
+
+
+def create_topic(
+    settings: Settings, topic: str, *, partitions: int = 1, replication: int | None = None
+) -> tuple[TopicFacts, bool]:
+    """Create a topic that keeps everything. Returns what it is, and whether it is new.
 
     ``replication`` defaults to 3, or to the number of brokers if they are fewer. An append is acknowledged by
-    two replicas when there are three, so that one broker may be lost at any time.
-    Raises ConfigError (what Kafka does not accept), LogUnavailable.
+    two replicas when there are three, so that one broker may be lost at any time. A topic of that name is left
+    as it is: ``check_topic`` says whether it can be a log.
+    Raises ConfigError (what Kafka refuses; a topic of another shape is there already), LogUnavailable.
     """
     kafka = Kafka(settings)
     copies = replication or min(3, kafka.brokers())
-    wanted = {
+    config = {
         "cleanup.policy": "delete",
         "retention.ms": str(FOREVER),
         "retention.bytes": str(FOREVER),
         "min.insync.replicas": "2" if copies >= 3 else "1",
     }
-    created = kafka.create(topic, partitions, copies, wanted)
-    facts = _described_soon(kafka, topic) if created else kafka.describe(topic)
-    found = {
-        "partitions": (partitions, facts.identity.partitions),
-        "replication": (copies, facts.replication),
-        "cleanup.policy": (wanted["cleanup.policy"], facts.cleanup_policy),
-        "retention.ms": (FOREVER, facts.retention_ms),
-        "retention.bytes": (FOREVER, facts.retention_bytes),
-        "min.insync.replicas": (int(wanted["min.insync.replicas"]), facts.min_insync_replicas),
-    }
-    differences = [f"{name} is {is_}, expected {want}" for name, (want, is_) in found.items() if is_ != want]
-    return Created(created, facts, differences)
+    if kafka.create(topic, partitions, copies, config):
+        return _described_soon(kafka, topic), True
+    facts = kafka.describe(topic)
+    wanted = [(partitions, facts.identity.partitions, "partitions")]
+    if replication is not None:
+        wanted.append((replication, facts.replication, "replicas"))
+    different = [f"{found} {name}, expected {want}" for want, found, name in wanted if found != want]
+    if different:
+        raise ConfigError(
+            f"topic {topic} exists and has {' and '.join(different)}",
+            fix=f"`logsync topic describe {topic}` shows it; use it as it is, or create one of another name",
+        )
+    return facts, False
 
 
 def _described_soon(kafka: Kafka, topic: str, *, tries: int = 50) -> TopicFacts:
