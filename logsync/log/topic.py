@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
 from contextlib import contextmanager
-from typing import Any, Literal, NamedTuple, NoReturn
+from dataclasses import dataclass
+from typing import Any, Literal, NoReturn
 
 from confluent_kafka import (
     ConsumerGroupTopicPartitions,
@@ -35,7 +36,8 @@ FOREVER = -1
 _SETTINGS = ("cleanup.policy", "retention.ms", "retention.bytes", "min.insync.replicas", "message.timestamp.type")
 
 
-class TopicFacts(NamedTuple):
+@dataclass(frozen=True)
+class TopicFacts:
     """What a topic is. ``retention_ms`` and ``retention_bytes`` of -1 mean for ever."""
 
     identity: LogIdentity
@@ -48,8 +50,17 @@ class TopicFacts(NamedTuple):
     retention_ms: int
     retention_bytes: int
     timestamp_type: str
-    bounds: dict[int, tuple[int, int]]
+    offsets: dict[int, tuple[int, int]]
     """First offset and end (the next offset to be written) per partition."""
+
+
+@dataclass(frozen=True)
+class Created:
+    """What ``create_topic`` did. ``differences``: how a topic that was there before differs from what was asked."""
+
+    created: bool
+    facts: TopicFacts
+    differences: list[str]
 
 
 class Identifier:
@@ -169,7 +180,7 @@ class Kafka:
 
     def _fail(self, topic: str, error: KafkaError | None) -> NoReturn:
         self._admin.poll(0)  # serves error_cb
-        raise failure(topic, error, self._last, self._servers)
+        raise failure(topic, error, self._last, self._servers) from None
 
 
 @contextmanager
@@ -237,37 +248,33 @@ def committed(settings: Settings, group: str, topic: str, partitions: int) -> di
     return Kafka(settings).committed(group, topic, partitions)
 
 
-def create_topic(
-    settings: Settings, topic: str, *, partitions: int = 1, replication: int | None = None
-) -> tuple[TopicFacts, bool]:
-    """Create a topic that keeps everything. Returns what it is, and whether it is new.
+def create_topic(settings: Settings, topic: str, *, partitions: int = 1, replication: int | None = None) -> Created:
+    """Create a topic that keeps everything, or describe how the one that is there differs from that.
 
     ``replication`` defaults to 3, or to the number of brokers if they are fewer. An append is acknowledged by
-    two replicas when there are three, so that one broker may be lost at any time. A topic of that name is left
-    as it is: ``check_topic`` says whether it can be a log.
-    Raises ConfigError (what Kafka refuses; a topic of another shape is there already), LogUnavailable.
+    two replicas when there are three, so that one broker may be lost at any time.
+    Raises ConfigError (what Kafka does not accept), LogUnavailable.
     """
     kafka = Kafka(settings)
     copies = replication or min(3, kafka.brokers())
-    config = {
+    wanted = {
         "cleanup.policy": "delete",
         "retention.ms": str(FOREVER),
         "retention.bytes": str(FOREVER),
         "min.insync.replicas": "2" if copies >= 3 else "1",
     }
-    if kafka.create(topic, partitions, copies, config):
-        return _described_soon(kafka, topic), True
-    facts = kafka.describe(topic)
-    wanted = [(partitions, facts.identity.partitions, "partitions")]
-    if replication is not None:
-        wanted.append((replication, facts.replication, "replicas"))
-    different = [f"{found} {name}, expected {want}" for want, found, name in wanted if found != want]
-    if different:
-        raise ConfigError(
-            f"topic {topic} exists and has {' and '.join(different)}",
-            fix=f"`logsync topic describe {topic}` shows it; use it as it is, or create one of another name",
-        )
-    return facts, False
+    created = kafka.create(topic, partitions, copies, wanted)
+    facts = _described_soon(kafka, topic) if created else kafka.describe(topic)
+    found = {
+        "partitions": (partitions, facts.identity.partitions),
+        "replication": (copies, facts.replication),
+        "cleanup.policy": (wanted["cleanup.policy"], facts.cleanup_policy),
+        "retention.ms": (FOREVER, facts.retention_ms),
+        "retention.bytes": (FOREVER, facts.retention_bytes),
+        "min.insync.replicas": (int(wanted["min.insync.replicas"]), facts.min_insync_replicas),
+    }
+    differences = [f"{name} is {is_}, expected {want}" for name, (want, is_) in found.items() if is_ != want]
+    return Created(created, facts, differences)
 
 
 def _described_soon(kafka: Kafka, topic: str, *, tries: int = 50) -> TopicFacts:
