@@ -60,8 +60,15 @@ class RebuildPlan:
 def plan_rebuild(
     store: Store, log: LogIdentity, log_starts: Mapping[int, int], log_ends: Mapping[int, int]
 ) -> RebuildPlan:
-    """Look, and change nothing. The store is open."""
-    return RebuildPlan(store.read_book(), store.positions(), store.holds_data(), log, log_starts, log_ends)
+    """Look, and change nothing. The store is open.
+
+    A store whose content is known to be broken refuses to tell its positions; a rebuild is what mends that.
+    """
+    try:
+        positions = store.positions()
+    except ConfigError:
+        positions = {}
+    return RebuildPlan(store.read_book(), positions, store.holds_data(), log, log_starts, log_ends)
 
 
 def rebuild(

@@ -126,15 +126,14 @@ def survey(sink: Sink, settings: Settings, *, clock: Callable[[], float] = time)
     """The rows of one sink. ``clock`` gives seconds since 1970. Raises nothing that an outage can cause."""
     from logsync.log.lookup import Lookup
     from logsync.log.reader import group_id
-    from logsync.log.topic import committed, identify
+    from logsync.log.topic import identify
 
-    topic = sink.log.topic
+    topic, group = sink.log.topic, group_id(settings.environment, sink.name)
     try:
-        with Lookup(settings, topic, timeout=_PATIENCE) as lookup:
+        with Lookup(settings, topic, group_id=group, timeout=_PATIENCE) as lookup:
             # A worker may be running. In this order committed <= position <= end is what one sees: the other
             # way round a healthy sink could seem to have committed, or read, what is not there yet. # P2
-            group = group_id(settings.environment, sink.name)
-            bookmarks = committed(settings, group, topic, len(lookup.spans()))
+            bookmarks = lookup.committed(lookup.spans())
             stored = _read_store(sink, settings)
             identity, spans = identify(settings, topic), lookup.spans()
             rows = []

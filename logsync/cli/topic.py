@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Annotated
 
 import typer
@@ -36,9 +37,11 @@ def create(
 
     topic = _topic(name, log)
     settings = load_settings()
-    facts, new = create_topic(settings, topic, partitions=partitions, replication=replication)
-    out.say(f"{'created' if new else 'exists already:'} {topic}")
-    for warning in check_topic(facts, settings.accept_finite_retention):
+    made = create_topic(settings, topic, partitions=partitions, replication=replication)
+    out.say(f"{'created' if made.created else 'left as it is, it exists already:'} {topic}")
+    for difference in made.differences:
+        out.say(f"warning: {difference}")
+    for warning in check_topic(made.facts, settings.accept_finite_retention):
         out.say(f"warning: {warning}")
 
 
@@ -63,12 +66,12 @@ def describe(
         verdict, warnings = str(error), []
     if as_json:
         identity = facts.identity._asdict()
-        out.print_json({**facts._asdict(), "identity": identity, "verdict": verdict, "warnings": warnings})
+        out.print_json({**asdict(facts), "identity": identity, "verdict": verdict, "warnings": warnings})
         return
-    for label, value in (*facts.identity._asdict().items(), *facts._asdict().items()):
-        if label not in ("identity", "bounds"):
+    for label, value in (*facts.identity._asdict().items(), *asdict(facts).items()):
+        if label not in ("identity", "offsets"):
             print(f"{label:<22}{value}")
-    for partition, (low, high) in facts.bounds.items():
+    for partition, (low, high) in facts.offsets.items():
         print(f"{f'partition {partition}':<22}{low:,} to before {high:,}")
     for line in (verdict, *(f"warning: {warning}" for warning in warnings)):
         print(line)

@@ -7,23 +7,23 @@ committed offset.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from types import TracebackType
 from typing import NamedTuple, cast
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from logsync.core.event import Headers, Record
-from logsync.errors import ConfigError, LogUnavailable
-from logsync.log.config import consumer_config
-from logsync.log.topic import answering
+from logsync.errors import ConfigError
+from logsync.log.config import LastError, build, consumer_config
+from logsync.log.topic import failure
 from logsync.settings import Settings
 
 Progress = Callable[[int, int], None]
 """Called while a scan goes on with the offsets read so far and the offsets there are."""
 
 _BATCH = 2_000
-_GIVE_UP = (KafkaError._ALL_BROKERS_DOWN, KafkaError._AUTO_OFFSET_RESET, KafkaError.TOPIC_AUTHORIZATION_FAILED)
 _BEFORE_MS, _AFTER_MS = 60_000, 600_000  # how far a record's timestamp may stray from the time in its event's id
 
 
@@ -42,11 +42,14 @@ class Lookup:
     topic is not there.
     """
 
-    def __init__(self, settings: Settings, topic: str, *, timeout: float = 10.0) -> None:
+    def __init__(
+        self, settings: Settings, topic: str, *, group_id: str = "logsync-lookup", timeout: float = 10.0
+    ) -> None:
         self.topic = topic
+        self._servers = settings.kafka
         self._timeout = timeout
-        with answering(topic):
-            self._consumer = Consumer(consumer_config(settings, "logsync-lookup"))
+        self._last = LastError()
+        self._consumer = build(Consumer, {**consumer_config(settings, group_id), "error_cb": self._last})
 
     def __enter__(self) -> Lookup:
         return self
@@ -56,7 +59,7 @@ class Lookup:
 
     def spans(self) -> dict[int, Span]:
         """First and end offset of every partition, the end as a reader of committed records sees it."""
-        with answering(self.topic):
+        with self._answered():
             found = self._consumer.list_topics(self.topic, self._timeout).topics[self.topic]
             if found.error is not None:
                 raise KafkaException(found.error)
@@ -66,6 +69,13 @@ class Lookup:
                 )
                 for partition in sorted(found.partitions)
             }
+
+    def committed(self, partitions: Iterable[int]) -> dict[int, int]:
+        """What ``group_id`` committed to Kafka; a partition without a commit is left out."""
+        with self._answered():
+            asked = [TopicPartition(self.topic, partition) for partition in partitions]
+            answer = self._consumer.committed(asked, self._timeout)
+        return {found.partition: found.offset for found in answer if found.offset >= 0}
 
     def first_at(self, partition: int, offset: int) -> Record | None:
         """The first record at or after ``offset``, or None when there is none. Offsets have holes."""
@@ -119,7 +129,7 @@ class Lookup:
 
     def _offsets_at(self, spans: Mapping[int, Span], timestamp: int) -> dict[int, int]:
         """The first offset of every partition whose record is not older; the end if there is none."""
-        with answering(self.topic):
+        with self._answered():
             asked = [TopicPartition(self.topic, partition, timestamp) for partition in spans]
             answer = self._consumer.offsets_for_times(asked, self._timeout)
         return {found.partition: found.offset if found.offset >= 0 else spans[found.partition].high for found in answer}
@@ -137,14 +147,12 @@ class Lookup:
         self._consumer.assign([TopicPartition(self.topic, partition, start)])
         try:
             while True:
-                with answering(self.topic):
+                with self._answered():
                     first = self._consumer.poll(self._timeout)
                     # consume() waits out its timeout unless it is full, so it only takes what is already here.
                     messages = [] if first is None else [first, *self._consumer.consume(_BATCH, 0)]
                 if not messages:
-                    raise LogUnavailable(
-                        f"{self.topic}, partition {partition}: Kafka sent nothing in {self._timeout} s"
-                    )
+                    raise failure(self.topic, None, self._last, self._servers)
                 for message in messages:
                     error = message.error()
                     if error is not None:
@@ -152,9 +160,7 @@ class Lookup:
                         # is told, not waited for.
                         if error.code() == KafkaError._PARTITION_EOF:
                             return
-                        if error.code() in _GIVE_UP:
-                            raise LogUnavailable(f"{self.topic}, partition {partition}: {error.str()}")
-                        continue  # the client goes on by itself; silence in the end is the error
+                        raise failure(self.topic, error, self._last, self._servers)
                     record = _record(message)
                     if record.offset >= end:
                         return
@@ -163,6 +169,13 @@ class Lookup:
                         return
         finally:
             self._consumer.unassign()
+
+    @contextmanager
+    def _answered(self) -> Iterator[None]:
+        try:
+            yield
+        except KafkaException as error:
+            raise failure(self.topic, error.args[0], self._last, self._servers) from error
 
 
 def _record(message: Message) -> Record:

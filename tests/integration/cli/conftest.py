@@ -5,10 +5,12 @@ from __future__ import annotations
 import subprocess
 import sys
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
 
+import psycopg
 import pytest
 from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, NewTopic
@@ -94,11 +96,23 @@ class Shell:
 
 
 @pytest.fixture
-def shell(env: dict[str, str], tmp_path: Path) -> Shell:
+def database(env: dict[str, str], unique: str) -> Iterator[str]:
+    """A database of its own: sinks are told apart by name within one, and here all are called `db`."""
+    server = env["LOGSYNC_POSTGRES"]
+    with psycopg.connect(server, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {unique}".encode())
+    yield urlunsplit(urlsplit(server)._replace(path=f"/{unique}"))
+    with psycopg.connect(server, autocommit=True) as connection:
+        connection.execute(f"DROP DATABASE {unique} WITH (FORCE)".encode())
+
+
+@pytest.fixture
+def shell(env: dict[str, str], database: str, tmp_path: Path) -> Shell:
     (tmp_path / "sinks").mkdir()
     (tmp_path / "sinks/__init__.py").touch()
     # -m puts the working directory first on the path, as `logsync` does itself; the package is found behind it.
-    return Shell(tmp_path, {"PATH": "/usr/bin:/bin", "PYTHONPATH": str(REPOSITORY), "LC_ALL": "C.UTF-8", **env})
+    here = {"PATH": "/usr/bin:/bin", "PYTHONPATH": str(REPOSITORY), "LC_ALL": "C.UTF-8"}
+    return Shell(tmp_path, {**here, **env, "LOGSYNC_POSTGRES": database})
 
 
 @dataclass
@@ -127,7 +141,7 @@ class Deploy:
 
 @pytest.fixture
 def deploy(shell: Shell, unique: str) -> Deploy:
-    deploy = Deploy(shell.folder, unique, f"{unique}_things")
+    deploy = Deploy(shell.folder, unique, "things")
     deploy()
     return deploy
 

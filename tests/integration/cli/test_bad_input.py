@@ -59,9 +59,9 @@ class World:
 
 
 @pytest.fixture
-def world(shell: Shell, topic: Topic, deploy: Deploy, stack: Stack, env: dict[str, str]) -> Iterator[World]:
-    with psycopg.connect(env["LOGSYNC_POSTGRES"], autocommit=True) as database:
-        yield World(shell, topic, deploy, stack, database)
+def world(shell: Shell, topic: Topic, deploy: Deploy, stack: Stack, database: str) -> Iterator[World]:
+    with psycopg.connect(database, autocommit=True) as connection:
+        yield World(shell, topic, deploy, stack, connection)
 
 
 Step = Callable[[World], None]
@@ -162,7 +162,7 @@ def poor_role(world: World) -> None:
 def schema_by_an_admin(world: World) -> None:
     """What `logsync schema print` prints, run with psql by somebody who may, and the rights to use it."""
     printed = world.shell("schema", "print", "db").stdout
-    admin = world.stack.env()["LOGSYNC_POSTGRES"]
+    admin = world.database.info.dsn
     subprocess.run(["psql", "-v", "ON_ERROR_STOP=1", "-q", admin], input=printed, text=True, check=True, timeout=30)
     role = world.topic.name
     world.sql(f"GRANT USAGE ON SCHEMA logsync TO {role}")
@@ -313,5 +313,5 @@ def test_a_store_that_is_absent_at_the_start_is_waited_for(world: World) -> None
     finally:
         world.stack.start("postgres")
     assert worker.wait(90) == Exit.OK
-    with psycopg.connect(world.stack.env()["LOGSYNC_POSTGRES"]) as database:
+    with psycopg.connect(world.shell.env["LOGSYNC_POSTGRES"]) as database:
         assert database.execute(f"SELECT name, size FROM {world.deploy.table}".encode()).fetchall() == [("a", 1)]
