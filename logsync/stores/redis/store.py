@@ -84,6 +84,8 @@ class Redis:
         self._watched = -math.inf
         self._check_server()
         self._check_policy()
+        for script in (self._apply, self._write_book):  # found wanting now, rather than in the first plan
+            self._io.call("SCRIPT", "LOAD", script.body)
 
     def close(self) -> None:
         if self._client is not None:
@@ -97,6 +99,8 @@ class Redis:
 
     def write_book(self, book: Book, *, positions: Sequence[Position] | None = None) -> None:
         expected = book.revision - 1
+        if expected == 0:
+            self._content_begins()
         args = [b"%d" % expected, book.model_dump_json().encode(), b"keep" if positions is None else b"replace"]
         for position in positions or ():
             args += (b"%d" % position.partition, _json(position))
@@ -195,14 +199,14 @@ class Redis:
         return next(self._own_keys(), None) is not None
 
     def wipe(self) -> None:
-        """Delete every key of the prefix, then the marks of a script that died and of evictions.
+        """Delete every key of the prefix, then forget evictions and a script that died.
 
-        The marks go last: after a crash in between, the sink is still known to be broken.
+        In this order: after a crash in between, the sink is still known to be broken.
         """
         for keys in self._own_keys():
             self._io.call("UNLINK", *keys)
-        self._io.call("DEL", self._busy, self._evicted)
-        self._check_evictions()
+        self._content_begins()
+        self._io.call("DEL", self._busy)
 
     def schema(self) -> str:
         return ""
@@ -266,12 +270,12 @@ class Redis:
         when the content began. A restart sets the counter to 0, and gives the server a new run id.
         """
         self._check_policy()
-        evicted, run_id = int(self._info("stats")["evicted_keys"]), self._info("server")["run_id"]
+        evicted, run_id = self._evictions()
         known = self._io.call("GET", self._evicted)
-        if known is None:
-            self._io.call("SET", self._evicted, f"{run_id} {evicted}")
-            known = f"{run_id} {evicted}".encode()
-        begun_under, _, before = str(known, "ascii").partition(" ")
+        if known is None and not self._io.call("EXISTS", self._book):
+            return  # nothing began yet
+        # Our own mark may be among the evicted: then every eviction since the server started counts.
+        begun_under, _, before = str(known or b"", "ascii").partition(" ")
         if evicted > (int(before) if begun_under == run_id else 0):
             raise ConfigError(
                 f"{self._io.where}: Redis evicted {evicted} keys since it started: some may have been of sink "
@@ -279,6 +283,14 @@ class Redis:
                 fix=f"`logsync rebuild {self._sink} --yes`",
             )
         self._watched = time.monotonic()
+
+    def _content_begins(self) -> None:
+        """Evictions before this moment do not matter."""
+        evicted, run_id = self._evictions()
+        self._io.call("SET", self._evicted, f"{run_id} {evicted}")
+
+    def _evictions(self) -> tuple[int, str]:
+        return int(self._info("stats")["evicted_keys"]), self._info("server")["run_id"]
 
     def _poisoned(self, marker: bytes) -> ConfigError:
         return ConfigError(
