@@ -1,0 +1,117 @@
+"""What the Redis store decides without a server."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from datetime import datetime
+
+import pytest
+
+from logsync.errors import ConfigError
+from logsync.settings import Settings
+from logsync.stores.redis import (
+    Del,
+    ExpireAt,
+    HDel,
+    HIncr,
+    HSet,
+    Incr,
+    Redis,
+    SAdd,
+    Set,
+    SRem,
+    ZAdd,
+    ZIncr,
+    ZRem,
+)
+from logsync.stores.redis.compile import Refused, compile_writes
+from logsync.writes import Write
+
+BAD: list[Write] = [
+    Set("k", True),
+    Set("k", 0.5),  # type: ignore[arg-type]
+    Set("k", None),  # type: ignore[arg-type]
+    Set("k", "\ud800"),
+    Set("k", 1, datetime(2026, 1, 1)),  # noqa: DTZ001 - what is refused
+    Set(7, 1),  # type: ignore[arg-type]
+    Set("\ud800", 1),
+    Incr("k", True),
+    Incr("k", 0.5),  # type: ignore[arg-type]
+    Incr("k", 2**63),
+    HSet("k", {"a": True}),
+    HSet("k", {1: "a"}),  # type: ignore[dict-item]
+    HSet("k", ["a"]),  # type: ignore[arg-type]
+    HIncr("k", {"a": "1"}),  # type: ignore[dict-item]
+    HDel("k", "field"),  # type: ignore[arg-type]
+    SAdd("k", "member"),  # type: ignore[arg-type]
+    SAdd("k", (0.5,)),  # type: ignore[arg-type]
+    SRem("k", (None,)),  # type: ignore[arg-type]
+    ZAdd("k", {"a": 0.5}),  # type: ignore[dict-item]
+    ZAdd("k", {"a": 2**53 + 1}),
+    ZIncr("k", {"a": -(2**53) - 1}),
+    ZRem("k", (b"a",)),  # type: ignore[arg-type]
+    ExpireAt("k", datetime(2026, 1, 1)),  # noqa: DTZ001 - what is refused
+    ExpireAt("k", 3600),  # type: ignore[arg-type]
+]
+
+
+@pytest.mark.parametrize("bad", BAD, ids=repr)
+def test_a_value_with_no_one_spelling_is_refused_at_its_own_offset(bad: Write) -> None:
+    with pytest.raises(Refused) as caught:
+        compile_writes([Set("a", 1), bad, Set("b", 1)], [7, 9, 11], "p:")
+    assert caught.value.offset == 9
+    assert type(bad).__name__ in caught.value.reason
+
+
+def test_writes_that_name_nothing_do_nothing() -> None:
+    empty = [HSet("k", {}), HIncr("k", {}), HDel("k", ()), SAdd("k", ()), SRem("k", ()), ZAdd("k", {}), ZIncr("k", {})]
+    assert compile_writes([*empty, ZRem("k", ())], [0] * 8, "p:") == ([], [])
+
+
+def test_the_many_writes_of_one_key_become_one_command() -> None:
+    writes: list[Write] = [HIncr("card", {"n": 1, "cents": n}) for n in range(1000)]
+    program = compile_writes(writes, range(1000), "shop:")
+    assert program.keys == [b"shop:card"]
+    assert program.args == [b"HINCRBY", b"1", b"4", b"1", b"1", b"n", b"cents", b"1000", b"499500"]
+
+
+def test_a_deleted_key_needs_no_more_than_its_deletion() -> None:
+    assert compile_writes([Set("k", 1), Del("k")], [0, 1], "p:").args == [b"DEL", b"0", b"0", b"1", b"1"]
+
+
+@pytest.mark.parametrize("prefix", ["", "l", "logsync", "logsync:", "logsync:cache:"])
+def test_a_prefix_that_could_meet_the_bookkeeping_is_refused(prefix: str) -> None:
+    with pytest.raises(ConfigError, match="prefix"):
+        Redis(prefix=prefix)
+
+
+@pytest.mark.parametrize("url", ["localhost:6379", "http://x", "redis://user:pa/ss@host", "redis://host:port"])
+def test_an_address_that_is_none_is_refused_without_showing_it(url: str) -> None:
+    with pytest.raises(ConfigError, match="LOGSYNC_REDIS") as caught:
+        Redis(url, prefix="p:").open("cache", Settings(_env_file=None))
+    assert "pa" not in str(caught.value).replace("password", "")
+
+
+def test_importing_a_sink_needs_no_client_library_and_opening_it_names_what_to_install() -> None:
+    program = """
+import sys
+sys.modules["redis"] = None
+import logsync.stores.redis as ours
+from logsync.errors import ConfigError
+from logsync.settings import Settings
+store = ours.Redis(prefix="p:")
+try:
+    store.open("cache", Settings(_env_file=None))
+except ConfigError as error:
+    print(error)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert "pip install 'logsync[redis]'" in done.stdout
+
+
+def test_every_name_that_the_package_exports_is_there() -> None:
+    import logsync.stores.redis as ours
+
+    assert set(ours.__all__) <= set(vars(ours))
+    assert {kind.__name__ for kind in Redis(prefix="p:").accepts} == set(ours.__all__) - {"Redis"}
