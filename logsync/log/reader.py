@@ -195,7 +195,7 @@ class KafkaReader:
             try:
                 consumer.assign([TopicPartition(self.topic, partition, start)])
                 while True:
-                    message = consumer.poll(_ANSWER)
+                    message: Any = consumer.poll(_ANSWER)
                     if message is None:
                         raise LogUnavailable(
                             f"{self.topic}, partition {partition}: no answer from Kafka in {_ANSWER} s"
