@@ -96,6 +96,9 @@ class MemoryReader:
     def commit(self, position: Position) -> None:
         self.source.committed[position.partition] = position.next_offset
 
+    def check(self) -> None:
+        pass
+
     def identity(self) -> LogIdentity:
         if self.source.down:
             raise LogUnavailable("the memory log is down")

@@ -227,6 +227,7 @@ class Worker:
         if not self._opened:
             store.open(sink.name, self.settings)
             self._opened = True
+        self.reader.check()  # L5
         identity = self.reader.identity()
         self._book = self._claim_or_check(identity)
         stored = store.positions()

@@ -61,6 +61,12 @@ class LogReader(Protocol):
     def commit(self, position: Position) -> None:
         """Ask Kafka to remember ``position.next_offset``."""
 
+    def check(self) -> None:
+        """Refuse a topic that cannot be a log: one that is compacted, or forgets without leave. # L5
+
+        Raises ConfigError, LogUnavailable.
+        """
+
     def identity(self) -> LogIdentity:
         """Which log this is now. Raises ConfigError (no such topic), LogUnavailable."""
 

@@ -20,7 +20,7 @@ from logsync.core.position import LogIdentity, Position
 from logsync.errors import LogUnavailable, PositionGap
 from logsync.log.base import Batch, Part
 from logsync.log.config import build, consumer_config
-from logsync.log.topic import Identifier
+from logsync.log.topic import Kafka, check_topic
 from logsync.settings import Settings
 
 log = logging.getLogger("logsync.log")
@@ -45,7 +45,8 @@ class KafkaReader:
         self.topic = topic
         self.group = group_id(settings.environment, sink)
         self._settings = settings
-        self._identifier = Identifier(settings)
+        self._kafka: Kafka | None = None
+        self._warned = False
         self._held: set[int] = set()  # assigned by the group
         self._started: set[int] = set()  # and being read
         self._assigned: list[int] = []  # news for the next batch
@@ -53,6 +54,7 @@ class KafkaReader:
         self._consumer: Consumer | None = None
 
     def open(self) -> None:
+        self._kafka = Kafka(self._settings, timeout=_ANSWER)
         config = consumer_config(self._settings, self.group)
         self._consumer = build(lambda given: Consumer({**given, "on_commit": self._on_commit}), config)
         self._consumer.subscribe(
@@ -169,8 +171,14 @@ class KafkaReader:
         # The broker can then tell a log that lost its tail from one that never had it (KIP-320). # L2
         return TopicPartition(self.topic, position.partition, position.next_offset, leader_epoch=position.leader_epoch)
 
+    def check(self) -> None:
+        warnings = check_topic(self._cluster().describe(self.topic), self._settings.accept_finite_retention)
+        for warning in [] if self._warned else warnings:
+            log.warning("%s", warning)
+        self._warned = True
+
     def identity(self) -> LogIdentity:
-        return self._identifier.identify(self.topic)
+        return self._cluster().identify(self.topic)
 
     def bounds(self, partition: int) -> tuple[int, int]:
         with _answering("the log's first and end offset"):
@@ -208,6 +216,11 @@ class KafkaReader:
                     yield message
             finally:
                 consumer.close()
+
+    def _cluster(self) -> Kafka:
+        if self._kafka is None:
+            raise RuntimeError("the reader is not open")
+        return self._kafka
 
     def _use(self) -> Consumer:
         if self._consumer is None:

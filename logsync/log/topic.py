@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal, NoReturn
 
 from confluent_kafka import (
-    ConsumerGroupTopicPartitions,
     IsolationLevel,
     KafkaError,
     KafkaException,
@@ -63,27 +61,15 @@ class Created:
     differences: list[str]
 
 
-class Identifier:
-    """Asks which log a topic's name stands for, over one connection that is kept. # L1 I6"""
-
-    def __init__(self, settings: Settings, *, timeout: float = 10.0) -> None:
-        self._settings = settings
-        self._timeout = timeout
-        self._kafka: Kafka | None = None
-
-    def identify(self, topic: str) -> LogIdentity:
-        """Raises ConfigError (no such topic, wrong password), LogUnavailable after ``timeout`` seconds."""
-        if self._kafka is None:
-            self._kafka = Kafka(self._settings, timeout=self._timeout)
-        return self._kafka.identify(topic)
-
-
 class _Exists(LogError):
     """The topic to create is there already."""
 
 
 class Kafka:
     """Questions to the cluster. Every method answers within ``timeout`` seconds.
+
+    Committed offsets are not among them: an AdminClient that is told NOT_COORDINATOR on that question crashes
+    the process (librdkafka#5040, seen here with a fresh group); ask them of a Consumer.
 
     They raise LogUnavailable when Kafka does not answer, and ConfigError for what a person has to change.
     """
@@ -140,12 +126,6 @@ class Kafka:
         )
         return {at.partition: self._wait(topic, future).offset for at, future in futures.items()}
 
-    def committed(self, group: str, topic: str, partitions: int) -> dict[int, int]:
-        asked = ConsumerGroupTopicPartitions(group, [TopicPartition(topic, number) for number in range(partitions)])
-        futures = self._ask(topic, lambda **limits: self._admin.list_consumer_group_offsets([asked], **limits))
-        found = self._wait(topic, futures[group]).topic_partitions
-        return {at.partition: at.offset for at in found if at.offset >= 0}
-
     def _describe(self, topic: str) -> Future[TopicDescription]:
         names = TopicCollection([topic])
         answer: Future[TopicDescription] = self._ask(
@@ -181,15 +161,6 @@ class Kafka:
     def _fail(self, topic: str, error: KafkaError | None) -> NoReturn:
         self._admin.poll(0)  # serves error_cb
         raise failure(topic, error, self._last, self._servers) from None
-
-
-@contextmanager
-def answering(topic: str, servers: str = "") -> Iterator[None]:
-    """What the client raises inside, as an error of logsync: LogUnavailable, or ConfigError."""
-    try:
-        yield
-    except KafkaException as error:
-        raise failure(topic, error.args[0], LastError(), servers or "LOGSYNC_KAFKA") from None
 
 
 def failure(topic: str, error: KafkaError | None, last: LastError, servers: str) -> LogError | ConfigError:
@@ -241,11 +212,6 @@ def identify(settings: Settings, topic: str) -> LogIdentity:
 def describe(settings: Settings, topic: str) -> TopicFacts:
     """What the topic is. Raises ConfigError (no such topic), LogUnavailable."""
     return Kafka(settings).describe(topic)
-
-
-def committed(settings: Settings, group: str, topic: str, partitions: int) -> dict[int, int]:
-    """What a group has committed; a partition without a commit is left out. Raises LogUnavailable, ConfigError."""
-    return Kafka(settings).committed(group, topic, partitions)
 
 
 def create_topic(settings: Settings, topic: str, *, partitions: int = 1, replication: int | None = None) -> Created:
