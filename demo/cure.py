@@ -9,10 +9,11 @@ from importlib import import_module
 from pathlib import Path
 from typing import NamedTuple
 
+from confluent_kafka import Consumer, TopicPartition
+
 from demo.data import Cut
 from demo.process import DemoFailed, Watched
 from demo.view import View
-from logsync.log.lookup import Lookup
 from logsync.log.reader import group_id
 from logsync.log.topic import create_topic
 from logsync.settings import Settings
@@ -21,13 +22,9 @@ from sinks.events import log
 SINKS = ("db", "cache", "search")
 WRITERS = 2
 BEHIND = 10_000
-"""A worker is killed while it is more than so many events behind the log's end."""
-APPLIED = 10_000
-"""And not before its store is so far, so that there is something to lose or to double."""
-MARGIN = 5_000
-"""A batch may be under way: the distance is looked at again when the worker is dead, and must still be there."""
-HEAD_START = 30_000
-"""The workers start when the log holds so many events: else the fastest may never fall far enough behind."""
+"""A worker is killed once, while it is more than so many events behind the log's end, and not before it has applied
+as many, so that there is something to lose or to double. For that the workers start when the log is three times
+as long: else the fastest might never fall far enough behind."""
 _LOOK = 0.1  # seconds between two looks at the positions
 
 
@@ -46,6 +43,21 @@ class Place(NamedTuple):
         return f"store at {self.stored:,}, Kafka's bookmark at {self.committed:,}, log at {self.end:,}"
 
 
+class Eyes:
+    """The log's end and a group's bookmark, asked of Kafka directly and as no member of the group."""
+
+    def __init__(self, settings: Settings, group: str) -> None:
+        self._consumer = Consumer({"bootstrap.servers": settings.kafka, "group.id": group, "enable.auto.commit": False})
+        self._part = TopicPartition(log.topic, 0)
+        self.close = self._consumer.close
+
+    def committed(self) -> int:
+        return max(0, self._consumer.committed([self._part], timeout=10)[0].offset)
+
+    def end(self) -> int:
+        return int(self._consumer.get_watermark_offsets(self._part, timeout=10)[1])
+
+
 class Follower:
     """One sink: its worker process, and eyes of our own on its store and its group."""
 
@@ -54,17 +66,17 @@ class Follower:
         self.store = import_module(f"sinks.{name}").sink.store
         self.store.open(name, settings)
         stack.callback(self.store.close)
-        group = group_id(settings.environment, name)
-        self._group = stack.enter_context(Lookup(settings, log.topic, group_id=group))
+        self._log = Eyes(settings, group_id(settings.environment, name))
+        stack.callback(self._log.close)
         self.worker = Watched(f"worker {name}", ["logsync.cli", "consume", name], directory / f"{name}.log")
         stack.callback(self.worker.kill)
         self.killed: Place | None = None
         self.resumed = False
 
     def place(self) -> Place:
-        committed = self._group.committed([0]).get(0, 0)
+        committed = self._log.committed()
         position = self.store.positions().get(0)
-        return Place(committed, position.next_offset if position else 0, self._group.spans()[0].high)
+        return Place(committed, position.next_offset if position else 0, self._log.end())
 
     def kill(self, seen: Place, say: Callable[[str], None]) -> None:
         """Kill the worker, look, and start it again."""
@@ -82,7 +94,7 @@ class Follower:
             say(f"[bold]{self.name}[/]: went on from {self.killed.stored:,} ({now})")
 
 
-def run(lines: int | None, cut: Cut, settings: Settings, directory: Path, view: View) -> list[Place]:
+def run(lines: int | None, cut: Cut, settings: Settings, directory: Path, view: View, *, behind: int) -> list[Place]:
     """Write and apply everything; returns where each worker was when it was killed.
 
     Raises DemoFailed when a process dies by itself, or when a worker was never far enough behind to be killed.
@@ -93,8 +105,9 @@ def run(lines: int | None, cut: Cut, settings: Settings, directory: Path, view: 
         file.unlink()
     with ExitStack() as stack, view:
         writers = [_writer(str(number), lines, directory, stack) for number in range(WRITERS)]
-        eyes = stack.enter_context(Lookup(settings, log.topic))
-        while eyes.spans()[0].high < HEAD_START and not _ended(writers):
+        eyes = Eyes(settings, "demo")
+        stack.callback(eyes.close)
+        while eyes.end() < 3 * behind and not _ended(writers):
             _show_writers(writers, cut, view)
             time.sleep(_LOOK)
         followers = [Follower(name, settings, directory, stack) for name in SINKS]
@@ -105,15 +118,15 @@ def run(lines: int | None, cut: Cut, settings: Settings, directory: Path, view: 
             if written and not closed:
                 writers.append(_writer("closing", lines, directory, stack))
                 closed, written = True, False
-            places = [_follow(follower, view) for follower in followers]
+            places = [_follow(follower, view, behind) for follower in followers]
             if written and all(place.behind == 0 for place in places):
                 break
             time.sleep(_LOOK)
         for follower in followers:
             follower.worker.stop(timeout=settings.drain_timeout + 5)
-        kills = [follower.killed for follower in followers if follower.killed and follower.killed.behind > BEHIND]
+        kills = [follower.killed for follower in followers if follower.killed and follower.killed.behind > behind]
         if len(kills) < len(SINKS):
-            raise DemoFailed(f"a worker was never killed while more than {BEHIND:,} events behind; take more LINES")
+            raise DemoFailed(f"a worker was never killed while more than {behind:,} events behind; take more LINES")
         return kills
 
 
@@ -137,12 +150,13 @@ def _show_writers(writers: list[Watched], cut: Cut, view: View) -> None:
             view.show(writer.name, int(day), cut.days, f"{int(count):,} events appended, the shop's date is {date}")
 
 
-def _follow(follower: Follower, view: View) -> Place:
+def _follow(follower: Follower, view: View, behind: int) -> Place:
     follower.worker.check_running()
     now = follower.place()
     text = f"at {now.stored:,} of {now.end:,}, {now.behind:,} behind"
     view.show(follower.name, now.stored, now.end, text)
     follower.note_resumed(now, view.say)
-    if follower.killed is None and now.stored >= APPLIED and now.behind > BEHIND + MARGIN:
+    # Half as much again: a batch may be under way, and the distance must still be there when the worker is dead.
+    if follower.killed is None and now.stored >= behind and now.behind > behind * 3 // 2:
         follower.kill(now, view.say)
     return now

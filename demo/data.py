@@ -4,10 +4,11 @@ What the source says is taken as it is: products, baskets with their lines, what
 What it does not say is made from it by these rules, never by chance (`demo/proof.py` states them again):
 
 - A product is listed at midnight before its first sale of the cut; one that is never sold, on the day
-  `product_id % days`. The 17 products that are sold but not described get the department UNKNOWN.
+  `product_id % days`. Of the never sold ones, a cut below the default size takes those with
+  `product_id % 10 == 0`. Products that are sold but not described (17 in the year) are of the department UNKNOWN.
 - Every 97th basket is returned two days later.
 - A household moves when it pays a basket with `basket_id % 40 == 7`; the address is a hash of both ids.
-- A product that is never sold and has `product_id % 10 == 0` is taken off the list after seven days. When
+- A product that is never sold and has `product_id % 10 == 0` is taken off the list after two days. When
   everything else is in the log, sold products with `product_id % 50 == 0` are taken off too (`closing`).
 - What would happen after the last basket of the cut does not happen.
 
@@ -29,7 +30,7 @@ from zlib import crc32
 import pyarrow.parquet as pq
 from pydantic import BaseModel
 
-from demo.source import parquet
+from demo.source import DEFAULT_LINES, parquet
 from logsync import Tombstone
 from sinks.events import (
     AddressChanged,
@@ -57,6 +58,7 @@ class Cut(NamedTuple):
     lines: int
     until: datetime
     first_sales: dict[int, datetime]
+    whole_list: bool
 
     @property
     def days(self) -> int:
@@ -74,7 +76,7 @@ def survey(lines: int | None) -> Cut:
         taken += len(basket)
         for row in basket:
             first_sales.setdefault(row[_PRODUCT], until)
-    return Cut(count, taken, until, first_sales)
+    return Cut(count, taken, until, first_sales, lines is None or lines >= DEFAULT_LINES)
 
 
 def events(lines: int | None, cut: Cut) -> Iterator[Timed]:
@@ -168,10 +170,12 @@ def _products(cut: Cut) -> Iterator[Timed]:
         if sold is not None:
             plan.append((sold.replace(hour=0, minute=0, second=0), product, True))
             continue
+        if not cut.whole_list and product % 10:
+            continue
         when = START + product % cut.days * _DAY
         plan.append((when, product, True))
-        if product % 10 == 0 and when + 7 * _DAY <= cut.until:
-            plan.append((when + 7 * _DAY, product, False))
+        if product % 10 == 0 and when + 2 * _DAY <= cut.until:
+            plan.append((when + 2 * _DAY, product, False))
     for when, product, listed in sorted(plan):
         yield when, _listed(product, rows.get(product)) if listed else _gone(product)
 

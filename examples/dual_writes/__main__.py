@@ -42,10 +42,10 @@ def run(env: dict[str, str], *, baskets: int = BASKETS, say: Callable[[str], Non
 
 
 def table(counted: list[Disagreement]) -> Table:
-    result = Table("what", "compared", "disagree", "for example")
-    result.columns[1].justify = result.columns[2].justify = "right"
+    result = Table("what", "between", "compared", "disagree", "for example")
+    result.columns[2].justify = result.columns[3].justify = "right"
     for row in counted:
-        result.add_row(row.what, f"{row.of:,}", f"{row.count:,}", row.example)
+        result.add_row(row.what, row.between, f"{row.compared:,}", f"{row.differ:,}", row.example)
     return result
 
 
@@ -69,7 +69,7 @@ def main() -> None:
     finally:
         stack.down()
     Console().print(table(counted))
-    raise SystemExit(0 if any(row.count for row in counted) else "no disagreement this time: every race was won")
+    raise SystemExit(0 if any(row.differ for row in counted) else "no disagreement this time: every race was won")
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from opensearchpy.helpers import scan
 
@@ -12,8 +12,9 @@ from examples.dual_writes.shop import BASKETS, PREFIX, PRODUCTS, Shop
 
 class Disagreement(NamedTuple):
     what: str
-    of: int
-    count: int
+    between: str
+    compared: int
+    differ: int
     example: str
 
 
@@ -25,8 +26,10 @@ def disagreements(shop: Shop) -> list[Disagreement]:
     sold = {str(product): units for product, units in rows}
     rows = shop.postgres.execute("SELECT household_id, cents FROM dual_households").fetchall()
     spent = {str(household): cents for household, cents in rows}
-    best = {product: int(units) for product, units in shop.redis.zrange(PREFIX + "best", 0, -1, withscores=True)}
-    card = {household: int(cents) for household, cents in shop.redis.hgetall(PREFIX + "cents").items()}
+    scores: Any = shop.redis.zrange(PREFIX + "best", 0, -1, withscores=True)
+    best = {product: int(units) for product, units in scores}
+    cards: Any = shop.redis.hgetall(PREFIX + "cents")
+    card = {household: int(cents) for household, cents in cards.items()}
     shop.opensearch.indices.refresh(index=f"{BASKETS},{PRODUCTS}")
     found = {hit["_id"]: hit["_source"]["cents"] for hit in scan(shop.opensearch, index=BASKETS, size=2_000)}
     shown = {hit["_id"]: hit["_source"]["sold"] for hit in scan(shop.opensearch, index=PRODUCTS, size=2_000)}
@@ -46,7 +49,7 @@ def _differ(what: str, left: tuple[str, Mapping[str, int]], right: tuple[str, Ma
     if differing:
         key = differing[0]
         example = f"{key}: {_said(one, mine.get(key))}, {_said(other, theirs.get(key))}"
-    return Disagreement(f"{what}, {one} and {other}", len(keys), len(differing), example)
+    return Disagreement(what, f"{one}, {other}", len(keys), len(differing), example)
 
 
 def _said(store: str, value: int | None) -> str:
