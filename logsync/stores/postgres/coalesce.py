@@ -16,8 +16,8 @@ RowWrite = Upsert | Increment | Delete
 Key = tuple[Any, ...]
 # Postgres' numeric holds 131072 digits before the point and 16383 after it. Decimal's own default would round
 # sums to 28 digits without a word, and the rounding would depend on how the log was cut into batches.  # G4
-_EXACT = Context(prec=150_000, traps=[Inexact, InvalidOperation, Overflow])
-_DIGITS = 131_072
+NUMERIC_DIGITS = 131_072
+EXACT = Context(prec=150_000, traps=[Inexact, InvalidOperation, Overflow])
 
 
 class Refused(Exception):
@@ -50,6 +50,7 @@ class Round:
 def coalesce(writes: Iterable[RowWrite]) -> list[Round]:
     """The rounds that a table's writes, in log order, add up to. Raises Refused.
 
+    Increments hold int and finite Decimal, and no finer than their columns keep (``Column.check_counter``).
     A new round begins where folding would have to know what the server makes of a value: other key columns
     (the two may name one row), or an Increment on top of a value that is not an int.
     """
@@ -97,9 +98,7 @@ def _fold(held: Effect, write: RowWrite) -> Net | None:
         return Net(values, {name: by for name, by in sums.items() if name not in write.values}, fresh)
     assert type(write) is Increment
     for name, by in write.by.items():
-        check_amount(write.table, name, by)
         if name in sums:
-            check_amount(write.table, name, sums[name])
             sums[name] = add(sums[name], by)
         elif name not in values:
             sums[name] = by
@@ -117,18 +116,6 @@ def add(a: int | Decimal, b: int | Decimal) -> int | Decimal:
     if type(a) is int and type(b) is int:
         return a + b
     try:
-        return _EXACT.add(Decimal(a), Decimal(b))
+        return EXACT.add(Decimal(a), Decimal(b))
     except (Inexact, InvalidOperation, Overflow):
         raise Refused("the sum of these increments has more digits than numeric can hold") from None
-
-
-def check_amount(table: str, column: str, by: object) -> None:
-    """Raise Refused unless ``by`` is something that can be added without rounding. # G4"""
-    if type(by) is Decimal:
-        if not by.is_finite() or abs(by.adjusted()) > _DIGITS:
-            raise Refused(f"Increment of {table}.{column}: expected a finite number that numeric can hold")
-    elif type(by) is not int:
-        raise Refused(
-            f"Increment of {table}.{column}: expected int or Decimal, found {type(by).__name__}: the sum of floats "
-            "depends on how the log is cut into batches"
-        )

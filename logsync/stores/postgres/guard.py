@@ -17,8 +17,9 @@ _QUOTED = re.compile(
     r"""[eE]'(?:\\.|''|[^'\\])*'|'(?:''|[^'])*'|"(?:""|[^"])*"|(\$[A-Za-z_]*\$).*?\1|--[^\n]*|/\*.*?\*/""", re.DOTALL
 )
 _ENDS = {"begin", "start", "commit", "end", "rollback", "abort", "savepoint", "release", "prepare"}
-# These change the session: a later plan would meet another time zone, or a commit that is not durable.
-_SESSION = {"set", "reset", "discard", "listen", "unlisten", "deallocate"}
+# These change the session: a later plan would meet another time zone, or a commit that is not durable. COPY
+# changes the conversation: the server would wait for data that nobody sends.
+_SESSION = {"set", "reset", "discard", "listen", "unlisten", "deallocate", "copy"}
 
 
 @lru_cache(maxsize=1024)
@@ -36,7 +37,9 @@ def check_words(statement: str) -> None:
     if word in _ENDS:
         raise Refused(f"{word.upper()} in a sink: the writes and the position end in one transaction, by logsync")
     if word in _SESSION:
-        raise Refused(f"{word.upper()} in a sink: it would change the session for the plans that follow")
+        raise Refused(
+            f"{word.upper()} in a sink: it would change the session for the plans that follow, or wait for the client"
+        )
 
 
 def statements(text: str) -> list[str]:

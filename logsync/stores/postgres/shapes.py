@@ -14,7 +14,7 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
-from logsync.stores.postgres.coalesce import Key, Refused
+from logsync.stores.postgres.coalesce import EXACT, NUMERIC_DIGITS, Key, Refused
 
 # %s is the array of the tables' names, quoted. A table that does not exist, or has no columns, has no rows here.
 CATALOG = """
@@ -72,21 +72,33 @@ class Column:
             return self.base == "numeric" and self.typmod < 0
         return (kind, self.base) in ((UUID, "uuid"), (date, "date"), (bool, "bool"), (bytes, "bytea"))
 
-    def check_counter(self, name: str, amounts: Sequence[int | Decimal]) -> None:
-        """Raise Refused unless adding ``amounts`` here, in any grouping, gives one and the same sum. # G4"""
+    def check_counter(self, name: str, amounts: Sequence[object]) -> None:
+        """Raise Refused unless adding ``amounts`` here, in any grouping, gives one and the same sum. # G4
+
+        Each amount as the log has it, before any is added to another: two halves of a cent make a cent, but
+        one by one each would be rounded.
+        """
         if self.base not in _INTEGERS and self.base != "numeric":
             raise Refused(f"column {name} is {self.type}: a counter must be smallint, integer, bigint or numeric")
         if self.default is not None and not _ZERO.fullmatch(self.default):
             # "Upsert, then Increment" of a new row would count from the default, "Increment" alone from 0.
             raise Refused(f"column {name} has DEFAULT {self.default[:40]}: a counter's default must be 0 or absent")
         scale = 0 if self.base in _INTEGERS else _scale(self.typmod)
-        if scale is None:
-            return
-        if scale < 0:
+        if scale is not None and scale < 0:
             raise Refused(f"column {name} rounds to tens or more: a counter must hold every integer")
+        if set(map(type, amounts)) == {int}:
+            return
         for amount in amounts:
-            if type(amount) is Decimal and amount != round(amount, scale):
-                raise Refused(f"column {name} keeps {scale} digits after the point: a finer increment would be rounded")
+            if type(amount) is Decimal:
+                if not amount.is_finite() or abs(amount.adjusted()) > NUMERIC_DIGITS:
+                    raise Refused(f"Increment of {name}: expected a finite number that numeric can hold")
+                if scale is not None and _digits(amount) > scale:
+                    raise Refused(f"column {name} keeps {scale} digits after the point: an increment has more")
+            elif type(amount) is not int:
+                raise Refused(
+                    f"Increment of {name}: expected int or Decimal, found {type(amount).__name__}: the sum of floats "
+                    "depends on how the log is cut into batches"
+                )
 
 
 Shape = Mapping[str, Column]
@@ -109,6 +121,12 @@ def same_keys(shape: Shape, names: Sequence[str], keys: Sequence[Key]) -> bool:
 def quote(name: str) -> str:
     """``shop.orders`` as ``"shop"."orders"``: names are taken as they are written, case included."""
     return ".".join('"' + part.replace('"', '""') + '"' for part in name.split("."))
+
+
+def _digits(amount: Decimal) -> int:
+    """How many digits after the point ``amount`` needs: 2 for 0.25 and for 0.250."""
+    exponent = amount.normalize(EXACT).as_tuple().exponent
+    return max(0, -exponent) if isinstance(exponent, int) else 0
 
 
 def _scale(typmod: int) -> int | None:

@@ -6,13 +6,14 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import zip_longest
 from typing import Any, NamedTuple
 
-from logsync.stores.postgres.coalesce import Key, Net, Refused, Round, RowWrite, check_amount, coalesce
+from logsync.stores.postgres.coalesce import Key, Net, Refused, Round, RowWrite, coalesce
 from logsync.stores.postgres.encode import array
 from logsync.stores.postgres.guard import check_statement
 from logsync.stores.postgres.shapes import Column, Shape, quote, same_keys
 from logsync.writes import Write
 from logsync.writes.rows import Delete, Increment, InTransaction, Sql, Upsert
 
+_ROWS = (Upsert, Increment, Delete)
 _NOTHING: Mapping[str, Any] = {}
 # Rows per statement: the server keeps the keys it has just updated in a hash table, which must fit work_mem.
 _CHUNK = 10_000
@@ -47,7 +48,7 @@ class Tables:
         """
         waiting: dict[str, list[RowWrite]] = {}
         for write in writes:
-            if isinstance(write, Upsert | Increment | Delete):
+            if isinstance(write, _ROWS):
                 table = write.table
                 if table in self.ordered:
                     yield from self._flush({table: [write]})
@@ -77,6 +78,7 @@ class Tables:
         names = sorted(waiting, key=lambda name: (self.rank.get(name, len(self.rank)), name))
         rounds: list[list[Round]] = []
         for name in names:
+            self._check_counters(name, waiting[name])
             folded = coalesce(waiting[name])
             shape = self._shape(name)
             if len(waiting[name]) > 1 and not all(same_keys(shape, r.key, list(r.nets)) for r in folded):
@@ -90,6 +92,15 @@ class Tables:
             for name, part in zip(reversed(names), reversed(level), strict=True):
                 if part is not None:
                     yield from self._delete(name, part.key, _gone(part))
+
+    def _check_counters(self, table: str, writes: Sequence[RowWrite]) -> None:
+        amounts: dict[str, list[object]] = {}
+        for write in writes:
+            if type(write) is Increment:
+                for name, by in write.by.items():
+                    amounts.setdefault(name, []).append(by)
+        for name, several in amounts.items():
+            self._column(table, name).check_counter(name, several)
 
     def _put(self, table: str, part: Round) -> Iterator[Statement]:
         """Everything but what is gone. Rows that begin anew are deleted first: other columns get their defaults."""
@@ -131,11 +142,7 @@ class Tables:
         params = self._keys(table, names, rows.keys)
         params += [self._array(table, name, [values[name] for values in rows.sets]) for name in sets]
         for name in adds:
-            amounts = [by[name] for by in rows.adds]
-            for amount in amounts if set(map(type, amounts)) != {int} else ():
-                check_amount(table, name, amount)
-            self._column(table, name).check_counter(name, amounts)
-            params.append(self._array(table, name, amounts))
+            params.append(self._array(table, name, [by[name] for by in rows.adds]))
         if adds and len(rows.keys) > 1:
             yield Statement(self._lock_sql(table, names), params[: len(names)])
         yield Statement(self._upsert_sql(table, names, sets, adds), params)

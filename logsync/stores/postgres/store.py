@@ -71,6 +71,7 @@ class Postgres:
         self._sink = ""
         self._timeout = 30.0
         self._password = ""
+        self._path = ""
         self._link: Link | None = None
 
     def __repr__(self) -> str:
@@ -117,13 +118,15 @@ class Postgres:
                 link.close()
 
     def _check_server(self) -> None:
+        from logsync.stores.postgres.transaction import SEARCH_PATH
+
         with self._call("check the server") as link:
-            row = link.send([("SELECT pg_is_in_recovery(), current_setting('server_version_num')::int", ())])[
-                0
-            ].fetchone()
-        if row and row[1] < 150000:
-            raise ConfigError(f"expected Postgres 15 or later, found {row[1] // 10000}", fix="upgrade the server")
-        if row and row[0]:
+            standby = _one(link, "SELECT pg_is_in_recovery()")
+            version = int(str(_one(link, "SHOW server_version_num"))) // 10_000
+            self._path = str(_one(link, SEARCH_PATH))
+        if version < 15:
+            raise ConfigError(f"expected Postgres 15 or later, found {version}", fix="upgrade the server")
+        if standby:
             raise StoreUnavailable("this server is a standby: its positions may be old, and it takes no writes")
 
     def _apply_schema(self) -> None:
@@ -171,20 +174,21 @@ class Postgres:
         """See Store. Two round trips in the usual case. Bound: twice ``store_timeout``, the second time only
         to find the event at fault after a refusal. # G1
         """
-        from logsync.stores.postgres.transaction import Refusal, Transaction
+        from logsync.stores.postgres.transaction import Refusal, Transaction, opening
 
         self._learn(plan)
+        begin = opening(self._timeout, self._path)
         try:
             with self._call("apply") as link:
-                Transaction(link, self._writer, self._sink, plan, self._timeout).in_bulk()
+                Transaction(link, self._writer, self._sink, plan, begin).in_bulk()
         except Refusal:
             self._writer.shapes = {}  # perhaps somebody altered a table
             self._learn(plan)
             with self._call("apply") as link:
-                Transaction(link, self._writer, self._sink, plan, self._timeout).one_by_one()
+                Transaction(link, self._writer, self._sink, plan, begin).one_by_one()
 
     def holds_data(self) -> bool:
-        with self._call("look for data") as link:
+        with self._transaction("look for data") as link:
             found = self._existing(link)
             return any(bool(_one(link, f"SELECT EXISTS (SELECT FROM {name})")) for name in found)
 
@@ -209,7 +213,7 @@ class Postgres:
         named = {getattr(write, "table", None) for write in plan.writes}
         new = {quote(name): name for name in named if name is not None and name not in self._writer.shapes}
         if new:
-            with self._call("read the catalog") as link:
+            with self._transaction("read the catalog") as link:
                 found = read_shapes(link.send([(CATALOG, (list(new),))])[0].fetchall())
             self._writer.shapes |= {new[quoted]: shape for quoted, shape in found.items()}
 
@@ -218,7 +222,7 @@ class Postgres:
         from logsync.stores.postgres.transaction import opening
 
         with self._call(what) as link:
-            link.send(opening(self._timeout))
+            link.send(opening(self._timeout, self._path))
             yield link
             link.finish()
 

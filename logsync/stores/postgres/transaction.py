@@ -37,15 +37,22 @@ _SETTINGS = """
 SELECT set_config('statement_timeout', %s, true), set_config('lock_timeout', %s, true),
        set_config('idle_in_transaction_session_timeout', %s, true), set_config('TimeZone', 'UTC', true),
        set_config('synchronous_commit', CASE current_setting('synchronous_commit') WHEN 'off' THEN 'on'
-                  ELSE current_setting('synchronous_commit') END, true)
+                  ELSE current_setting('synchronous_commit') END, true),
+       set_config('search_path', %s, true)
+"""
+# The session's own path, with our schema last: where the role is called logsync too, Postgres would look there
+# first, and a sink's table named "book" would be taken for ours.
+SEARCH_PATH = """
+SELECT coalesce(string_agg(quote_ident(name), ', ' ORDER BY name = 'logsync', n), '')
+FROM unnest(current_schemas(false)) WITH ORDINALITY AS path (name, n)
 """
 
 
-def opening(timeout: float) -> list[Statement]:
+def opening(timeout: float, search_path: str) -> list[Statement]:
     """How every transaction of the store begins. ``timeout`` in seconds bounds each statement."""
     # Each well before our own deadline, and locks first: the server's words say more than "no answer".
     limit, lock = str(max(1, int(timeout * 800))), str(max(1, int(timeout * 500)))
-    return [BEGIN, Statement(_SETTINGS, (limit, lock, limit))]
+    return [BEGIN, Statement(_SETTINGS, (limit, lock, limit, search_path))]
 
 
 class Refusal(Exception):
@@ -59,16 +66,16 @@ class Refusal(Exception):
 class Transaction:
     """Carries out one plan on an idle connection. Leaves the connection to the caller after an error."""
 
-    def __init__(self, link: Link, tables: Tables, sink: str, plan: Plan, timeout: float) -> None:
+    def __init__(self, link: Link, tables: Tables, sink: str, plan: Plan, opening: list[Statement]) -> None:
         self.link = link
         self.tables = tables
         self.sink = sink
         self.plan = plan
-        self.timeout = timeout
+        self.opening = opening
 
     def in_bulk(self) -> None:
         """Two round trips: everything but COMMIT, then COMMIT. Raises Refusal, PositionConflict, psycopg.Error."""
-        self._send(self.plan.writes, before=[*opening(self.timeout), self._move()])
+        self._send(self.plan.writes, before=[*self.opening, self._move()])
         try:
             self.link.finish()
         except psycopg.Error as error:
@@ -84,7 +91,7 @@ class Transaction:
         hand has been carried out by then, so the first single event that fails is the first at fault.
         Raises WriteRejected, HandlerError, ConfigError, PositionConflict, psycopg.Error.
         """
-        self._send([], before=[*opening(self.timeout), self._move()])
+        self._send([], before=[*self.opening, self._move()])
         pairs = groupby(zip(self.plan.offsets, self.plan.writes, strict=True), key=lambda pair: pair[0])
         self._halve([(offset, [write for _, write in group]) for offset, group in pairs])
         self.link.finish()

@@ -1,0 +1,333 @@
+"""What each write does to real rows, alone and together with others in one plan (docs/writes-postgres.md)."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import uuid
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from logsync.core.event import Event
+from logsync.errors import HandlerError, WriteRejected
+from logsync.stores.postgres import Delete, Increment, InTransaction, Postgres, Sql, Upsert
+from logsync.writes import Write
+
+from .conftest import Bench
+
+EVENT: Event[Any] = Event("id", "type", 1, None, datetime(2026, 1, 1, tzinfo=UTC), None, 0, 0, None, [])
+
+
+def random_write(rng: random.Random, table: str) -> Write:
+    key = {"id": rng.randint(1, 6)}
+    some = rng.sample(
+        [("n", rng.randint(-9, 9)), ("m", rng.choice([None, 7])), ("t", rng.choice("xyz"))], rng.randint(0, 3)
+    )
+    match rng.randint(0, 6):
+        case 0 | 1:
+            return Upsert(table, key, dict(some))
+        case 2 | 3:
+            return Increment(table, key, {"n": rng.randint(-5, 5)})
+        case 4:
+            return Increment(table, key, {"n": 1, "m": rng.choice([2, Decimal("0.25")])})
+        case 5:
+            return Delete(table, {"t": rng.choice("xyz")})
+        case _:
+            return Delete(table, key)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_plan_in_bulk_leaves_the_rows_that_plans_of_one_write_leave(bench: Bench, seed: int) -> None:
+    shape = "id int PRIMARY KEY, n bigint NOT NULL DEFAULT 0, m numeric, t text DEFAULT 'none'"
+    bulk, single = bench.table(shape, bench.name + "_bulk"), bench.table(shape, bench.name + "_single")
+    store = bench.store(tables=[bulk, single])
+    rng = random.Random(seed)
+    for _ in range(5):
+        state = rng.getstate()
+        writes = [random_write(rng, bulk) for _ in range(30)]
+        bench.apply(store, *[[write] for write in writes])
+        rng.setstate(state)
+        for write in [random_write(rng, single) for _ in range(30)]:
+            bench.apply(store, [write])
+        assert bench.rows(f"SELECT * FROM {bulk} ORDER BY id") == bench.rows(f"SELECT * FROM {single} ORDER BY id")
+
+
+def test_columns_that_a_write_does_not_name_keep_what_they_hold(bench: Bench) -> None:
+    table = bench.table("id int PRIMARY KEY, a text, b text")
+    store = bench.store()
+    bench.apply(store, [Upsert(table, {"id": 1}, {"a": "1"}), Upsert(table, {"id": 2}, {"b": "2"})])
+    bench.apply(store, [Upsert(table, {"id": 2}, {"a": "1"}), Upsert(table, {"id": 1}, {"b": "2"})])
+    assert bench.rows() == [(1, "1", "2"), (2, "1", "2")]
+
+
+def test_a_row_that_is_there_is_updated_although_it_could_not_be_inserted_like_this(bench: Bench) -> None:
+    """NOT NULL and CHECK hold for the row that results, not for the columns that the write happens to name."""
+    table = bench.table("id int PRIMARY KEY, name text NOT NULL, stock int NOT NULL DEFAULT 0 CHECK (stock >= 0)")
+    store = bench.store()
+    bench.apply(store, [Upsert(table, {"id": i}, {"name": "x", "stock": 5}) for i in (1, 2)])
+    bench.apply(store, [Increment(table, {"id": i}, {"stock": -2}) for i in (1, 2)])
+    bench.apply(store, [Upsert(table, {"id": 1}, {"stock": 1})], [Upsert(table, {"id": 2})])
+    assert bench.rows() == [(1, "x", 1), (2, "x", 3)]
+
+
+def test_delete_takes_every_row_of_its_key_in_log_order(bench: Bench) -> None:
+    table = bench.table("basket int, line int, sku text, PRIMARY KEY (basket, line)")
+    store = bench.store()
+
+    def paid(basket: int, *skus: str) -> list[Write]:
+        return [Upsert(table, {"basket": basket, "line": i}, {"sku": sku}) for i, sku in enumerate(skus)]
+
+    bench.apply(store, paid(1, "a", "b"), paid(2, "c"), [Delete(table, {"basket": 1})], paid(1, "d"), paid(3, "e"))
+    assert bench.rows(f"SELECT * FROM {table} ORDER BY 1, 2") == [(1, 0, "d"), (2, 0, "c"), (3, 0, "e")]
+
+
+def test_every_kind_of_value_arrives_alone_as_in_bulk(bench: Bench) -> None:
+    table = bench.table(
+        "id int PRIMARY KEY, s text, b bool, f float8, d numeric(10,2), y bytea, u uuid, day date, at timestamptz, "
+        "len interval, j jsonb, ints int[], texts text[], v varchar(5), c char(4)"
+    )
+    store = bench.store()
+    nasty = 'NULL {"a,b"} \\ \n\t\r é \U0001f600 %s %% \'"'
+    row: dict[str, Any] = {
+        "s": nasty,
+        "b": True,
+        "f": float("inf"),
+        "d": Decimal("1.25"),
+        "y": b"\x00\xff\\",
+        "u": uuid.UUID(int=7),
+        "day": date(2026, 2, 3),
+        "at": datetime(2026, 1, 1, 12, tzinfo=UTC),
+        "len": timedelta(days=-1, microseconds=5),
+        "j": {"k": [1, None, nasty.replace("\x00", "")]},
+        "ints": [1, None, 3],
+        "texts": [nasty, "", "NULL"],
+        "v": "abcde",
+        "c": "ab",
+    }
+    empty = dict.fromkeys(row)
+    bench.apply(store, [Upsert(table, {"id": 1}, row)])
+    bench.apply(
+        store, [Upsert(table, {"id": 2}, row)], [Upsert(table, {"id": 3}, empty)], [Upsert(table, {"id": 4}, row)]
+    )
+    one, two, three, four = bench.rows()
+    assert one[1:] == two[1:] == four[1:] == (*list(row.values())[:-1], "ab  ")
+    assert set(three[1:]) == {None}
+
+
+def test_names_are_taken_as_they_are_written(bench: Bench) -> None:
+    table = bench.table('"Key %s" int PRIMARY KEY, "select" int, "a""b" text', f'"{bench.name} %s"')
+    name = table.strip('"')
+    store = bench.store(tables=[name])
+    for n in (1, 2):
+        bench.apply(store, [Increment(name, {"Key %s": i}, {"select": n}) for i in range(n)])
+        bench.apply(store, [Upsert(name, {"Key %s": i}, {'a"b': "x"}) for i in range(n)])
+    assert bench.rows(f"SELECT * FROM {table} ORDER BY 1") == [(0, 3, "x"), (1, 2, "x")]
+
+
+@pytest.mark.parametrize(
+    ("kind", "one", "same", "n"),
+    [
+        ("int", 1, "1", 2),
+        ("char(3)", "ab", "ab ", 2),
+        ("uuid", str(uuid.UUID(int=10)), str(uuid.UUID(int=10)).upper(), 2),
+        ("varchar(2)", "ab", "ab ", 7),  # as in SQL, it matches nothing until it is stored, cut to length
+        ("date", "2026-01-02", "Jan 2 2026", 2),
+        ("numeric(4,1)", Decimal("1.01"), Decimal("1.02"), 7),
+    ],
+)
+def test_keys_that_only_the_server_knows_to_be_equal_take_effect_in_log_order(
+    bench: Bench, kind: str, one: Any, same: Any, n: int
+) -> None:
+    table = bench.table(f"k {kind} PRIMARY KEY, n int NOT NULL DEFAULT 0")
+    store = bench.store()
+    bench.apply(
+        store,
+        [Upsert(table, {"k": one}, {"n": 5})],
+        [Delete(table, {"k": same})],
+        [Increment(table, {"k": one}, {"n": 1})],
+        [Increment(table, {"k": same}, {"n": 1})],
+    )
+    assert [row[1] for row in bench.rows()] == [n]
+
+
+def test_a_sum_of_numerics_keeps_every_digit(bench: Bench) -> None:
+    table = bench.table("k text PRIMARY KEY, n numeric NOT NULL DEFAULT 0")
+    store = bench.store()
+    parts = [Decimal("1e40"), Decimal("1e-40"), Decimal("0.1"), Decimal("-1e40")]
+    bench.apply(store, *[[Increment(table, {"k": "a"}, {"n": part})] for part in parts])
+    assert bench.rows() == [("a", Decimal("0.1" + "0" * 38 + "1"))]
+
+
+def test_sql_sees_all_writes_before_it_and_none_after_it(bench: Bench) -> None:
+    table = bench.table("id int PRIMARY KEY, n int NOT NULL DEFAULT 0")
+    store = bench.store()
+    double = Sql(f"UPDATE {table} SET n = n * %(by)s WHERE n %% 2 = 0 OR true", {"by": 2})
+    bench.apply(
+        store, [Increment(table, {"id": 1}, {"n": 1})], [double], [Increment(table, {"id": 1}, {"n": 1})], [double]
+    )
+    assert bench.rows() == [(1, 6)]
+
+
+def test_sql_that_declares_its_tables_lets_the_others_wait(bench: Bench) -> None:
+    one, two = bench.table("id int PRIMARY KEY, n int"), bench.table("id int PRIMARY KEY, n int", bench.name + "_two")
+    store = bench.store(tables=[one, two])
+    count = f"UPDATE {one} SET n = (SELECT count(*) FROM {two})"  # it looks at `two` and does not say so
+    writes: list[Write] = [Upsert(one, {"id": 1}, {"n": -1}), Upsert(two, {"id": 1}, {"n": 1})]
+    bench.apply(store, [*writes, Sql(count, touches=(one,))])
+    assert bench.rows(f"SELECT n FROM {one}") == [(0,)]
+    bench.apply(store, [Upsert(two, {"id": 2}, {"n": 1}), Sql(count, touches=(one, two))])
+    assert bench.rows(f"SELECT n FROM {one}") == [(2,)]
+
+
+def test_ordered_tables_may_have_foreign_keys_and_second_unique_indexes(bench: Bench) -> None:
+    parent = bench.table("id int PRIMARY KEY, email text UNIQUE", bench.name + "_z")
+    child = bench.table(f"id int PRIMARY KEY, parent int REFERENCES {parent} (id)", bench.name + "_a")
+    store = bench.store(tables=[child, parent], ordered=[parent, child])
+    bench.apply(
+        store,
+        [Upsert(parent, {"id": 1}, {"email": "x"})],
+        [Upsert(child, {"id": 1}, {"parent": 1})],
+        [Delete(child, {"id": 1})],
+        [Delete(parent, {"id": 1})],
+        [Upsert(parent, {"id": 2}, {"email": "x"})],
+        [Upsert(child, {"id": 1}, {"parent": 2})],
+    )
+    assert bench.rows(f"SELECT * FROM {parent}") == [(2, "x")]
+    assert bench.rows(f"SELECT * FROM {child}") == [(1, 2)]
+
+
+def test_declared_parents_are_written_before_their_children(bench: Bench) -> None:
+    parent = bench.table("id int PRIMARY KEY", bench.name + "_z")
+    child = bench.table(f"id int PRIMARY KEY, parent int REFERENCES {parent} (id)", bench.name + "_a")
+    store = bench.store(tables=[parent, child])
+    seen = in_bulk_only(store)
+    bench.apply(
+        store, [Upsert(child, {"id": i}, {"parent": i}) for i in (1, 2)] + [Upsert(parent, {"id": i}) for i in (1, 2)]
+    )
+    bench.apply(store, [Delete(parent, {"id": 1})], [Delete(child, {"id": 1})])
+    assert bench.rows(f"SELECT * FROM {child}") == [(2, 2)]
+    assert seen == []
+
+
+def in_bulk_only(store: Postgres) -> list[str]:
+    """Notes every plan that the bulk path did not carry out: its catalog was read again."""
+    notes: list[str] = []
+    learn = store._learn
+
+    def noted(plan: Any) -> None:
+        if plan in seen:
+            notes.append("again")
+        seen.append(plan)
+        learn(plan)
+
+    seen: list[Any] = []
+    store._learn = noted  # type: ignore[method-assign]
+    return notes
+
+
+def test_a_handler_in_the_transaction_reads_what_came_before_it(bench: Bench) -> None:
+    table = bench.table("id int PRIMARY KEY, n int NOT NULL DEFAULT 0")
+    store = bench.store()
+    kept: list[Any] = []
+
+    def carry(cursor: Any, event: Event[Any]) -> None:
+        kept.append(cursor)
+        (n,) = cursor.execute(f"SELECT n FROM {table} WHERE id = %(id)s", {"id": 1}).fetchone()
+        assert cursor.columns == ["n"]
+        cursor.execute(f"INSERT INTO {table} VALUES (%s, %s)", (n + 1, n))
+        assert cursor.rowcount == 1
+
+    bench.apply(
+        store,
+        [Increment(table, {"id": 1}, {"n": 4})],
+        [InTransaction(carry, EVENT)],
+        [Increment(table, {"id": 5}, {"n": 1})],
+    )
+    assert bench.rows() == [(1, 4), (5, 5)]
+    with pytest.raises(Exception, match="after its InTransaction handler had returned"):
+        kept[0].execute("SELECT 1")
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "COMMIT",
+        "rollback",
+        " /* x */ -- y\n End",
+        "BEGIN",
+        "SAVEPOINT a",
+        "SELECT 1; COMMIT",
+        "SET synchronous_commit = off",
+        "PREPARE TRANSACTION 'x'",
+        "SELECT ';'; ROLLBACK",
+        "",
+    ],
+)
+def test_no_statement_of_a_sink_ends_the_transaction(bench: Bench, statement: str) -> None:
+    table = bench.table("id int PRIMARY KEY")
+    store = bench.store()
+
+    def run(cursor: Any, event: Event[Any]) -> None:
+        cursor.execute(statement)
+
+    for write in (Sql(statement), InTransaction(run, EVENT)):
+        with pytest.raises(WriteRejected) as caught:
+            bench.apply(store, [Upsert(table, {"id": 1})], [write])
+        assert caught.value.offset == 1
+        assert (bench.rows(), bench.position()) == ([], 0)
+
+
+def test_quoted_semicolons_and_words_are_no_statements(bench: Bench) -> None:
+    table = bench.table("id int PRIMARY KEY, t text")
+    store = bench.store()
+    bench.apply(
+        store,
+        [Sql(f"INSERT INTO {table} VALUES (1, '; COMMIT'), (2, E'\\'; COMMIT') -- ; COMMIT")],
+        [Sql(f"DO $x$ BEGIN INSERT INTO {table} VALUES (3, 'x'); END $x$ ; ")],
+    )
+    assert len(bench.rows()) == 3
+
+
+def test_an_error_of_the_handler_is_its_own_and_names_the_event(bench: Bench) -> None:
+    table = bench.table("id int PRIMARY KEY")
+    store = bench.store()
+
+    def broken(cursor: Any, event: Event[Any]) -> None:
+        cursor.execute(f"INSERT INTO {table} VALUES (7)")
+        raise ValueError("cannot")
+
+    with pytest.raises(HandlerError, match="broken raised ValueError: cannot") as caught:
+        bench.apply(store, [Upsert(table, {"id": 1})], [InTransaction(broken, EVENT)])
+    assert caught.value.offset == 1
+    assert (bench.rows(), bench.position()) == ([], 0)
+
+
+def test_a_handler_that_swallows_an_error_of_the_database_does_not_pass(bench: Bench) -> None:
+    table = bench.table("id int PRIMARY KEY")
+    store = bench.store()
+
+    def careless(cursor: Any, event: Event[Any]) -> None:
+        with contextlib.suppress(Exception):
+            cursor.execute("SELECT 1/0")
+
+    with pytest.raises(WriteRejected, match="the handler caught an error"):
+        bench.apply(store, [Upsert(table, {"id": 1})], [InTransaction(careless, EVENT)])
+    assert (bench.rows(), bench.position()) == ([], 0)
+
+
+def test_the_server_s_relaxed_settings_do_not_reach_a_sink(bench: Bench) -> None:
+    """I4: with synchronous_commit off, COMMIT returns before the writes are durable."""
+    table = bench.table("id int PRIMARY KEY, setting text, at timestamptz")
+    relaxed = "-c synchronous_commit=off -c timezone=Asia/Tokyo -c default_transaction_isolation=serializable"
+    store = bench.store(dsn=f"{bench.dsn}?options={relaxed.replace(' ', '%20').replace('=', '%3D')}")
+    names = ("synchronous_commit", "TimeZone", "transaction_isolation", "statement_timeout", "lock_timeout")
+    bench.apply(
+        store,
+        [Sql(f"INSERT INTO {table} VALUES ({i}, current_setting('{name}'))") for i, name in enumerate(names)]
+        + [Upsert(table, {"id": 9}, {"at": datetime(2026, 1, 1)})],  # noqa: DTZ001
+    )
+    assert [row[1] for row in bench.rows()[:5]] == ["on", "UTC", "read committed", "24s", "15s"]
+    assert bench.rows()[-1][2] == datetime(2026, 1, 1, tzinfo=UTC)
