@@ -29,7 +29,7 @@ class Server:
             case b"DEL", ():
                 self.values.pop(key, None)
                 self.expiries.pop(key, None)
-            case b"SET", (value, *expiry):
+            case ((b"SET" | b"MSET"), (value, *expiry)):
                 self.values[key] = ("string", {b"": value})
                 self.expiries.pop(key, None)
                 if expiry:
@@ -77,9 +77,8 @@ class Server:
 
     def bears(self, command: bytes, key: bytes, args: Sequence[bytes]) -> bool:
         """What the guards of apply.lua check, before anything is written."""
-        kind = {b"H": "hash", b"S": "set", b"Z": "zset"}[command[:1]] if command != b"INCRBY" else "string"
-        if command == b"SET":
-            raise AssertionError("SET needs no guard")
+        assert command not in (b"SET", b"MSET"), "what overwrites needs no guard"
+        kind = {b"H": "hash", b"S": "set", b"Z": "zset", b"I": "string"}[command[:1]]
         if key in self.values and self.values[key][0] != kind:
             return False
         if not command.endswith(b"INCRBY"):

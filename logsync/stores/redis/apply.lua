@@ -10,6 +10,7 @@
 --       6... instructions: command, mode, n, index of the first key (1 = KEYS[3]), number of keys,
 --             and then n arguments for each of these keys
 --             mode 0: run it   1: check that it cannot fail, and run it   2: only check
+--             MSET has one value per key; it is never checked, because it overwrites whatever there is
 --             HINCRBY and ZINCRBY carry many: first all members, then what is added to each
 -- Returns {"ok"}, {"conflict", stored}, {"poisoned", marker}, {"denied", command, key} or
 --         {"refused", key, what is wrong}: all but "ok" wrote nothing.
@@ -135,6 +136,18 @@ local function run(command, key, at, n)
   end
 end
 
+-- Plain strings, the most common write: one command for many keys takes a third of the time of one each.
+local function set(first, last, at)
+  for k = first, last, CHUNK / 2 do
+    local words, m = {}, 0
+    for l = k, min(k + CHUNK / 2 - 1, last) do
+      words[m + 1], words[m + 2] = KEYS[l], ARGV[at + l - first]
+      m = m + 2
+    end
+    call('MSET', unpack(words))
+  end
+end
+
 -- 1. Is this the worker whose turn it is? # I1 I2
 local marker = call('GET', KEYS[2])
 if marker then
@@ -186,14 +199,14 @@ while i <= count do
   local command, mode, n = ARGV[i], ARGV[i + 1], tonumber(ARGV[i + 2])
   local first, keys = BOOKKEEPING + ARGV[i + 3], tonumber(ARGV[i + 4])
   i = i + HEADER
-  if mode == GUARD then
-    i = i + keys * n
-  else
+  if command == 'MSET' then
+    set(first, first + keys - 1, i)
+  elseif mode ~= GUARD then
     for k = first, first + keys - 1 do
-      run(command, KEYS[k], i, n)
-      i = i + n
+      run(command, KEYS[k], i + (k - first) * n, n)
     end
   end
+  i = i + keys * n
 end
 call('HSET', KEYS[1], ARGV[PARTITION], ARGV[AFTER])
 call('DEL', KEYS[2])

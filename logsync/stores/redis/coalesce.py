@@ -42,7 +42,7 @@ class Kind(NamedTuple):
     limit: int
 
 
-STRING = Kind("string", b"SET", b"INCRBY", b"", INT64)
+STRING = Kind("string", b"MSET", b"INCRBY", b"", INT64)
 HASH = Kind("hash", b"HSET", b"HINCRBY", b"HDEL", INT64)
 SET = Kind("set", b"SADD", b"", b"SREM", 0)
 ZSET = Kind("zset", b"ZADD", b"ZINCRBY", b"ZREM", EXACT)
