@@ -9,6 +9,7 @@ partition stays ours in the group, its prefetched records are dropped, and ``sta
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -26,7 +27,9 @@ from logsync.settings import Settings
 log = logging.getLogger("logsync.log")
 _ANSWER = 10.0
 """Seconds that Kafka may take to answer a question about the log."""
-# Ordinary during a rebalance: the store's position is what counts, the next commit repairs the bookmark.
+_OWED_EVERY = 0.5
+"""Seconds between two attempts to make a commit that failed."""
+# Ordinary during a rebalance: the store's position is what counts, and the commit is made again.
 _PASSING = {
     KafkaError.ILLEGAL_GENERATION,
     KafkaError.UNKNOWN_MEMBER_ID,
@@ -51,6 +54,9 @@ class KafkaReader:
         self._started: set[int] = set()  # and being read
         self._assigned: list[int] = []  # news for the next batch
         self._revoked: list[int] = []
+        self._bookmarks: dict[int, Position] = {}  # last asked for
+        self._owed: set[int] = set()  # their commit failed; an idle partition would look behind for ever
+        self._owed_at = 0.0
         self._consumer: Consumer | None = None
 
     def open(self) -> None:
@@ -62,6 +68,8 @@ class KafkaReader:
         )
 
     def close(self) -> None:
+        if self._consumer is not None and self._owed:
+            self._commit_owed()
         consumer, self._consumer = self._consumer, None
         if consumer is not None:
             try:
@@ -81,6 +89,7 @@ class KafkaReader:
         consumer.incremental_unassign([TopicPartition(self.topic, number) for number in gone & self._started])
         self._held -= gone
         self._started -= gone
+        self._owed -= gone
         self._revoked += sorted(gone)
         self._assigned = [number for number in self._assigned if number not in gone]
 
@@ -90,12 +99,20 @@ class KafkaReader:
         log.warning("partitions lost", extra={"group": self.group, "partitions": [p.partition for p in partitions]})
         self._on_revoke(consumer, partitions)
 
-    def _on_commit(self, error: KafkaError | None, _: list[TopicPartition]) -> None:
+    def _on_commit(self, error: KafkaError | None, partitions: list[TopicPartition]) -> None:
+        for part in partitions:
+            failed = error or part.error
+            if failed is None:
+                self._owed.discard(part.partition)
+            elif part.partition in self._held:
+                self._owe(part.partition)
         if error is not None and error.code() not in _PASSING:
             log.warning("commit failed; the store's position is not affected", extra={"error": error.str()})
 
     def poll(self, timeout: float, limit: int) -> Batch:
         consumer = self._use()
+        if self._owed and time.monotonic() >= self._owed_at:
+            self._commit_owed()
         first = consumer.poll(timeout)
         # consume() waits for its whole timeout unless it is full, so it only collects what is already here: F2.
         messages: list[Any] = [first, *consumer.consume(limit - 1, 0)] if first is not None and limit > 1 else [first]
@@ -160,10 +177,26 @@ class KafkaReader:
 
     def commit(self, position: Position) -> None:
         if position.partition in self._held:
-            try:
-                self._use().commit(offsets=[self._place(position)], asynchronous=True)
-            except KafkaException as error:
-                log.warning("commit failed; the store's position is not affected", extra={"error": str(error)})
+            self._bookmarks[position.partition] = position
+            self._commit([position])
+
+    def _commit(self, positions: list[Position]) -> None:
+        try:
+            self._use().commit(offsets=[self._place(position) for position in positions], asynchronous=True)
+        except KafkaException as error:
+            for position in positions:
+                self._owe(position.partition)
+            log.warning("commit failed; the store's position is not affected", extra={"error": str(error)})
+
+    def _owe(self, partition: int) -> None:
+        self._owed.add(partition)
+        self._owed_at = time.monotonic() + _OWED_EVERY
+
+    def _commit_owed(self) -> None:
+        """Make the commits again that a rebalance refused. Later ones of the same partition took their place."""
+        owed = [self._bookmarks[number] for number in sorted(self._owed)]
+        self._owed.clear()
+        self._commit(owed)
 
     def _place(self, position: Position) -> TopicPartition:
         if position.leader_epoch is None:
