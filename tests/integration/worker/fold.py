@@ -65,9 +65,10 @@ def fold(records: list[Raw]) -> Content:
     for raw in records:
         seen = at.setdefault((raw.partition, raw.headers["ce_id"]), [])
         retry_from = raw.headers.get("logsync-retry-from")
-        if retry_from is not None and any(offset >= int(retry_from) for offset in seen):
-            continue
+        double = retry_from is not None and any(offset >= int(retry_from) for offset in seen)
         seen.append(raw.offset)
+        if double:
+            continue
         data = json.loads(raw.value or b"null")
         match raw.headers["ce_type"]:
             case b"item.put":

@@ -224,6 +224,9 @@ class Case:
         module = f"{__package__}.deadly"
         return self._spawn([module, step, str(count), _sink(kind), action], env)
 
+    def start_writer(self, writer: str, count: int) -> Process:
+        return self._spawn([f"{__package__}.writer", self.servers, self.name, writer, str(count)])
+
     def rebuild(self, kind: str, *options: str) -> Process:
         return self._spawn(["logsync.cli", "rebuild", _sink(kind), *options, "--yes"])
 

@@ -1,0 +1,134 @@
+"""A store goes back in time, or loses what it held, while its worker runs and while none does."""
+
+from __future__ import annotations
+
+import httpx
+import psycopg
+import pytest
+import redis
+
+from .harness import Case, until
+
+EXIT_CONFIG = 3
+
+
+class Snapshot:
+    """The sink's tables, position and book as they are now, inside the same database."""
+
+    def __init__(self, case: Case) -> None:
+        self._url, self._sink = case.env["LOGSYNC_POSTGRES"], case.sinks["db"].name
+        self._tables = [(f"{case.name}_items", "true"), (f"{case.name}_tally", "true")]
+        self._tables += [(f"logsync.{table}", f"sink = '{self._sink}'") for table in ("position", "book")]
+        with psycopg.connect(self._url) as connection:
+            for number, (table, rows) in enumerate(self._tables):
+                copy = f"{case.name}_copy{number}"
+                connection.execute(f"CREATE TABLE {copy} AS SELECT * FROM {table} WHERE {rows}")
+        self._name = case.name
+
+    def restore(self) -> None:
+        with psycopg.connect(self._url) as connection:
+            for number, (table, rows) in enumerate(self._tables):
+                connection.execute(f"DELETE FROM {table} WHERE {rows}")
+                connection.execute(f"INSERT INTO {table} SELECT * FROM {self._name}_copy{number}")
+
+
+def test_postgres_restored_from_an_older_copy_resumes_there_and_the_bookmark_is_healed_at_once(case: Case) -> None:
+    case.append_mix(60)
+    case.finish("db")
+    snapshot = Snapshot(case)
+    case.append_mix(90)
+    case.finish("db")
+    snapshot.restore()
+    assert case.pair("db") == ({0: 60}, {0: 150})  # the one honest exception to I1
+    case.start_deadly("before-apply", 1, "db").ends(-9)  # resumed, and nothing applied yet
+    assert case.pair("db") == ({0: 60}, {0: 60})  # P2
+    case.finish("db")
+    case.is_the_fold("db")
+
+
+def test_postgres_restored_while_its_worker_runs_is_followed_back_and_caught_up_again(case: Case) -> None:
+    case.append_mix(60)
+    worker = case.start("db")
+    case.catches_up("db")
+    snapshot = Snapshot(case)
+    case.append_mix(90)
+    case.catches_up("db")
+    snapshot.restore()
+    assert case.positions("db") == {0: 60}
+    case.append_mix(10)
+    case.catches_up("db")
+    worker.terminate()
+    case.is_the_fold("db")
+
+
+@pytest.mark.parametrize("running", [True, False])
+def test_a_flushed_redis_is_filled_again_from_the_logs_first_event(case: Case, running: bool) -> None:
+    """FLUSHALL leaves neither content nor position nor book: a store like new, and a log that begins at 0 (P1)."""
+    case.append_mix(100)
+    worker = case.start("cache")
+    case.catches_up("cache")
+    if not running:
+        worker.terminate()
+    redis.Redis.from_url(case.env["LOGSYNC_REDIS"]).flushall()
+    assert case.positions("cache") == {}
+    case.append_mix(50)
+    if not running:
+        worker = case.start("cache")
+    case.catches_up("cache")
+    worker.terminate()
+    case.is_the_fold("cache")
+
+
+@pytest.mark.parametrize("running", [True, False])
+def test_a_redis_whose_position_is_lost_while_its_content_is_not_is_refused(case: Case, running: bool) -> None:  # P1
+    case.append_mix(100)
+    worker = case.start("cache")
+    case.catches_up("cache")
+    if not running:
+        worker.terminate()
+    client = redis.Redis.from_url(case.env["LOGSYNC_REDIS"])
+    assert client.delete(*client.scan_iter(f"logsync:{case.sinks['cache'].name}:*"))
+    before = case.content("cache")
+    case.append_mix(50)
+    if not running:
+        worker = case.start("cache")
+    output = worker.ends(EXIT_CONFIG)
+    assert f"logsync rebuild {case.sinks['cache'].name} --yes" in output
+    assert case.content("cache") == before
+    case.rebuild("cache").ends(0)
+    case.is_the_fold("cache")
+
+
+@pytest.mark.parametrize("lost", ["items", "tally"])
+@pytest.mark.parametrize("running", [True, False])
+def test_a_deleted_index_halts_and_a_rebuild_mends_it(case: Case, running: bool, lost: str) -> None:
+    case.append_mix(100)
+    worker = case.start("search")
+    case.catches_up("search")
+    if not running:
+        worker.terminate()
+    httpx.delete(f"{case.env['LOGSYNC_OPENSEARCH']}/{case.name}-{lost}--e1").raise_for_status()
+    case.append_mix(50)
+    if not running:
+        worker = case.start("search")
+    output = worker.ends(EXIT_CONFIG)
+    assert f"logsync rebuild {case.sinks['search'].name} --yes" in output
+    assert case.positions("search") == {}
+    case.rebuild("search").ends(0)
+    case.is_the_fold("search")
+
+
+def test_a_sink_rebuilt_under_its_running_worker_is_the_fold_and_the_worker_goes_on(case: Case) -> None:
+    case.append_mix(100)
+    kinds = ("db", "cache", "search")
+    workers = [case.start(kind) for kind in kinds]
+    case.catches_up()
+    for rebuild in [case.rebuild(kind, "--no-replay") for kind in kinds]:
+        rebuild.ends(0)
+    case.append_mix(50)
+    case.catches_up()
+    for kind in kinds:
+        until(lambda kind=kind: case.stored(kind)[0].epoch == 2, "the epoch of the rebuild")  # type: ignore[misc]
+    for worker in workers:
+        worker.terminate()
+    case.is_the_fold()
