@@ -24,7 +24,7 @@ def test_no_block_is_of_a_kind_that_nothing_here_runs() -> None:
 
 
 def test_the_example_is_the_files_of_the_minimal_example() -> None:
-    assert PYTHON == [(MINIMAL / name).read_text() for name in ("events.py", "place.py", "orders.py")]
+    assert [(MINIMAL / name).read_text() for name in ("events.py", "place.py", "orders.py")] == PYTHON
 
 
 def test_the_set_up_is_two_targets_that_make_knows() -> None:
