@@ -83,6 +83,9 @@ class Postgres(Server):
         process.run(initdb, cwd=self.work, log=self.log)
 
     def command(self) -> Command:
+        # No process of ours is left when this is called. A postmaster that was killed may still be a zombie, though,
+        # when somebody else's process started it; Postgres takes its id for a live server and refuses to start.
+        (self.data / "postmaster.pid").unlink(missing_ok=True)
         settings = {
             "port": self.port,
             "listen_addresses": "127.0.0.1",
