@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help setup check test demo bench faults format clean
+.PHONY: help setup check test demo bench format clean
 help: ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
 
@@ -41,4 +41,5 @@ format: $(READY) ## put the code into its one form
 	$(BIN)/ruff format .
 
 clean: $(READY) ## stop every server and delete what they stored
-	$(BIN)/python -m devstack reset --all
+	@for stack in $$(ls .devstack 2>/dev/null); do \
+		if [ -d .devstack/$$stack ] && [ $$stack != jars ]; then $(BIN)/python -m devstack reset --name $$stack; fi; done
