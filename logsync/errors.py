@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from logsync.core.event import Receipt
+    from logsync.core.event import Receipt, Report
 
 
 class LogsyncError(Exception):
@@ -143,3 +143,14 @@ class AppendOutcomeUnknown(LogError):
         Raises AppendOutcomeUnknown again (retry that one), or AppendRejected.
         """
         return self._retry(timeout)
+
+
+class AppendIncomplete(LogError):
+    """``append_many`` stopped at its first failure. ``report`` says what became of each event. # A2"""
+
+    def __init__(self, message: str, *, report: Report) -> None:
+        super().__init__(
+            message,
+            fix="call retry() on each error of report.unknown, in order; then append_many what follows report.taken",
+        )
+        self.report = report

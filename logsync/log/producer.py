@@ -1,0 +1,144 @@
+"""Appending from threads: ``append`` for one event, ``append_many`` for volume."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+import weakref
+from collections.abc import Callable, Iterable, Mapping
+from types import MappingProxyType, TracebackType
+
+from pydantic import BaseModel
+
+from logsync.core.event import Receipt, Report
+from logsync.core.log import Log
+from logsync.errors import AppendRejected
+from logsync.log.bulk import Feed
+from logsync.log.config import producer_config
+from logsync.log.sending import Client, Pending, prepare
+from logsync.settings import Settings, load_settings
+
+NO_HEADERS: Mapping[str, str] = MappingProxyType({})
+
+
+class Producer:
+    """Appends to one log. Safe for threads, cheap to construct: it connects with the first append.
+
+    A module may construct it before the process forks (``gunicorn --preload``), and even use it: each process
+    opens a connection of its own. Close it, or use it in a ``with``, to wait for what is under way.
+    """
+
+    def __init__(self, log: Log, *, settings: Settings | None = None) -> None:
+        """Raises ConfigError for settings that would break the promise. Opens nothing."""
+        self.log = log
+        self.settings = settings or load_settings()
+        producer_config(self.settings)
+        self._client: Client | None = None
+        self._closed = False
+        self._lock = threading.Lock()
+        self._finalizer: weakref.finalize[..., Producer] | None = None
+        _ALIVE.add(self)
+
+    def append(
+        self, event: BaseModel, *, headers: Mapping[str, str] = NO_HEADERS, timeout: float | None = None
+    ) -> Receipt:
+        """Append one event. Returns when all in-sync replicas have it.
+
+        ``headers`` travel with it; ``traceparent`` and ``tracestate`` carry a W3C trace. ``timeout`` is in
+        seconds, by default ``settings.append_timeout``; after that the client gives up in any case. # A3
+        Raises AppendRejected (surely not in the log: answer 503 or 400, append again as you like) or
+        AppendOutcomeUnknown (may be in the log: only its ``retry()`` sends it again without a double).
+        """
+        deadline = time.monotonic() + (self.settings.append_timeout if timeout is None else timeout)
+        event_id, encoded = prepare(self.log, event, headers)
+        client = self.client(deadline)
+        reported = threading.Event()
+        number = client.partition(encoded.key)
+        pending = Pending(event_id, encoded, number, client.ends[number], lambda _: reported.set())
+        client.send(pending)
+        reported.wait(max(0.0, deadline - time.monotonic()))
+        return client.receipt(pending)
+
+    def append_many(
+        self,
+        events: Iterable[BaseModel | tuple[BaseModel, Mapping[str, str]]],
+        *,
+        progress: Callable[[int], None] | None = None,
+    ) -> Report:
+        """Append events in order, as fast as Kafka takes them; an event may come with its headers.
+
+        Takes from ``events`` only what is soon to be sent: a generator of millions needs no memory. Returns when
+        all of them are in the log. ``progress`` is called now and then with how many are.
+        Raises AppendIncomplete at the first failure: it feeds no more, gives up what is queued, and its
+        ``report`` says what became of each event. # A2
+        """
+        deadline = time.monotonic() + self.settings.append_timeout
+        if self._closed:
+            raise self._is_closed()
+        # A client of its own: giving up its queue must not take other threads' appends along. It batches, too.
+        with Feed(self.log, self.settings, deadline - time.monotonic()) as feed:
+            return feed.run(events, progress)
+
+    @property
+    def open_client(self) -> Client | None:
+        client = self._client
+        return client if client is not None and client.usable else None
+
+    def client(self, deadline: float) -> Client:
+        """The open client. Whoever comes first opens it; nobody waits longer than to his ``deadline``."""
+        client = self.open_client
+        if client is not None:
+            return client
+        if not self._lock.acquire(timeout=max(0.0, deadline - time.monotonic())):
+            raise AppendRejected("nothing was sent: Kafka did not answer in time", fix="try again later")
+        try:
+            if self._closed:
+                raise self._is_closed()
+            if self._client is None or not self._client.usable:
+                left = max(0.01, deadline - time.monotonic())
+                # One append waits for no other: what comes while requests are in flight is batched all the same.
+                client = Client.open(self.log, self.settings, left, linger=0)
+                self._client = client
+                # Runs when this producer is forgotten, and at the interpreter's exit: bounded, and a no-op in a child.
+                self._finalizer = weakref.finalize(self, client.close, self.settings.append_timeout)
+            return self._client
+        finally:
+            self._lock.release()
+
+    def close(self, timeout: float | None = None) -> None:
+        """Wait up to ``timeout`` seconds for appends under way, then end. Appends after it raise AppendRejected.
+
+        An append that is still waiting in another thread gets AppendOutcomeUnknown. May be called twice.
+        """
+        self._closed = True
+        client, self._client = self._client, None
+        if client is not None:
+            client.close(self.settings.append_timeout if timeout is None else timeout)
+        if self._finalizer is not None:
+            self._finalizer.detach()
+
+    def __enter__(self) -> Producer:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self.close()
+
+    def _is_closed(self) -> AppendRejected:
+        return AppendRejected(f"the producer of {self.log.topic} is closed", fix="append before closing it")
+
+    def after_fork(self) -> None:
+        """In a child: another thread of the parent may have held the lock, and nobody here would release it."""
+        self._lock = threading.Lock()
+        self._client = None
+
+
+_ALIVE: weakref.WeakSet[Producer] = weakref.WeakSet()
+
+
+def _after_fork_in_child() -> None:
+    for producer in list(_ALIVE):
+        producer.after_fork()
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)

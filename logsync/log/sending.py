@@ -1,0 +1,290 @@
+"""One record on its way to the log: the client that sends it, what became of it, and how it may be sent again.
+
+How a retry cannot double an event (A1). A first attempt timed out, so it may be in the log, may never be, or may
+still be on its way. The retry is the same id and bytes, sent *by the same client to the same partition*, with the
+partition's end as it was known before the first attempt. A consumer that meets it looks for the id between that
+end and the retry itself, and skips the retry if the original is there. What is left is a late original that
+lands *behind* its retry, where nobody looks. Kafka's idempotence rules that out: every record of one client has
+a number in a sequence per partition. Within one producer epoch librdkafka never gives a number away twice and
+the broker takes numbers only in order, so the retry, whose number is higher, stands behind the original or is
+refused. When a record times out, librdkafka waits for what is in flight and then bumps its epoch locally, under
+the same producer id (rd_kafka_idemp_drain_epoch_bump); the first record of the new epoch makes the partition's
+leader refuse whatever arrives late from the old one. Another client has another producer id and fences nothing.
+That is why ``retry`` belongs to this client, and refuses when the client is closed or the process has forked.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import threading
+import time
+import weakref
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from functools import partial
+
+from confluent_kafka import KafkaError, KafkaException, Message, murmur2
+from confluent_kafka import Producer as KafkaProducer
+from pydantic import BaseModel
+from uuid_utils import uuid7
+
+from logsync.core.codec import RETRY_FROM, Encoded, encode
+from logsync.core.event import Receipt
+from logsync.core.log import Log
+from logsync.errors import AppendOutcomeUnknown, AppendRejected, ConfigError, LogUnavailable
+from logsync.log.config import LastError, build, producer_config
+from logsync.log.topic import Kafka
+from logsync.settings import Settings
+
+_TICK = 0.1  # seconds; how late a poll notices that it should stop
+
+# The broker or the client refused the record itself, and will again. Everything else, a timeout above all, may
+# have left it in the log: the client does not tell whether it was sent (A2). A right that is taken away while an
+# append is being repeated after a lost connection would be misjudged here; that is one append in that moment.
+_NOT_IN_THE_LOG = frozenset(
+    {
+        KafkaError.MSG_SIZE_TOO_LARGE,
+        KafkaError.RECORD_LIST_TOO_LARGE,
+        KafkaError.INVALID_RECORD,
+        KafkaError.INVALID_TIMESTAMP,
+        KafkaError.POLICY_VIOLATION,
+        KafkaError.TOPIC_EXCEPTION,
+        KafkaError.UNKNOWN_TOPIC_OR_PART,
+        KafkaError.TOPIC_AUTHORIZATION_FAILED,
+        KafkaError.CLUSTER_AUTHORIZATION_FAILED,
+        KafkaError._UNKNOWN_TOPIC,
+        KafkaError._UNKNOWN_PARTITION,
+    }
+)
+
+
+class Pending:
+    """One record handed to a client. Called by librdkafka with its delivery report, on the polling thread."""
+
+    __slots__ = ("done", "encoded", "error", "event_id", "offset", "partition", "repeat", "reported", "since")
+
+    def __init__(
+        self,
+        event_id: str,
+        encoded: Encoded,
+        partition: int,
+        since: int,
+        done: Callable[[Pending], None],
+        *,
+        repeat: bool = False,
+    ) -> None:
+        self.event_id = event_id
+        self.encoded = encoded
+        self.partition = partition
+        self.since = since
+        """The partition's end as known before the first attempt: no attempt stands below it. # A1"""
+        self.done = done
+        """Told when the report is there. Must not raise and not block."""
+        self.repeat = repeat
+        self.reported = False
+        self.error: KafkaError | None = None
+        self.offset = -1
+
+    def __call__(self, error: KafkaError | None, message: Message) -> None:
+        self.error = error
+        if error is None:
+            self.offset = message.offset() or 0
+        self.reported = True
+        self.done(self)
+
+
+def prepare(log: Log, event: BaseModel, headers: Mapping[str, str]) -> tuple[str, Encoded]:
+    """Give the event its id and time, and make its bytes. Raises AppendRejected.
+
+    UUIDv7 ids of one process are in the order they were made, also within a millisecond.
+    """
+    event_id = str(uuid7())
+    return event_id, encode(log, event, event_id=event_id, time=datetime.now(UTC), headers=headers.items())
+
+
+class Client:
+    """One idempotent producer on one topic. Made by ``open``; safe for threads."""
+
+    def __init__(
+        self, log: Log, settings: Settings, kafka: KafkaProducer, last: LastError, ends: list[int], *, polls: bool
+    ) -> None:
+        self.kafka = kafka
+        self.ends = ends
+        """Per partition, the highest end known: no record still to be sent can stand below it. # A1"""
+        self.usable = True
+        self._log = log
+        self._topic = log.topic
+        self._servers = settings.kafka
+        self._timeout = settings.append_timeout
+        self._last = last
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+        if polls:
+            # It holds no reference to self, so a client that nobody uses any more can go.
+            self._thread = threading.Thread(
+                target=_poll, args=(kafka, self._stop), name=f"logsync-{log.topic}", daemon=True
+            )
+            self._thread.start()
+        _ALIVE.add(self)
+
+    @classmethod
+    def open(cls, log: Log, settings: Settings, timeout: float, *, linger: int, polls: bool = True) -> Client:
+        """Connect and learn the partitions and their ends, within ``timeout`` seconds.
+
+        ``linger``: milliseconds that a batch waits for more, unless the user's options say another number.
+        ``polls``: a thread of its own serves the delivery reports. Otherwise whoever waits does.
+        Raises AppendRejected: without partitions nothing has been handed to Kafka.
+        """
+        try:
+            deadline = time.monotonic() + timeout
+            asking = Kafka(settings, timeout=timeout)
+            partitions = asking.identify(log.topic).partitions
+            ends = asking.offsets(log.topic, partitions, "end")
+            last = LastError()
+            kafka = build(KafkaProducer, {"linger.ms": linger, **producer_config(settings), "error_cb": last})
+            kafka.list_topics(log.topic, max(0.01, deadline - time.monotonic()))
+        except (ConfigError, LogUnavailable) as error:
+            raise AppendRejected(f"nothing was sent: {error.message}", fix=error.fix) from error
+        except KafkaException as error:
+            raise AppendRejected(f"nothing was sent: {error.args[0].str()}", fix="check the brokers") from error
+        return cls(log, settings, kafka, last, [ends[number] for number in range(partitions)], polls=polls)
+
+    def partition(self, key: bytes) -> int:
+        """Kafka's own rule for keys (murmur2), applied here: a retry must go where its first attempt went."""
+        return 0 if len(self.ends) == 1 else murmur2(key, len(self.ends))
+
+    def send(self, pending: Pending) -> None:
+        """Hand the record over. Returns at once. Raises AppendRejected if it was not taken."""
+        if not self.usable:
+            raise AppendRejected(f"{self._topic}: the producer is closed", fix="append before closing it")
+        try:
+            self.kafka.produce(
+                self._topic,
+                pending.encoded.value,
+                pending.encoded.key,
+                pending.partition,
+                on_delivery=pending,
+                headers=pending.encoded.headers,  # type: ignore[arg-type]  # its list is invariant
+            )
+        except BufferError:
+            raise AppendRejected(
+                f"{self._topic}: too many appends are waiting for Kafka",
+                fix="try again later; raise queue.buffering.max.messages if this is an ordinary load",
+            ) from None
+        except KafkaException as error:
+            self._retire(error.args[0])
+            raise AppendRejected(f"{self._topic}: {error.args[0].str()}", fix=_fix(error.args[0])) from None
+
+    def receipt(self, pending: Pending) -> Receipt:
+        """The proof that it is in the log. Raises what is known otherwise."""
+        if not pending.reported:
+            raise self.unknown(pending, "Kafka did not acknowledge it in time")
+        if pending.error is None:
+            # Two threads may race here, and the lower end may win: it is a lower bound all the same.
+            self.ends[pending.partition] = max(self.ends[pending.partition], pending.offset + 1)
+            return Receipt(pending.event_id, self._topic, pending.partition, pending.offset)
+        self._retire(pending.error)
+        reason = pending.error.str()
+        if pending.error.code() in _NOT_IN_THE_LOG and not pending.repeat:
+            raise AppendRejected(f"{self._topic}: Kafka refused the event: {reason}", fix=_fix(pending.error))
+        raise self.unknown(pending, reason)
+
+    def unknown(self, pending: Pending, reason: str) -> AppendOutcomeUnknown:
+        return AppendOutcomeUnknown(
+            f"{self._topic}: event {pending.event_id} may be in the log: {reason}{self._last}",
+            event_id=pending.event_id,
+            retry=partial(self._retry, pending),
+        )
+
+    def _retry(self, pending: Pending, timeout: float | None = None) -> Receipt:
+        """Called through AppendOutcomeUnknown.retry, on any thread."""
+        deadline = time.monotonic() + (self._timeout if timeout is None else timeout)
+        if not self._wait(pending, deadline):
+            raise self.unknown(pending, "it is still on its way")
+        if pending.error is None:
+            return self.receipt(pending)  # the first attempt was only late
+        if not self.usable:
+            raise self.unknown(
+                pending,
+                f"no other producer may send it again, and its own is gone; see `logsync show {pending.event_id}`",
+            )
+        encoded = pending.encoded
+        if not pending.repeat:
+            encoded = encoded._replace(headers=[*encoded.headers, (RETRY_FROM, str(pending.since).encode())])
+        reported = threading.Event()
+        again = Pending(
+            pending.event_id,
+            encoded,
+            pending.partition,
+            pending.since,  # a retry of a retry keeps the first bound
+            lambda _: reported.set(),
+            repeat=True,
+        )
+        try:
+            self.send(again)
+        except AppendRejected as error:
+            raise self.unknown(pending, error.message) from error  # the first attempt may stand
+        self._wait(again, deadline, reported)
+        return self.receipt(again)
+
+    def _wait(self, pending: Pending, deadline: float, reported: threading.Event | None = None) -> bool:
+        """Wait for the report until ``deadline``. False: it is not there."""
+        while not pending.reported:
+            left = deadline - time.monotonic()
+            if left <= 0:
+                return False
+            if self._thread is None:
+                self.kafka.poll(min(left, _TICK))
+            elif reported is not None:
+                reported.wait(left)
+            else:
+                time.sleep(min(left, 0.01))  # an earlier attempt; its own waiter has gone
+        return True
+
+    def _retire(self, error: KafkaError) -> None:
+        """A fatal error ends a client for good; the next append opens another."""
+        if error.fatal() or error.code() == KafkaError._FATAL:
+            self.usable = False
+
+    def close(self, timeout: float) -> None:
+        """Send what is under way, give the rest up as unknown, and let go. Bounded by ``timeout`` and a little."""
+        if self._stop.is_set():
+            return
+        self._stop.set()
+        self.usable = False
+        if self.kafka.flush(timeout) > 0:
+            self.kafka.purge()
+            self.kafka.flush(1.0)
+        if self._thread is not None and self._thread is not threading.current_thread():
+            self._thread.join(10 * _TICK)
+
+    def after_fork(self) -> None:
+        """In a child process librdkafka's threads do not exist: using the handle, even freeing it, would hang."""
+        self._stop.set()
+        self.usable = False
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(self.kafka))  # never freed here; the parent's is another
+
+
+def _poll(kafka: KafkaProducer, stop: threading.Event) -> None:
+    while not stop.is_set():
+        kafka.poll(_TICK)
+
+
+def _fix(error: KafkaError) -> str:
+    if error.code() in (KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.RECORD_LIST_TOO_LARGE):
+        return "make the event smaller, or raise message.max.bytes here and max.message.bytes on the topic"
+    if error.code() in (KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.CLUSTER_AUTHORIZATION_FAILED):
+        return "give these credentials the right to write to the topic"
+    return ""
+
+
+_ALIVE: weakref.WeakSet[Client] = weakref.WeakSet()
+
+
+def _after_fork_in_child() -> None:
+    for client in list(_ALIVE):
+        client.after_fork()
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)
