@@ -164,6 +164,11 @@ class Key:
 
     def instructions(self) -> list[Instruction]:
         """Everything for this key, with the checks that apply.lua makes before the first write. # R1"""
+        kind = self.kind
+        if kind is not None and not (self.fresh or self.done or self.removed or self.relied) and self.expire is None:
+            numbers = [b"%d" % member for member in self.members.values() if type(member) is int]
+            if len(numbers) == len(self.members):  # the short way for most keys; all others go the long one
+                return [(kind.add, GUARD_AND_RUN, numbers if kind is STRING else [*self.members, *numbers])]
         made = [*self.done, *self._commands()]
         if self.fresh and self.kind is not STRING:
             made.insert(0, (b"DEL", []))

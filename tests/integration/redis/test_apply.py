@@ -224,8 +224,8 @@ def test_two_stores_that_race_on_one_position_apply_each_event_once(server: Serv
     }
 
 
-def test_expiries_within_a_plan_take_effect_at_its_end(server: Server) -> None:
-    """Stated in docs/writes-redis.md: no key expires between two writes of one plan."""
+def test_a_passed_expiry_does_not_come_between_merged_writes(server: Server) -> None:
+    """Stated in docs/writes-redis.md: a passed expiry does not come between writes that are merged."""
     soon = datetime.now(UTC) + timedelta(hours=1)
     server.begun().apply(
         plan(START, [HIncr("h", {"n": 1}), ExpireAt("h", PAST)], [HIncr("h", {"n": 1}), ExpireAt("h", soon)])

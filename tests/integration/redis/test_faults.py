@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 import redis
 
 from logsync.core.position import Position
 from logsync.errors import ConfigError, PositionConflict, StoreError, StoreOutcomeUnknown, StoreUnavailable
-from logsync.stores.redis import HSet, Incr, Set
+from logsync.stores.redis import Del, HSet, Incr, Set, SRem
 from tests.integration.redis.conftest import BOOK, Server, plan
 from tests.integration.redis.fold import events_of, fold
 
@@ -249,6 +252,22 @@ def test_a_user_without_rights_to_one_command_writes_nothing(server: Server) -> 
         limited.apply(plan(START, [Incr("n")], [HSet("h", {"a": 1})]))
     assert server.content() == {}
     assert store.positions() == {0: START}
+
+
+def test_the_rights_that_the_docs_list_are_enough(server: Server) -> None:
+    docs = Path(__file__).parents[3] / "docs" / "writes-redis.md"
+    found = re.search(r"ACL SETUSER cache on >password (.*?)\n\n", docs.read_text(), re.DOTALL)
+    assert found
+    rights = found.group(1).replace("\\\n", " ").split()
+    server.plain.execute_command("ACL", "SETUSER", "me", "on", ">secret", *rights)
+    store = server.begun(user="me")
+    for n in range(3):
+        made = plan(store.positions()[0], *events_of(n * 10, 10))
+        store.apply(made)
+    store.apply(plan(made.end, [Set("s", 1, datetime(2090, 1, 1, tzinfo=UTC)), Del("count"), SRem("seen", (1,))]))
+    assert server.content()
+    store.wipe()
+    assert not store.holds_data()
 
 
 def test_a_user_without_rights_to_one_key_writes_nothing(server: Server) -> None:
