@@ -104,6 +104,7 @@ def test_each_error_code_of_the_server_means_one_thing(state: str, expected: Ver
         ("FATAL:  sorry, too many clients already", UNAVAILABLE),
         ('FATAL:  too many connections for role "u"', UNAVAILABLE),
         ("FATAL:  the database system is starting up", UNAVAILABLE),
+        ("FATAL:  the database system is not yet accepting connections", UNAVAILABLE),
         ("FATAL:  the database system is not accepting connections", UNAVAILABLE),
         ("FATAL:  remaining connection slots are reserved for roles with the SUPERUSER attribute", UNAVAILABLE),
         ("Connection refused", UNAVAILABLE),

@@ -57,6 +57,7 @@ _SET_UP = (
 )
 _NOT_SET_UP = (
     "too many",
+    "the database system is",  # starting up, shutting down, in recovery mode, not (yet) accepting connections
     "starting up",
     "shutting down",
     "not accepting",
