@@ -58,6 +58,7 @@ class KafkaReader:
         self._owed: set[int] = set()  # their commit failed; an idle partition would look behind for ever
         self._owed_at = 0.0
         self._consumer: Consumer | None = None
+        self._scanner: Consumer | None = None
 
     def open(self) -> None:
         self._kafka = Kafka(self._settings, timeout=_ANSWER)
@@ -70,12 +71,13 @@ class KafkaReader:
     def close(self) -> None:
         if self._consumer is not None and self._owed:
             self._commit_owed()
-        consumer, self._consumer = self._consumer, None
-        if consumer is not None:
+        for consumer in (self._consumer, self._scanner):
             try:
-                consumer.close()
+                if consumer is not None:
+                    consumer.close()
             except (KafkaException, RuntimeError) as error:
                 log.warning("leaving the group failed", extra={"group": self.group, "error": str(error)})
+        self._consumer = self._scanner = None
 
     # The callbacks run inside poll. They note what happened and do no work: a slow callback loses the membership.
 
@@ -229,14 +231,15 @@ class KafkaReader:
         return any(_id_of(record) == event_id for record in self._scan(partition, start, stop))
 
     def _scan(self, partition: int, start: int, stop: int) -> Iterator[Any]:
-        """Records in [start, stop), by a consumer of its own that joins no group."""
+        """Records in [start, stop), by a second consumer that joins no group and is kept for the next question."""
         with _answering("a range of the log"):
-            config = {**consumer_config(self._settings, self.group + ".lookup"), "auto.offset.reset": "earliest"}
-            consumer = build(Consumer, config)
+            if self._scanner is None:
+                config = {**consumer_config(self._settings, self.group + ".lookup"), "auto.offset.reset": "earliest"}
+                self._scanner = build(Consumer, config)
+            self._scanner.assign([TopicPartition(self.topic, partition, start)])
             try:
-                consumer.assign([TopicPartition(self.topic, partition, start)])
                 while True:
-                    message: Any = consumer.poll(_ANSWER)
+                    message: Any = self._scanner.poll(_ANSWER)
                     if message is None:
                         raise LogUnavailable(
                             f"{self.topic}, partition {partition}: no answer from Kafka in {_ANSWER} s"
@@ -248,7 +251,7 @@ class KafkaReader:
                         return
                     yield message
             finally:
-                consumer.close()
+                self._scanner.unassign()
 
     def _cluster(self) -> Kafka:
         if self._kafka is None:
