@@ -1,0 +1,22 @@
+"""The shop of examples/shop, running, for the tests of one module."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+
+import pytest
+
+from devstack import Stack
+from tests.acceptance.shopfront import Shop, Visitor, open_shop
+
+
+@pytest.fixture(scope="module")
+def shop(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
+    with open_shop(stack.env(), f"shop{uuid.uuid4().hex[:8]}", tmp_path_factory.mktemp("shop") / "output") as shop:
+        yield shop
+
+
+@pytest.fixture
+def visitor(shop: Shop) -> Visitor:
+    return Visitor(shop.address)

