@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import signal
 import subprocess
 import sys
 import time
@@ -44,6 +45,7 @@ def main(
     """Show that three stores follow one log exactly, whatever is killed on the way. Exit code 1 if they do not."""
     if year not in ("", "full"):
         raise typer.BadParameter(f"expected `full` or nothing, found {year!r}", param_hint="YEAR")
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # leave through the exits that stop workers
     began = time.monotonic()
     wanted = None if year == "full" else lines
     try:
@@ -71,6 +73,7 @@ def _servers(name: str) -> Stack:
     # The addresses reach the writers, the workers and the proof by the environment, as in production.
     os.environ.update(servers.env())
     os.environ["LOGSYNC_ENVIRONMENT"] = "demo"
+    os.environ["LOGSYNC_APPEND_TIMEOUT"] = "60"  # seconds: nobody waits for a page, and two cores carry everything
     # How long Kafka waits for a member that says nothing before it gives its partition to the next one.
     os.environ["LOGSYNC_KAFKA_OPTIONS"] = '{"session.timeout.ms": "6000", "heartbeat.interval.ms": "2000"}'
     return servers

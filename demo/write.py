@@ -1,14 +1,13 @@
 """One writer process: `python -m demo.write NUMBER WRITERS LINES`, or `closing` for NUMBER; LINES 0 is the year.
 
-It appends its share of the events, through `append_many` and nothing else, and prints how far it is:
-`<events appended> <day> <date>` by the shop's calendar, a line each 500 events.
+It appends its share of the events, through `append_many` and nothing else, and prints now and then how far it
+is: `<events in the log> <day> <date>`, the day and date by the shop's calendar.
 """
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Iterator
-from datetime import datetime
 
 from pydantic import BaseModel
 
@@ -24,24 +23,24 @@ def main(number: str, writers: int, lines: int) -> None:
         mine: Iterable[Timed] = closing(cut)
     else:
         mine = (timed for timed in events(wanted, cut) if owner(timed[1], writers) == int(number))
+    calendar = Calendar()
     with Producer(log) as producer:
-        producer.append_many(_told(mine))
+        report = producer.append_many(calendar.turned(mine), progress=calendar.tell)
+    calendar.tell(report.appended)
 
 
-def _told(timed: Iterable[Timed]) -> Iterator[BaseModel]:
-    """The events, with a line of output now and then: what append_many has taken is at most its queue ahead."""
-    when = START
-    count = 0
-    for when, event in timed:
-        if count % 500 == 0:
-            _tell(count, when)
-        yield event
-        count += 1
-    _tell(count, when)
+class Calendar:
+    """Remembers how far into the year the events are that ``append_many`` took: a moment ahead of the log."""
 
+    def __init__(self) -> None:
+        self._today = START
 
-def _tell(count: int, when: datetime) -> None:
-    print(count, (when - START).days + 1, f"{when:%d %B}", flush=True)
+    def turned(self, timed: Iterable[Timed]) -> Iterator[BaseModel]:
+        for self._today, event in timed:
+            yield event
+
+    def tell(self, count: int) -> None:
+        print(count, (self._today - START).days + 1, f"{self._today:%d %B}", flush=True)
 
 
 if __name__ == "__main__":
