@@ -17,6 +17,7 @@ from confluent_kafka.admin import AdminClient, NewTopic
 
 REPOSITORY = Path(__file__).parents[3]
 Headers = list[tuple[str, bytes]]
+FOR_EVER = {"retention.ms": "-1"}
 
 
 @dataclass
@@ -26,7 +27,7 @@ class Topic:
     servers: str
     name: str
     partitions: int = 1
-    config: dict[str, str] = field(default_factory=dict)
+    config: dict[str, str] = field(default_factory=lambda: dict(FOR_EVER))
 
     def create(self) -> Topic:
         new = NewTopic(self.name, self.partitions, 1, config=self.config)
