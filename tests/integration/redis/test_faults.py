@@ -17,7 +17,7 @@ import redis
 
 from logsync.core.position import Position
 from logsync.errors import ConfigError, PositionConflict, StoreError, StoreOutcomeUnknown, StoreUnavailable
-from logsync.stores.redis import Del, HSet, Incr, Set, SRem
+from logsync.stores.redis import Del, HSet, Incr, SAdd, Set, SRem
 from tests.integration.redis.conftest import BOOK, Server, plan
 from tests.integration.redis.fold import events_of, fold
 
@@ -246,10 +246,10 @@ def test_evicted_keys_halt_the_sink_until_it_is_rebuilt_also_after_the_policy_is
 
 def test_a_user_without_rights_to_one_command_writes_nothing(server: Server) -> None:
     store = server.begun()
-    server.plain.acl_setuser("me", enabled=True, passwords=["+secret"], keys=["*"], commands=["+@all", "-hset"])
+    server.plain.acl_setuser("me", enabled=True, passwords=["+secret"], keys=["*"], commands=["+@all", "-sadd"])
     limited = server.store(user="me")
-    with pytest.raises(ConfigError, match=r"may not run HSET(.|\n)*ACL SETUSER"):
-        limited.apply(plan(START, [Incr("n")], [HSet("h", {"a": 1})]))
+    with pytest.raises(ConfigError, match=r"may not run SADD(.|\n)*ACL SETUSER"):
+        limited.apply(plan(START, [Incr("n")], [SAdd("m", ("a",))]))
     assert server.content() == {}
     assert store.positions() == {0: START}
 
