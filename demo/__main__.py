@@ -23,7 +23,7 @@ from demo.data import Cut, survey
 from demo.process import ROOT, DemoFailed
 from demo.source import DEFAULT_LINES
 from demo.view import view
-from devstack import Stack
+from devstack import Stack, StackError
 from examples.dual_writes.__main__ import run as dual_writes
 from examples.dual_writes.__main__ import table
 from logsync.errors import LogsyncError
@@ -57,9 +57,9 @@ def main(
             _cure(wanted, cut, servers, behind)
         with _step("The proof: the source files against the stores"):
             _proof(wanted, cut)
-    except (DemoFailed, LogsyncError) as error:
-        console.print(f"\nThe demo failed: {error}", style="red", markup=False, highlight=False)
-        console.print(f"The servers still run; stop them: {_python()} -m devstack down --name {stack}", markup=False)
+    except (DemoFailed, LogsyncError, StackError) as error:
+        console.print(f"\nThe demo failed: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
+        console.print(f"The servers still run; stop them: {_python()} -m devstack down --name {stack}", soft_wrap=True)
         raise SystemExit(1) from None
     console.print(f"\n[bold green]Equal, to the last value.[/] {time.monotonic() - began:.0f} s in all.")
     _look_around(servers)
@@ -80,7 +80,10 @@ def _servers(name: str) -> Stack:
 
 
 def _disease(env: dict[str, str]) -> None:
-    counted = dual_writes(env, say=lambda text: console.print(text, highlight=False, soft_wrap=True))
+    try:
+        counted = dual_writes(env, say=lambda text: console.print(text, highlight=False, soft_wrap=True))
+    except RuntimeError as error:
+        raise DemoFailed(str(error)) from error
     console.print(table(counted))
     found = sum(row.differ for row in counted)
     if not found:
