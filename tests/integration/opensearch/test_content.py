@@ -10,6 +10,7 @@ import pytest
 
 from logsync.errors import ConfigError, StoreUnavailable, WriteRejected
 from logsync.stores.opensearch import DeleteDoc, OpenSearch, UpdateDoc
+from logsync.stores.opensearch.client import Client
 from tests.integration.opensearch.conftest import LONG, A, B, Event, Shop, add, plan, put
 
 
@@ -116,7 +117,7 @@ def test_an_alias_that_somebody_removed_is_restored(shop: Shop) -> None:
     assert shop.content(A) == {}  # with its filter
 
 
-def test_the_printed_schema_is_what_open_creates(shop: Shop) -> None:
+def test_the_printed_schema_is_what_open_creates(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     made = shop.client()
     text = made.schema()
     before = shop.ask("GET", f"{shop.prefix}*")
@@ -133,8 +134,17 @@ def test_the_printed_schema_is_what_open_creates(shop: Shop) -> None:
         return {name: (what["aliases"], what["mappings"]) for name, what in found.items()}
 
     assert plain(after) == plain(before)
-    store = shop.claimed()  # and a store that finds it there creates nothing
+    sent = set()
+    original = Client.request
+
+    def record(self: Client, method: str, path: str, *args: Any, **options: Any) -> dict[str, Any]:
+        sent.add(path if method != "GET" else "GET")
+        return original(self, method, path, *args, **options)
+
+    monkeypatch.setattr(Client, "request", record)
+    store = shop.claimed()  # a role that may not create or change indices gets along with what is there
     store.apply(plan(0, [put("x", 1)]))
+    assert sent == {"GET", "/_mget", "/_bulk", f"/{shop.prefix}logsync/_create/{shop.sink}"}
     assert shop.content(A) == {"x": {"n": 1}}
 
 
@@ -146,8 +156,19 @@ def test_a_server_that_is_not_there_is_an_outage_and_shows_no_password(shop: Sho
     store.close()
 
 
-def test_a_document_of_900_kilobytes_and_many_of_them_are_written_in_bounded_requests(shop: Shop) -> None:
+def test_many_documents_of_900_kilobytes_are_written_in_bounded_requests(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
     shop.indices = {A: {"mappings": {"properties": {"n": {"type": "text", "index": False}}}}}
     store = shop.claimed()
+    sizes: list[int] = []
+    original = Client.request
+
+    def record(self: Client, method: str, path: str, body: Any = None, **options: Any) -> dict[str, Any]:
+        sizes.append(len(body))
+        return original(self, method, path, body, **options)
+
+    monkeypatch.setattr(Client, "request", record)
     store.apply(plan(0, *[[put(f"k{n}", "x" * 900_000)] for n in range(12)]))
+    assert max(sizes) <= 10_000_000  # what small hosted clusters take
     assert len(shop.content(A)) == 12

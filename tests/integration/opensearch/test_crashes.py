@@ -76,6 +76,8 @@ def test_a_crash_between_two_position_documents_resumes_at_the_lower_one(shop: S
     assert restarted.positions()[0].next_offset == 0
     restarted.apply(plan(0, *EVENTS[:2]))  # a shorter batch: one index stays ahead of it
     assert restarted.positions()[0].next_offset == 2
+    ahead = shop.ask("GET", f"{shop.prefix}{(B, A)[first]}--e1/_doc/logsync-position")["_source"]
+    assert ahead["logsync_position"]["0"]["next_offset"] == 4  # I2: it does not go back with the others
     finish(restarted, step=1)
     assert {name: shop.content(name) for name in (A, B)} == CONTENT
 
