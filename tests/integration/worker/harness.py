@@ -22,7 +22,9 @@ from pydantic import BaseModel
 
 from logsync.core.codec import encode
 from logsync.core.position import Position
+from logsync.errors import StoreError
 from logsync.settings import Settings
+from logsync.stores.base import Store
 
 from . import sinks
 from .content import READ, VARIABLE
@@ -146,6 +148,7 @@ class Case:
         self.log = self.sinks["db"].log
         self.admin = AdminClient({"bootstrap.servers": self.servers})
         self.processes: list[Process] = []
+        self._opened: set[str] = set()
         self._producer = Producer({"bootstrap.servers": self.servers, "enable.idempotence": True, "linger.ms": 1})
         self._sent = 0
         self.create_topic()
@@ -158,6 +161,8 @@ class Case:
     def close(self) -> None:
         for process in self.processes:
             process.kill()
+        for kind in self._opened:
+            self.sinks[kind].store.close()
 
     # The log
 
@@ -241,20 +246,23 @@ class Case:
         return {number: position.next_offset for number, position in self.stored(kind).items()}
 
     def stored(self, kind: str) -> dict[int, Position]:
-        sink = self.sinks[kind]
-        sink.store.open(sink.name, self.settings)
-        try:
-            return sink.store.positions()
-        finally:
-            sink.store.close()
+        return self._store(kind).positions()
 
     def has_book(self, kind: str) -> bool:
+        return self._store(kind).read_book() is not None
+
+    def _store(self, kind: str) -> Store:
+        """The sink's store, opened once: conditions are asked for again and again."""
         sink = self.sinks[kind]
+        if kind in self._opened:
+            try:
+                sink.store.read_book()
+                return sink.store
+            except StoreError:  # its server was killed since
+                pass
         sink.store.open(sink.name, self.settings)
-        try:
-            return sink.store.read_book() is not None
-        finally:
-            sink.store.close()
+        self._opened.add(kind)
+        return sink.store
 
     def group(self, kind: str) -> str:
         return f"logsync.{self.env['LOGSYNC_ENVIRONMENT']}.{self.sinks[kind].name}"
