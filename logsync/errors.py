@@ -148,9 +148,17 @@ class AppendOutcomeUnknown(LogError):
 class AppendIncomplete(LogError):
     """``append_many`` stopped at its first failure. ``report`` says what became of each event. # A2"""
 
-    def __init__(self, message: str, *, report: Report) -> None:
+    def __init__(self, message: str, *, report: Report, retry: Callable[[], Report]) -> None:
         super().__init__(
             message,
-            fix="call retry() on each error of report.unknown, in order; then append_many what follows report.taken",
+            fix="call retry() on this error if report.unknown is not empty, then append_many what was not taken",
         )
         self.report = report
+        self._retry = retry
+
+    def retry(self) -> Report:
+        """Append again, in order, what may or may not be in the log; it cannot double. # A1
+
+        Returns when all of it is in the log. Raises AppendIncomplete again: go on with that one.
+        """
+        return self._retry()

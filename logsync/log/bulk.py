@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from types import TracebackType
 
 from pydantic import BaseModel
 
-from logsync.core.codec import Encoded
 from logsync.core.event import Report
 from logsync.core.log import Log
 from logsync.errors import AppendIncomplete, AppendOutcomeUnknown, AppendRejected, LogsyncError
@@ -24,24 +22,6 @@ _SERVE = 256  # events between two looks at the delivery reports
 _GRACE = 10.0  # seconds; a record times out by itself: this only bounds the wait for its report
 
 
-class _Sent(Pending):
-    """A record with its place in the feed."""
-
-    __slots__ = ("index",)
-
-    def __init__(
-        self,
-        event_id: str,
-        encoded: Encoded,
-        partition: int,
-        since: int,
-        done: Callable[[Pending], None],
-        index: int,
-    ) -> None:
-        super().__init__(event_id, encoded, partition, since, done)
-        self.index = index
-
-
 class Feed:
     """One run of append_many, on one thread, over a client of its own."""
 
@@ -53,41 +33,38 @@ class Feed:
         self._taken = 0
         self._appended = 0
         self._last: dict[int, int] = {}
-        self._on_the_way: dict[int, _Sent] = {}
-        self._failed: list[_Sent] = []
+        self._under_way: dict[int, Pending] = {}
+        self._failed: dict[int, Pending] = {}  # their last attempt, by index
         self._refused: dict[int, AppendRejected] = {}
-
-    def __enter__(self) -> Feed:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
-        # Errors whose retry needs this client keep it alive, and open. Nothing of it is under way then.
-        if not isinstance(error, AppendIncomplete) or not error.report.unknown:
-            self._client.close(0.0)
 
     def run(self, events: Iterable[Item], progress: Callable[[int], None] | None) -> Report:
         cause: Exception | None = None
         try:
             self._feed(iter(events), progress)
-        except AppendRejected as error:
-            self._refused[self._taken - 1] = error
-            cause = error
         except Exception as error:  # noqa: BLE001 - the caller's iterable; what was sent must still be told
             cause = error
-        report = self._settle(progress)
-        if cause is None and not report.unknown and not report.rejected:
-            return report
-        troubles: dict[int, Exception] = {**report.rejected, **report.unknown}
-        first = cause or troubles[min(troubles)]
-        reason = first.message if isinstance(first, LogsyncError) else repr(first)
-        raise AppendIncomplete(
-            f"append_many took {report.taken:,} events: {report.appended:,} are in the log, {len(report.rejected):,} "
-            f"are not, {len(report.unknown):,} may be; it stopped because of: {reason}",
-            report=report,
-        ) from first
+        return self._end(progress, cause)
+
+    def retry(self) -> Report:
+        """Called through AppendIncomplete.retry."""
+        again, self._failed = self._failed, {}
+        for index in sorted(again):
+            try:
+                attempt = self._client.again(again[index], self._settled)
+                self._client.send(attempt)
+            except (AppendRejected, AppendOutcomeUnknown):
+                break
+            self._under_way[index] = attempt
+            del again[index]
+            self._client.kafka.poll(0)
+            if self._failed:
+                break
+        self._settle()
+        self._failed = {**again, **self._failed}  # what was not sent again is as unknown as before
+        return self._end(None, None)
 
     def _feed(self, events: Iterator[Item], progress: Callable[[int], None] | None) -> None:
-        log, client, under_way, settled = self._log, self._client, self._on_the_way, self._settled
+        log, client, under_way, settled = self._log, self._client, self._under_way, self._settled
         told = 0
         while True:
             while len(under_way) >= WINDOW and not self._failed:
@@ -97,37 +74,36 @@ class Feed:
             index = self._taken
             self._taken += 1
             event, headers = item if isinstance(item, tuple) else (item, _NONE)
-            event_id, encoded = prepare(log, event, headers)
-            partition = client.partition(encoded.key)
-            sent = _Sent(event_id, encoded, partition, client.ends[partition], settled, index)
-            under_way[index] = sent
             try:
-                client.send(sent)
-            except AppendRejected:
-                del under_way[index]
+                event_id, encoded = prepare(log, event, headers)
+                partition = client.partition(encoded.key)
+                pending = Pending(event_id, encoded, partition, client.ends[partition], settled, index)
+                client.send(pending)
+            except AppendRejected as error:
+                self._refused[index] = error
                 raise
+            under_way[index] = pending
             if index % _SERVE == 0:
                 client.kafka.poll(0)
                 if progress is not None and self._appended - told >= 1000:
                     told = self._appended
                     progress(told)
 
-    def _settled(self, sent: Pending) -> None:
+    def _settled(self, pending: Pending) -> None:
         """A delivery report; called inside poll, on this thread."""
-        assert isinstance(sent, _Sent)
-        del self._on_the_way[sent.index]
-        if sent.error is None:
+        del self._under_way[pending.index]
+        if pending.error is None:
             self._appended += 1
-            self._last[sent.partition] = sent.offset
-            self._client.ends[sent.partition] = sent.offset + 1
+            self._last[pending.partition] = pending.offset
+            self._client.ends[pending.partition] = pending.offset + 1
         else:
-            self._failed.append(sent)
+            self._failed[pending.index] = pending
 
-    def _settle(self, progress: Callable[[int], None] | None) -> Report:
+    def _settle(self) -> None:
         """Wait until every record has its report. After a failure, what is only queued must not follow it."""
         deadline = time.monotonic() + self._settings.append_timeout + _GRACE
         purged = False
-        while self._on_the_way:
+        while self._under_way:
             if self._failed and not purged:
                 # Only the queue: what is in flight still gets its answer. A purged record may have been sent
                 # once before its connection broke, so it is unknown like the others.
@@ -137,17 +113,34 @@ class Feed:
                 self._client.kafka.purge()
                 deadline += _GRACE
             self._client.kafka.poll(0.05)
+
+    def _end(self, progress: Callable[[int], None] | None, cause: Exception | None) -> Report:
+        """Settle, and say what became of everything. The client lives on only while a retry needs it."""
+        self._settle()
         rejected, unknown = dict(self._refused), {}
-        for sent in sorted(self._failed, key=lambda sent: sent.index):
+        for index in sorted(self._failed):
             try:
-                self._client.receipt(sent)
+                self._client.receipt(self._failed[index])
             except AppendRejected as error:
-                rejected[sent.index] = error
+                rejected[index] = error
             except AppendOutcomeUnknown as error:
-                unknown[sent.index] = error
+                unknown[index] = error
+        if not unknown:
+            self._client.close(0.0)
         if progress is not None:
             progress(self._appended)
-        return Report(self._appended, self._taken, self._last, rejected, unknown)
+        report = Report(self._appended, self._taken, self._last, rejected, unknown)
+        if cause is None and not rejected and not unknown:
+            return report
+        troubles: dict[int, Exception] = {**rejected, **unknown}
+        first = cause or troubles[min(troubles)]
+        reason = first.message if isinstance(first, LogsyncError) else repr(first)
+        raise AppendIncomplete(
+            f"append_many took {report.taken:,} events: {report.appended:,} are in the log, {len(rejected):,} "
+            f"are not, {len(unknown):,} may be; it stopped because of: {reason}",
+            report=report,
+            retry=self.retry,
+        ) from first
 
 
 _NONE: Mapping[str, str] = {}

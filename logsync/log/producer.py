@@ -77,8 +77,7 @@ class Producer:
         if self._closed:
             raise self._is_closed()
         # A client of its own: giving up its queue must not take other threads' appends along. It batches, too.
-        with Feed(self.log, self.settings, deadline - time.monotonic()) as feed:
-            return feed.run(events, progress)
+        return Feed(self.log, self.settings, deadline - time.monotonic()).run(events, progress)
 
     @property
     def open_client(self) -> Client | None:

@@ -62,7 +62,7 @@ _NOT_IN_THE_LOG = frozenset(
 class Pending:
     """One record handed to a client. Called by librdkafka with its delivery report, on the polling thread."""
 
-    __slots__ = ("done", "encoded", "error", "event_id", "offset", "partition", "repeat", "reported", "since")
+    __slots__ = ("done", "encoded", "error", "event_id", "index", "offset", "partition", "repeat", "reported", "since")
 
     def __init__(
         self,
@@ -71,6 +71,7 @@ class Pending:
         partition: int,
         since: int,
         done: Callable[[Pending], None],
+        index: int = 0,
         *,
         repeat: bool = False,
     ) -> None:
@@ -81,6 +82,7 @@ class Pending:
         """The partition's end as known before the first attempt: no attempt stands below it. # A1"""
         self.done = done
         """Told when the report is there. Must not raise and not block."""
+        self.index = index
         self.repeat = repeat
         self.reported = False
         self.error: KafkaError | None = None
@@ -204,6 +206,17 @@ class Client:
             raise self.unknown(pending, "it is still on its way")
         if pending.error is None:
             return self.receipt(pending)  # the first attempt was only late
+        reported = threading.Event()
+        again = self.again(pending, lambda _: reported.set())
+        try:
+            self.send(again)
+        except AppendRejected as error:
+            raise self.unknown(pending, error.message) from error  # the first attempt may stand
+        self._wait(again, deadline, reported)
+        return self.receipt(again)
+
+    def again(self, pending: Pending, done: Callable[[Pending], None]) -> Pending:
+        """The next attempt of this record, ready to send. Raises AppendOutcomeUnknown if nobody may make one. # A1"""
         if not self.usable:
             raise self.unknown(
                 pending,
@@ -212,21 +225,8 @@ class Client:
         encoded = pending.encoded
         if not pending.repeat:
             encoded = encoded._replace(headers=[*encoded.headers, (RETRY_FROM, str(pending.since).encode())])
-        reported = threading.Event()
-        again = Pending(
-            pending.event_id,
-            encoded,
-            pending.partition,
-            pending.since,  # a retry of a retry keeps the first bound
-            lambda _: reported.set(),
-            repeat=True,
-        )
-        try:
-            self.send(again)
-        except AppendRejected as error:
-            raise self.unknown(pending, error.message) from error  # the first attempt may stand
-        self._wait(again, deadline, reported)
-        return self.receipt(again)
+        # A retry of a retry keeps the first bound.
+        return Pending(pending.event_id, encoded, pending.partition, pending.since, done, pending.index, repeat=True)
 
     def _wait(self, pending: Pending, deadline: float, reported: threading.Event | None = None) -> bool:
         """Wait for the report until ``deadline``. False: it is not there."""

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import pytest
-from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka import Consumer, KafkaException, TopicPartition
 from pydantic import BaseModel
 
 from devstack import Stack
@@ -38,7 +38,7 @@ class Shop:
             found = []
             partitions = consumer.list_topics(self.log.topic, 10).topics[self.log.topic].partitions
             for partition in sorted(partitions):
-                low, high = consumer.get_watermark_offsets(TopicPartition(self.log.topic, partition), 10)
+                low, high = _bounds(consumer, TopicPartition(self.log.topic, partition))
                 consumer.assign([TopicPartition(self.log.topic, partition, low)])
                 at = low
                 while at < high:
@@ -65,6 +65,15 @@ class Shop:
             if (since := since_of(record)) is None
             or id_of(record) not in [places.get((record.partition, at)) for at in range(since, record.offset)]
         ]
+
+
+def _bounds(consumer: Consumer, place: TopicPartition) -> tuple[int, int]:
+    for _ in range(300):  # a broker that was paused or started leads its partitions a moment later
+        try:
+            return consumer.get_watermark_offsets(place, 10)
+        except KafkaException:
+            time.sleep(0.1)
+    return consumer.get_watermark_offsets(place, 10)
 
 
 def id_of(record: Record) -> str:
