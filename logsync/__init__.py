@@ -3,6 +3,9 @@
 Importing this package opens no connection and starts no thread.
 """
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from logsync.core.event import Event, Outcome, Receipt, Report, Tombstone
 from logsync.core.log import Log
 from logsync.core.sink import Sink
@@ -16,8 +19,10 @@ from logsync.errors import (
     LogsyncError,
     StoreError,
 )
-from logsync.log.aio import AsyncProducer
-from logsync.log.producer import Producer
+
+if TYPE_CHECKING:
+    from logsync.log.aio import AsyncProducer
+    from logsync.log.producer import Producer
 
 __all__ = [
     "AppendIncomplete",
@@ -38,3 +43,12 @@ __all__ = [
     "StoreError",
     "Tombstone",
 ]
+
+# The Kafka client takes a good part of a second to load; sinks, tests and `logsync --help` do without it.
+_LATE = {"AsyncProducer": "logsync.log.aio", "Producer": "logsync.log.producer"}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LATE:
+        return getattr(import_module(_LATE[name]), name)
+    raise AttributeError(f"module 'logsync' has no attribute {name!r}")

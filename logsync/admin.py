@@ -84,7 +84,7 @@ def rebuild(
         raise ConfigError(
             f"the log no longer begins at 0 (it begins at {plan.trimmed}): rebuilding {sink.name} would replace "
             "what it holds by less",
-            fix=f"`logsync rebuild {sink.name} --from-log-start --yes` accepts that, on record",
+            fix=f"`logsync rebuild {sink.address} --from-log-start --yes` accepts that, on record",
         )
     audit = AuditEntry(
         at=now,
@@ -96,7 +96,7 @@ def rebuild(
         },
     )
     # From here on no worker can apply: its plan starts at a position that is not there any more. A crash
-    # before the last step leaves "wiping", which every worker refuses and which a second rebuild may follow.
+    # before the last step leaves "wiping": every worker waits, and a second rebuild may follow.
     if plan.book is None:
         wiping = Book(
             sink=sink.name, environment=environment, log=plan.log, epoch=plan.epoch, state="wiping", audit=(audit,)

@@ -6,18 +6,21 @@ import logging
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from types import FrameType
 
 from logsync.core.sink import Sink
-from logsync.errors import LogUnavailable
+from logsync.errors import LogUnavailable, StoreError
 from logsync.log.reader import KafkaReader
 from logsync.observe import Health
 from logsync.settings import Settings
 from logsync.worker import Report, Worker
 
 log = logging.getLogger("logsync.worker")
+_ALONE = 3.0
+"""Seconds without any partition after which "until the end" looks at what the group's other workers have done."""
 
 EXIT_DRAIN_TIMEOUT = 75
 """The drain bound passed and the process ended where it stood. Nothing is lost; the position tells."""
@@ -36,7 +39,7 @@ def run_worker(
     """Run one worker of ``sink`` on this thread until SIGTERM or SIGINT, or until it is caught up.
 
     ``until_end`` stops once the positions reach the log's end as it was when the worker began. With several
-    workers in the group it waits only for the partitions assigned to this one.
+    workers in the group it waits for the partitions assigned to this one, or for all if it has none.
     ``on_progress(done, total)`` is called about once a second with offsets since the start of this run.
     Raises LogsyncError for what a person has to mend. The first signal lets the plan in the store finish,
     within ``settings.drain_timeout``; a second one ends the process at once. Both are safe at any moment.
@@ -49,7 +52,7 @@ def run_worker(
             stack.enter_context(Health(sink.name, worker.report, health_port, bound=bound))
         stack.enter_context(_signals(worker, settings.drain_timeout))
         stack.enter_context(worker)
-        worker.run(_Goal(reader, until_end, on_progress))
+        worker.run(_Goal(sink, settings, reader, until_end, on_progress))
     log.info("stopped", extra={"sink": sink.name, "positions": worker.report.positions})
     return worker.report
 
@@ -57,8 +60,17 @@ def run_worker(
 class _Goal:
     """Tells when the end seen at the start is reached, and reports progress towards it."""
 
-    def __init__(self, reader: KafkaReader, until_end: bool, on_progress: Callable[[int, int], None] | None) -> None:
+    def __init__(
+        self,
+        sink: Sink,
+        settings: Settings,
+        reader: KafkaReader,
+        until_end: bool,
+        on_progress: Callable[[int, int], None] | None,
+    ) -> None:
+        self._sink, self._settings = sink, settings
         self._reader, self._until_end, self._on_progress = reader, until_end, on_progress
+        self._idle_since = time.monotonic()
         self._starts: dict[int, int] = {}
         self._targets: dict[int, int] = {}
         self._told: int | None = None
@@ -78,7 +90,24 @@ class _Goal:
         if self._on_progress is not None and done != self._told:
             self._told = done
             self._on_progress(done, sum(self._targets[number] - self._starts[number] for number in mine))
-        return self._until_end and bool(mine) and all(report.positions[n] >= self._targets[n] for n in mine)
+        if mine:
+            self._idle_since = time.monotonic()
+            return self._until_end and all(report.positions[n] >= self._targets[n] for n in mine)
+        if not self._until_end or time.monotonic() - self._idle_since < _ALONE:
+            return False
+        return self._others_are_there()
+
+    def _others_are_there(self) -> bool:
+        """No partition is ours: other workers of the group hold them all, and the store tells how far they are."""
+        self._idle_since = time.monotonic()
+        try:
+            self._sink.store.open(self._sink.name, self._settings)
+            stored = self._sink.store.positions()
+            for partition in stored.keys() - self._targets.keys():
+                self._targets[partition] = self._reader.bounds(partition)[1]
+        except (StoreError, LogUnavailable):
+            return False
+        return bool(stored) and all(position.next_offset >= self._targets[n] for n, position in stored.items())
 
 
 @contextmanager

@@ -150,7 +150,7 @@ class Worker:
             self._conflicts = 0
         if self._assigned - self._positions.keys() and self._clock() >= self._retry_at:
             self._resume()  # 0 resume
-        if self._clock() - self._looked_at >= LOOK_EVERY and self._positions:
+        if self._clock() - self._looked_at >= LOOK_EVERY and (self._positions or not self._assigned):
             self._look()
         for part in batch.parts:
             if part.partition in self._positions:
@@ -201,7 +201,7 @@ class Worker:
             partition=refused.partition,
             event_id=refused.id,
             event_type=refused.type,
-            fix=how_to_mend(self.sink.name, refused.partition, refused.offset),
+            fix=how_to_mend(self.sink.address, refused.partition, refused.offset),
         )
         made = self._plan([event for event in fresh if event.offset < error.offset], stored, error.offset)
         if not made.moves:
@@ -237,13 +237,13 @@ class Worker:
                 raise ConfigError(
                     f"sink {sink.name}: its store has no position for partition {partition}: it was forgotten or lost, "
                     "and what the store still holds cannot be told",  # P1
-                    fix=f"`logsync rebuild {sink.name} --yes` wipes what the sink owns and replays the log",
+                    fix=f"`logsync rebuild {sink.address} --yes` wipes what the sink owns and replays the log",
                 )
             low, high = self.reader.bounds(partition)
-            check_range(position, low, high, sink.name, sink.log.topic)
+            check_range(position, low, high, sink)
             if position.last_offset is not None and low <= position.last_offset:
                 found = self.reader.id_at(partition, position.last_offset)
-                check_last(position, found, sink.name, sink.log.topic)
+                check_last(position, found, sink)
             self.reader.start(position)
             self.reader.commit(position)  # P2: after a restore the bookmark is ahead; heal it at once
             self._positions[partition] = position
@@ -294,8 +294,9 @@ class Worker:
 
     def _look(self) -> None:
         """Is it still the same log, and how far does it reach? Before an apply, never older than LOOK_EVERY. # L1"""
-        assert self._book is not None
-        check_identity(self._book, self.sink.name, self.reader.identity())
+        identity = self.reader.identity()  # also finds a topic that is not there: nothing is assigned then, for ever
+        if self._book is not None:
+            check_identity(self._book, self.sink, identity)
         for partition in self._positions:
             self.report.ends[partition] = self.reader.bounds(partition)[1]
         self._looked_at = self.report.looked_at = self._clock()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from contextlib import suppress
 from enum import StrEnum
 from typing import Annotated
 
@@ -12,7 +11,6 @@ import typer
 from logsync.cli import out
 from logsync.cli.load import load_sink
 from logsync.core.sink import Sink
-from logsync.errors import LogUnavailable
 from logsync.settings import Settings, load_settings
 
 
@@ -78,15 +76,10 @@ def run(
     health_port: int | None = None,
 ) -> None:
     """Run a worker in the foreground; with ``until_end`` at a terminal, under a progress bar."""
-    from logsync.log.topic import identify
     from logsync.observe import log_to_stderr
     from logsync.run import run_worker
 
     log_to_stderr(log_format.value)
-    # A group gives nobody a partition of a topic that is not there, so the worker would wait for ever: say it
-    # here. Kafka being down is no answer, and the worker's to wait for.
-    with suppress(LogUnavailable):
-        identify(settings, sink.log.topic)
     with out.progress(f"applying to {sink.name}", lines=False) as report:
         run_worker(
             sink,

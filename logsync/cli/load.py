@@ -24,7 +24,9 @@ def load_sink(name: str) -> Sink:
     Raises ConfigError for a module that is not there or cannot be imported, and for anything but a Sink.
     """
     module, _, attribute = (name if ":" in name else f"sinks.{name}").partition(":")
-    return _attribute(module, attribute or "sink", Sink, short="" if ":" in name else name)
+    sink = _attribute(module, attribute or "sink", Sink, short="" if ":" in name else name)
+    sink.address = name
+    return sink
 
 
 def load_log(name: str) -> Log:

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict
 
 from logsync.core.position import LogIdentity, Position
 from logsync.core.sink import Sink
-from logsync.errors import ConfigError, LogIdentityError, PositionGap
+from logsync.errors import ConfigError, LogIdentityError, PositionGap, StoreUnavailable
 
 
 class AuditEntry(BaseModel):
@@ -49,7 +49,7 @@ class Book(BaseModel):
     log: LogIdentity
     epoch: int = 1
     state: Literal["ready", "wiping"] = "ready"
-    """``wiping``: a rebuild began to delete and did not finish; only another rebuild may go on."""
+    """``wiping``: a rebuild began to delete and did not finish yet; workers wait, and only a rebuild may go on."""
     handled: frozenset[str] = frozenset()
     skipped: frozenset[str] = frozenset()
     """Types of which at least one event was passed over because nothing handled it. # T2"""
@@ -85,14 +85,14 @@ def first_book(
     if not from_log_start and holds_data:
         raise ConfigError(
             f"sink {sink.name} has no position, yet its store holds data of it: replaying could count events twice",
-            fix=f"`logsync rebuild {sink.name} --yes` wipes what the sink owns and replays the log, or "
-            f"`logsync consume {sink.name} --from-log-start` applies the whole log on top, on your word",
+            fix=f"`logsync rebuild {sink.address} --yes` wipes what the sink owns and replays the log, or "
+            f"`logsync consume {sink.address} --from-log-start` applies the whole log on top, on your word",
         )
     if not from_log_start and trimmed:
         raise ConfigError(
             f"sink {sink.name} has no position and the log no longer begins at 0 (it begins at {trimmed}): "
             "the store would look whole without the events that are gone",
-            fix=f"`logsync consume {sink.name} --from-log-start` accepts that, on record",
+            fix=f"`logsync consume {sink.address} --from-log-start` accepts that, on record",
         )
     audit = AuditEntry(
         at=now, action="from-log-start", detail={"log_starts": {str(p): o for p, o in log_starts.items()}}
@@ -112,29 +112,29 @@ def check_book(
 ) -> Book:
     """The book to go on with: the same one, or its next revision when the handled types changed.
 
-    Raises ConfigError (wrong environment, unfinished rebuild, a handler that came too late),
-    LogIdentityError (not the log that the position belongs to).
+    Raises ConfigError (wrong environment, a handler that came too late), LogIdentityError (not the log that the
+    position belongs to), StoreUnavailable (a rebuild is under way, and only it may go on).
     """
     if book.environment != environment:
         raise ConfigError(
             f"sink {sink.name}: this store belongs to environment {book.environment!r}, the worker runs in "
             f"{environment!r}. A cloned store must not follow another environment's log",  # P3
-            fix=f"set LOGSYNC_ENVIRONMENT={book.environment}, or `logsync rebuild {sink.name} --yes` here",
+            fix=f"set LOGSYNC_ENVIRONMENT={book.environment}, or `logsync rebuild {sink.address} --yes` here",
         )
     if book.state != "ready":
-        raise ConfigError(
-            f"sink {sink.name}: a rebuild was interrupted while it wiped the store",
-            fix=f"run `logsync rebuild {sink.name} --yes` again",
+        raise StoreUnavailable(  # it passes when the rebuild is through, and it says so until then
+            f"sink {sink.name}: a rebuild is wiping its store, or was interrupted while it did",
+            fix=f"if none is running, run `logsync rebuild {sink.address} --yes` again",
         )
-    check_identity(book, sink.name, log)
+    check_identity(book, sink, log)
     late = (sink.handled - book.handled) & book.skipped
     if late and not accept_from_now:
         names = ", ".join(sorted(late))
         raise ConfigError(
             f"sink {sink.name} now handles {names}, but events of that type were already skipped: the store "
             "would hold only the later ones",
-            fix=f"`logsync rebuild {sink.name} --yes` applies all of them, or "
-            f"`logsync consume {sink.name} --accept-from-now` takes only those to come, on record",
+            fix=f"`logsync rebuild {sink.address} --yes` applies all of them, or "
+            f"`logsync consume {sink.address} --accept-from-now` takes only those to come, on record",
         )
     if sink.handled == book.handled:
         return book
@@ -142,39 +142,41 @@ def check_book(
     return book.next(handled=sink.handled, skipped=book.skipped - sink.handled, audit=audit)
 
 
-def check_identity(book: Book, sink_name: str, found: LogIdentity) -> None:
+def check_identity(book: Book, sink: Sink, found: LogIdentity) -> None:
     """Raise LogIdentityError unless ``found`` is the log that the book's positions belong to. # I6"""
     differences = book.log.differences(found)
     if differences:
         raise LogIdentityError(
-            f"sink {sink_name}: its position belongs to another log: {'; '.join(differences)}",
-            fix=f"point LOGSYNC_KAFKA at the right cluster, or `logsync rebuild {sink_name} --yes` to follow "
+            f"sink {sink.name}: its position belongs to another log: {'; '.join(differences)}",
+            fix=f"point LOGSYNC_KAFKA at the right cluster, or `logsync rebuild {sink.address} --yes` to follow "
             "the new log from its start",
         )
 
 
-def check_range(position: Position, low: int, high: int, sink_name: str, topic: str) -> None:
+def check_range(position: Position, low: int, high: int, sink: Sink) -> None:
     """Raise PositionGap unless ``low <= next_offset <= high``, the log's first and end offset. # L4"""
-    where = f"sink {sink_name}: {topic}, partition {position.partition}: the next offset is {position.next_offset}"
+    where = (
+        f"sink {sink.name}: {sink.log.topic}, partition {position.partition}: the next offset is {position.next_offset}"
+    )
     if position.next_offset < low:
         raise PositionGap(
             f"{where}, but the log begins at {low}: {low - position.next_offset} offsets were deleted by "
             "retention before they were applied",
-            fix=f"`logsync rebuild {sink_name} --from-log-start --yes` builds the store from what the log still holds",
+            fix=f"`logsync rebuild {sink.address} --from-log-start --yes` builds the store from what the log still holds",
         )
     if position.next_offset > high:
         raise PositionGap(
             f"{where}, but the log ends at {high}: it lost {position.next_offset - high} offsets at its end",
-            fix=f"`logsync rebuild {sink_name} --yes` makes the store equal to the log as it is now",
+            fix=f"`logsync rebuild {sink.address} --yes` makes the store equal to the log as it is now",
         )
 
 
-def check_last(position: Position, found_id: str | None, sink_name: str, topic: str) -> None:
+def check_last(position: Position, found_id: str | None, sink: Sink) -> None:
     """Raise LogIdentityError if the last applied record is not the one that the log holds there. # L2"""
     if position.last_id is not None and found_id != position.last_id:
         raise LogIdentityError(
-            f"sink {sink_name}: {topic}, partition {position.partition}, offset {position.last_offset}: the "
+            f"sink {sink.name}: {sink.log.topic}, partition {position.partition}, offset {position.last_offset}: the "
             f"sink applied event {position.last_id} there, the log now holds {found_id or 'nothing'}: the "
             "log lost its tail and grew again",
-            fix=f"`logsync rebuild {sink_name} --yes` makes the store equal to the log as it is now",
+            fix=f"`logsync rebuild {sink.address} --yes` makes the store equal to the log as it is now",
         )

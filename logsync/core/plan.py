@@ -117,7 +117,7 @@ def plan(
             partition=failed.partition,
             event_id=failed.id,
             event_type=failed.type,
-            fix=how_to_mend(sink.name, failed.partition, failed.offset),
+            fix=how_to_mend(sink.address, failed.partition, failed.offset),
         )
     elif next_offset is not None:
         end = end.at(next_offset)

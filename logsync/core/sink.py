@@ -45,6 +45,8 @@ class Sink:
         if not _NAME.match(name):
             raise ConfigError(f"sink name {name!r}: expected 1 to 60 of a-z, 0-9, '_', '-'")
         self.name = name
+        self.address = name
+        """How the command line finds this sink, for the commands in messages: ``db``, or ``pkg.mod:sink``."""
         self.log = log
         self.store = store
         self.unknown = unknown
@@ -86,6 +88,7 @@ class Sink:
         """The same sink over another store: a test's memory, or a shadow copy beside the real one."""
         twin = Sink(self.name, self.log, store, unknown=self.unknown, order=self.order)
         twin.handlers.update(self.handlers)
+        twin.address = self.address
         return twin
 
     def __repr__(self) -> str:

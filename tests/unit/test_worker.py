@@ -9,7 +9,7 @@ import pytest
 from logsync.core.book import Skip
 from logsync.core.codec import RETRY_FROM
 from logsync.core.plan import Plan
-from logsync.core.position import Position
+from logsync.core.position import LogIdentity, Position
 from logsync.errors import (
     ConfigError,
     DecodeError,
@@ -21,6 +21,7 @@ from logsync.errors import (
     UnknownEventType,
     WriteRejected,
 )
+from logsync.log.base import Batch
 from logsync.settings import Settings
 from logsync.stores.memory import Memory, Server
 from logsync.testing import MemoryLog, MemoryReader
@@ -381,6 +382,35 @@ def test_kafka_that_does_not_answer_is_waited_for() -> None:
     made = worker(source, store)
     made.run(lambda report: report.retries == 3)
     source.down = False
+    finish(made, source)
+    assert store.content.row("totals", name="cents") == {"name": "cents", "n": 18}
+
+
+def test_a_topic_that_is_not_there_halts_although_nothing_is_ever_assigned() -> None:
+    class Nowhere(MemoryReader):
+        def poll(self, timeout: float, limit: int) -> Batch:
+            return Batch([], [], [])
+
+        def identity(self) -> LogIdentity:
+            raise ConfigError("there is no such topic")
+
+    made = Worker(make_sink(Memory()), Nowhere(MemoryLog(log)), settings(), clock=Clock())
+    with pytest.raises(ConfigError, match="no such topic"):
+        made.run(lambda report: report.retries > 3)
+
+
+def test_a_rebuild_under_way_is_waited_for() -> None:
+    source, store = three(), Memory()
+    finish(worker(source, store), source)
+    book = store.read_book()
+    assert book
+    wiping = book.next(state="wiping", epoch=2)
+    store.write_book(wiping, positions=[])
+    store.wipe()
+    made = worker(source, store)
+    made.run(lambda report: report.retries == 3)
+    assert "rebuild" in made.report.reason
+    store.write_book(wiping.next(state="ready"), positions=[Position(0, 0, 2)])
     finish(made, source)
     assert store.content.row("totals", name="cents") == {"name": "cents", "n": 18}
 
