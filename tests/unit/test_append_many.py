@@ -1,0 +1,101 @@
+"""append_many over a client that fails on command: what a real broker does too rarely to be tested. # A2"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from confluent_kafka import KafkaError
+
+from logsync import AppendIncomplete, Log, Outcome
+from logsync.core.event import Tombstone
+from logsync.log import bulk
+from logsync.log.config import LastError
+from logsync.log.sending import Client
+from logsync.settings import Settings
+
+TIMED_OUT = KafkaError(KafkaError._MSG_TIMED_OUT)
+
+
+class FakeKafka:
+    """Takes records, and gives each the fate that ``fate`` names by its number, one per poll: an error, or the log."""
+
+    def __init__(self, fate: Callable[[int], KafkaError | None]) -> None:
+        self.fate = fate
+        self.queue: deque[tuple[int, Any, str]] = deque()
+        self.taken = 0
+        self.log: list[str] = []
+
+    def produce(self, topic: str, value: bytes, key: bytes, partition: int, on_delivery: Any, headers: Any) -> None:
+        self.queue.append((self.taken, on_delivery, key.decode()))
+        self.taken += 1
+
+    def poll(self, timeout: float) -> int:
+        if self.queue:
+            number, report, key = self.queue.popleft()
+            error = self.fate(number)
+            if error is None:
+                self.log.append(key)
+            report(error, SimpleNamespace(offset=lambda: len(self.log) - 1))
+        return 0
+
+    def purge(self, **_: bool) -> None:
+        while self.queue:
+            _, report, _ = self.queue.popleft()
+            report(KafkaError(KafkaError._PURGE_QUEUE), None)
+
+    def flush(self, _: float) -> int:
+        return 0
+
+
+@pytest.fixture
+def feed(monkeypatch: pytest.MonkeyPatch) -> Callable[[FakeKafka], bulk.Feed]:
+    log, settings = Log("t"), Settings(_env_file=None)
+
+    def make(kafka: FakeKafka) -> bulk.Feed:
+        client = Client(log, settings, kafka, LastError(), [0], polls=False)  # type: ignore[arg-type]
+        monkeypatch.setattr(bulk.Client, "open", lambda *_, **__: client)
+        monkeypatch.setattr(bulk, "_SERVE", 1)
+        return bulk.Feed(log, settings, 1.0)
+
+    return make
+
+
+def events(count: int) -> list[Tombstone]:
+    return [Tombstone(key=f"e{number}") for number in range(count)]
+
+
+def test_nothing_that_was_queued_behind_a_failure_reaches_the_log(feed: Callable[[FakeKafka], bulk.Feed]) -> None:
+    kafka = FakeKafka(lambda number: TIMED_OUT if number == 2 else None)
+    # Two records wait in the queue when the third fails; delivered, they would stand before its retry.
+    kafka.poll, poll = lambda timeout: poll(timeout) if kafka.taken > 4 else 0, kafka.poll  # type: ignore[method-assign]
+    with pytest.raises(AppendIncomplete) as caught:
+        feed(kafka).run(events(100), None)
+    assert kafka.log == ["e0", "e1"]
+    report = caught.value.report
+    assert list(report.unknown) == list(range(2, report.taken))
+    assert [report.outcome(at) for at in (1, 2, report.taken)] == [Outcome.APPENDED, Outcome.UNKNOWN, Outcome.NOT_SENT]
+    kafka.fate = lambda number: None
+    assert caught.value.retry().appended == report.taken
+    assert kafka.log == [f"e{number}" for number in range(report.taken)]
+
+
+def test_a_retry_that_fails_midway_leaves_the_rest_unknown_and_goes_on_in_order(
+    feed: Callable[[FakeKafka], bulk.Feed],
+) -> None:
+    kafka = FakeKafka(lambda _: TIMED_OUT)
+    kafka.poll, poll = lambda timeout: poll(timeout) if kafka.taken >= 10 else 0, kafka.poll  # type: ignore[method-assign]
+    with pytest.raises(AppendIncomplete) as caught:
+        feed(kafka).run(events(10), None)
+    assert caught.value.report.appended == 0
+    kafka.fate = lambda number: None if number < 14 else TIMED_OUT
+    with pytest.raises(AppendIncomplete) as again:
+        caught.value.retry()
+    assert kafka.log == ["e0", "e1", "e2", "e3"]
+    assert list(again.value.report.unknown) == [4, 5, 6, 7, 8, 9]
+    kafka.fate = lambda _: None
+    assert again.value.retry().appended == 10
+    assert kafka.log == [f"e{number}" for number in range(10)]
