@@ -1,4 +1,4 @@
-"""The shop of examples/shop, running, for the tests of one module."""
+"""The shop of examples/shop, started once for all tests that visit it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from devstack import Stack
 from tests.acceptance.shopfront import Shop, Visitor, open_shop
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def shop(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
     with open_shop(stack.env(), f"shop{uuid.uuid4().hex[:8]}", tmp_path_factory.mktemp("shop") / "output") as shop:
         yield shop

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 import shutil
@@ -14,6 +15,10 @@ import psycopg
 import pytest
 
 from devstack import Stack
+from examples.shop.reads import Product
+from examples.shop.tickets import SentDifferently, Ticket, Tickets
+from logsync import AppendOutcomeUnknown, AppendRejected
+from sinks.events import BasketPaid
 from tests.acceptance.shopfront import REPOSITORY, Held, Shop, Visitor, delete_topic, hidden, until
 
 MINIMAL = REPOSITORY / "examples/minimal"
@@ -68,6 +73,91 @@ def test_the_blocks_of_minimal_run_as_written(minimal: dict[str, str], tmp_path:
     run("bash", "-euc", rebuild)
     assert run("bash", "-euc", look).strip() == expected, "a rebuild gives the same sums"
     run("python", "-c", blocks("python")[3])
+
+
+# examples/shop without servers: one form is one order
+
+
+class Scripted:
+    """An AsyncProducer whose log does what the test says, answer by answer; None is success."""
+
+    def __init__(self, *answers: Exception | None) -> None:
+        self.answers = list(answers)
+        self.calls: list[str] = []
+        self.gate = asyncio.Event()
+        self.gate.set()
+
+    async def append(self, event: BasketPaid) -> None:
+        await self._answer("append")
+
+    async def retry(self, error: AppendOutcomeUnknown) -> None:
+        await self._answer("retry")
+
+    async def _answer(self, call: str) -> None:
+        self.calls.append(call)
+        await self.gate.wait()
+        answer = self.answers.pop(0)
+        if answer is not None:
+            raise answer
+
+
+PRODUCTS = [Product(1, "GROCERY", "Milk"), Product(2, "GROCERY", "Eggs")]
+UNKNOWN = AppendOutcomeUnknown("no answer", event_id="e", retry=lambda timeout: pytest.fail("it would block the loop"))
+
+
+def clicks(log: Scripted, *forms: list[int]) -> list[type[Exception] | None]:
+    """Send the form of one ticket with these quantities, one after the other; what came of each."""
+
+    async def send() -> list[type[Exception] | None]:
+        ticket, results = Ticket(PRODUCTS, 0), list[type[Exception] | None]()
+        for form in forms:
+            try:
+                await ticket.place(log, 7, form)  # type: ignore[arg-type]
+                results.append(None)
+            except (AppendRejected, AppendOutcomeUnknown, SentDifferently) as error:
+                results.append(type(error))
+        return results
+
+    return asyncio.run(send())
+
+
+def test_after_an_unknown_outcome_the_form_only_retries() -> None:
+    log = Scripted(UNKNOWN, UNKNOWN, None)
+    assert clicks(log, [1, 2], [1, 2], [1, 2], [1, 2]) == [AppendOutcomeUnknown, AppendOutcomeUnknown, None, None]
+    assert log.calls == ["append", "retry", "retry"]
+
+
+def test_a_changed_form_is_refused_unless_surely_nothing_was_sent() -> None:
+    assert clicks(Scripted(UNKNOWN), [1, 2], [1, 3]) == [AppendOutcomeUnknown, SentDifferently]
+    assert clicks(Scripted(None), [1, 2], [1, 3]) == [None, SentDifferently]
+    assert clicks(Scripted(AppendRejected("full"), None), [1, 2], [1, 3]) == [AppendRejected, None]
+
+
+def test_a_double_click_and_a_visitor_who_leaves_append_once() -> None:
+    async def send() -> list[str]:
+        log, ticket = Scripted(None), Ticket(PRODUCTS, 0)
+        log.gate.clear()
+        left = asyncio.create_task(ticket.place(log, 7, [1, 0]))  # type: ignore[arg-type]
+        while not log.calls:
+            await asyncio.sleep(0)
+        left.cancel()
+        second = asyncio.create_task(ticket.place(log, 7, [1, 0]))  # type: ignore[arg-type]
+        with pytest.raises(asyncio.CancelledError):
+            await left
+        log.gate.set()
+        await second
+        return log.calls
+
+    assert asyncio.run(send()) == ["append"]
+
+
+def test_tickets_are_bounded_and_expire() -> None:
+    now = 0.0
+    tickets = Tickets(limit=2, keep=60, clock=lambda: now)
+    tokens = [tickets.issue(PRODUCTS) for _ in range(3)]
+    assert [tickets.find(token) is not None for token in tokens] == [False, True, True]
+    now = 61.0
+    assert tickets.find(tokens[2]) is None
 
 
 # examples/shop: every test has a household and a product of its own, so none sees another's orders
@@ -127,6 +217,7 @@ def test_a_log_that_does_not_answer_is_503_and_trying_again_orders_once(
     shop: Shop, visitor: Visitor, stack: Stack
 ) -> None:
     form = visitor.form(4)
+    visitor.order(204, 10)  # the producer connects with its first append; before that, nothing could be unknown
     stack.pause("kafka")
     try:
         answer = visitor.pay(form, 104)

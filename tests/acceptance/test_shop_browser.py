@@ -16,7 +16,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from devstack import Stack
-from tests.acceptance.shopfront import Shop, until
+from tests.acceptance.shopfront import Shop, Visitor, until
 
 PATIENCE = 30_000  # milliseconds
 QUIET = [
@@ -25,7 +25,7 @@ QUIET = [
 ]  # fmt: skip
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")  # looked for before any server is started
 def browser() -> Iterator[Browser]:
     chromium = shutil.which("chromium")
     if chromium is None:
@@ -108,6 +108,7 @@ def test_try_again_after_an_outage_orders_once(
     narrow = request.node.callspec.id == "narrow"
     product, number, household = ("Salad", 15, 304) if narrow else ("Strawberries", 13, 303)
     choose(page, product, household, 1)
+    Visitor(shop.address).order(305, 11)  # the producer connects with its first append
     stack.pause("kafka")
     try:
         page.get_by_role("button", name="Pay").click()
