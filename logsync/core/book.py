@@ -162,7 +162,7 @@ def check_range(position: Position, low: int, high: int, sink: Sink) -> None:
         raise PositionGap(
             f"{where}, but the log begins at {low}: {low - position.next_offset} offsets were deleted by "
             "retention before they were applied",
-            fix=f"`logsync rebuild {sink.address} --from-log-start --yes` builds the store from what is left of the log",
+            fix=f"`logsync rebuild {sink.address} --from-log-start --yes` builds the store from what is left",
         )
     if position.next_offset > high:
         raise PositionGap(

@@ -41,7 +41,8 @@ class RedisAdapter:
     def _numbers(self, prefix: str) -> dict[str, int]:
         keys = list(self.server.scan_iter(prefix + "*", count=1000))
         values = self.server.mget(keys) if keys else []
-        return {str(key, "utf-8").removeprefix(prefix): int(str(value, "ascii")) for key, value in zip(keys, values, strict=True)}
+        found = zip(keys, values, strict=True)
+        return {str(key, "utf-8").removeprefix(prefix): int(str(value, "ascii")) for key, value in found}
 
 
 def make(settings: Settings, unique: str) -> RedisAdapter:
