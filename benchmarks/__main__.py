@@ -47,9 +47,9 @@ def content(store: str, name: str, settings: Settings) -> Any:
     if store == "redis":
         import redis
 
-        client = redis.Redis.from_url(settings.redis.get_secret_value())
-        keys = sorted(client.scan_iter(f"{name}:*", count=10_000))
-        pipeline = client.pipeline(transaction=False)
+        server = redis.Redis.from_url(settings.redis.get_secret_value())
+        keys = sorted(server.scan_iter(f"{name}:*", count=10_000))
+        pipeline = server.pipeline(transaction=False)
         for key in keys:
             pipeline.hgetall(key)
         return len(keys), hash(json.dumps([sorted(map(str, found.items())) for found in pipeline.execute()]))

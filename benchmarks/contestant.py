@@ -68,7 +68,7 @@ def raw_append(count: int, settings: Settings) -> float:
     stamp = b"0190163d-8694-739b-aea5-966c26f8ad91", b"2026-01-01T00:00:00.000000+00:00"
     names = ("ce_specversion", "ce_id", "ce_type", "ce_source", "ce_time", "content-type")
     values = (b"1.0", stamp[0], b"order.placed", b"/bench", stamp[1], b"application/json")
-    headers = list(zip(names, values, strict=True))
+    headers: list[tuple[str, str | bytes | None]] = list(zip(names, values, strict=True))
     producer.list_topics(model.log.topic)
     started = time.perf_counter()
     for order in model.orders(count):

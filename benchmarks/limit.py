@@ -34,7 +34,7 @@ def consume(servers: str, topic: str, count: int, apply: Callable[[list[Any], in
         if first is None:
             continue
         started = started or time.perf_counter()
-        messages = [first, *consumer.consume(BATCH - 1, 0)]
+        messages: list[Any] = [first, *consumer.consume(BATCH - 1, 0)]
         apply(messages, messages[-1].offset() + 1)
         done += len(messages)
     seconds = time.perf_counter() - started

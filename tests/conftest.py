@@ -5,19 +5,21 @@ from __future__ import annotations
 import os
 import uuid
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from devstack import Stack
 from logsync.settings import Settings
 
+INTEGRATION = Path(__file__).parent / "integration"
 STACK = os.environ.get("LOGSYNC_TEST_STACK", "tests")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Whatever asks for servers is marked so; `make check` runs the rest. Tests with a stack of their own say it."""
+    """Whatever needs servers is marked so; `make check` runs the rest."""
     for item in items:
-        if "stack" in getattr(item, "fixturenames", ()):
+        if "stack" in getattr(item, "fixturenames", ()) or INTEGRATION in item.path.parents:
             item.add_marker("servers")
 
 
