@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from enum import Enum, auto
 from typing import TYPE_CHECKING
 
@@ -41,28 +42,12 @@ _TABLE: dict[str, Verdict] = {
     "58": Verdict.UNAVAILABLE,  # errors of the server's file system
     "XX": Verdict.UNAVAILABLE,  # internal errors, corrupted data
 }
-# While connecting, libpq gives the server's words and no code. Words in another language than English fall
-# through to "unavailable", which waits and shows them; it never skips anything.
-_SET_UP = (
-    "authentication failed",
-    "no password supplied",
-    "no pg_hba.conf entry",
-    "pg_hba.conf rejects",
-    "role ",
-    "database ",
-    "permission denied",
-    "not permitted to log in",
-    "server does not support SSL",
-    "certificate",
-)
-_NOT_SET_UP = (
-    "too many",
-    "the database system is",  # starting up, shutting down, in recovery mode, not (yet) accepting connections
-    "starting up",
-    "shutting down",
-    "not accepting",
-    "recovery mode",
-    "remaining connection slots",
+# While connecting, libpq gives the server's words and no code. These mean that the set-up is wrong; any others,
+# also the same in another language than English, mean "unavailable", which waits and shows them.
+_SET_UP = re.compile(
+    r"authentication failed|no password supplied|no pg_hba\.conf entry|pg_hba\.conf rejects|permission denied|"
+    r'(role|database) "[^"]*" does not exist|is not permitted to log in|server does not support SSL|'
+    r"certificate verify failed"
 )
 
 
@@ -79,11 +64,7 @@ def verdict_of_connect(error: psycopg.Error) -> Verdict:
     """What an error means that came instead of a connection."""
     if error.sqlstate is not None:
         return verdict(error)
-    words = str(error)
-    if "FATAL" in words or "server does not support SSL" in words or "no password supplied" in words:
-        refused = any(part in words for part in _SET_UP) and not any(part in words for part in _NOT_SET_UP)
-        return Verdict.CONFIG if refused else Verdict.UNAVAILABLE
-    return Verdict.UNAVAILABLE
+    return Verdict.CONFIG if _SET_UP.search(str(error)) else Verdict.UNAVAILABLE
 
 
 def describe(error: Exception, *, hide: str = "") -> str:

@@ -155,8 +155,6 @@ class Transaction:
         try:
             self.link.run(cursors, batch)
         except Exception as error:
-            if moves >= 0 and cursors[moves].rowcount == 0:
-                self._conflict()  # what came after it says nothing about this plan any more
             if moves >= 0 and cursors[moves].rowcount < 0:
                 raise  # before the first write
             self._judge(error)
