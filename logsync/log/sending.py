@@ -260,10 +260,14 @@ class Client:
             self._thread.join(10 * _TICK)
 
     def after_fork(self) -> None:
-        """In a child process librdkafka's threads do not exist: using the handle, even freeing it, would hang."""
+        """In a child process librdkafka's threads do not exist, and its sockets are the parent's.
+
+        Using the handle would hang. Freeing it waits for threads that are not there (glibc forgives that, other C
+        libraries do not) and takes leave on the parent's TLS connections. So it is given up on purpose.
+        """
         self._stop.set()
         self.usable = False
-        ctypes.pythonapi.Py_IncRef(ctypes.py_object(self.kafka))  # never freed here; the parent's is another
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(self.kafka))
 
 
 def _poll(kafka: KafkaProducer, stop: threading.Event) -> None:
