@@ -27,7 +27,7 @@ from logsync.core.plan import Plan, how_to_mend, plan, skip_applied
 from logsync.core.policy import Retry, disposition
 from logsync.core.position import LogIdentity, Position
 from logsync.core.sink import Sink
-from logsync.errors import ConfigError, LogsyncError, PositionConflict, StoreUnavailable, WriteRejected
+from logsync.errors import ConfigError, EventError, LogsyncError, PositionConflict, StoreUnavailable, WriteRejected
 from logsync.log.base import LogReader, Part
 from logsync.settings import Settings
 
@@ -157,22 +157,43 @@ class Worker:
                 self._apply(part)
 
     def _apply(self, part: Part) -> None:
-        stored = self._positions[part.partition]
         events = [self._decode(record) for record in part.records]  # 2 decode
-        fresh = skip_applied(events, stored)  # 3 skip
-        made = self._plan(fresh, stored, part.next_offset)  # 4 plan
-        if made.moves:
-            self._note_skipped(made)
-            try:
-                self.sink.store.apply(made)  # 5 apply: when it returns, writes and position are durable
-            except WriteRejected as error:
-                made = self._plan_before(error, fresh, stored)
-                self.sink.store.apply(made)
-            self._positions[part.partition] = made.end
-            self.reader.commit(made.end)  # 6 commit: only now; losing it costs a replay, never data  # I1
-        self._count(made)
-        if made.failure is not None:
-            raise made.failure
+        refused: WriteRejected | None = None
+        while True:
+            stored = self._positions[part.partition]
+            fresh = skip_applied(events, stored)  # 3 skip
+            if refused is None:
+                made = self._plan(fresh, stored, part.next_offset)  # 4 plan
+            else:  # what comes before the refused event
+                made = self._plan([event for event in fresh if event.offset < refused.offset], stored, refused.offset)
+            if made.moves:
+                self._note_skipped(made)
+                try:
+                    self.sink.store.apply(made)  # 5 apply: when it returns, writes and position are durable
+                except WriteRejected as error:
+                    if error.offset == fresh[0].offset:
+                        raise self._located(error, fresh[0]) from error
+                    refused = error
+                    continue
+                self._positions[part.partition] = made.end
+                self.reader.commit(made.end)  # 6 commit: only now; losing it costs a replay, never data  # I1
+            self._count(made)
+            if made.failure is not None:
+                raise made.failure
+            if refused is None:
+                return
+            # The refused event now stands first in its plan. Only there is it judged: a store may refuse in a batch
+            # what it takes alone, and no event may halt a worker because of the company it came in. # G1
+            refused = None
+
+    def _located(self, error: WriteRejected, event: Decoded) -> EventError:
+        return error.at(
+            topic=self.sink.log.topic,
+            partition=event.partition,
+            event_id=event.id,
+            event_type=event.type,
+            fix=how_to_mend(self.sink.address, event.partition, event.offset),
+        )
 
     def _plan(self, fresh: Sequence[Decoded], stored: Position, next_offset: int) -> Plan:
         assert self._book is not None
@@ -192,21 +213,6 @@ class Worker:
             repeats=repeats,
             partitions=self._book.log.partitions,
         )
-
-    def _plan_before(self, error: WriteRejected, fresh: Sequence[Decoded], stored: Position) -> Plan:
-        """Everything before the refused event: the position then stands at the record a person must look at."""
-        refused = next(event for event in fresh if event.offset == error.offset)
-        error.at(
-            topic=self.sink.log.topic,
-            partition=refused.partition,
-            event_id=refused.id,
-            event_type=refused.type,
-            fix=how_to_mend(self.sink.address, refused.partition, refused.offset),
-        )
-        made = self._plan([event for event in fresh if event.offset < error.offset], stored, error.offset)
-        if not made.moves:
-            raise error  # it is the first record of the plan: the position stands there already
-        return Plan(made.start, made.end, made.writes, made.offsets, made.applied, made.skipped, error)
 
     def _note_skipped(self, made: Plan) -> None:
         """Write down types that are passed over for the first time, before the position moves past them. # T2"""

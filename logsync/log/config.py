@@ -80,6 +80,9 @@ _CONSUMER: dict[str, Value] = {
     # Prefetch. When the queue is full librdkafka waits this long before it fetches again; the default second
     # starves a fast worker. The bound keeps a worker's memory flat however far it is behind.
     "fetch.queue.backoff.ms": 5,
+    # How long the partitions of a worker that was killed stay without one. A worker that is only slow is evicted
+    # sooner, too; that costs a rebalance and nothing else, because the store fences it.
+    "session.timeout.ms": 10_000,
     "queued.min.messages": 20_000,
     "queued.max.messages.kbytes": 16_384,
 }

@@ -47,7 +47,7 @@ def beyond_a_plan(writes: Sequence[Write]) -> bool:
 
 
 @given(HISTORY, HISTORY)
-@settings(max_examples=5000, deadline=None)
+@settings(max_examples=1000, deadline=None)
 def test_a_compiled_plan_does_what_its_writes_do_one_by_one(history: list[Write], writes: list[Write]) -> None:
     start = Server()
     one_by_one(start, history)
@@ -65,13 +65,23 @@ def test_a_compiled_plan_does_what_its_writes_do_one_by_one(history: list[Write]
         assert not any(passes(start, writes[:n]) for n in range(refused + 1, len(writes) + 1))
 
 
+def as_a_worker(server: Server, writes: Sequence[Write]) -> bool:
+    """Apply the writes as plans of a worker: what a plan refuses stands first in the next one, and is judged there."""
+    while writes:
+        size = next((n for n in range(len(writes), 0, -1) if passes(server, writes[:n])), 0)
+        if size == 0:
+            return False
+        assert server.run_program(*compile_writes(writes[:size], range(size), ""))
+        writes = writes[size:]
+    return True
+
+
 @given(HISTORY, HISTORY)
 @settings(max_examples=500, deadline=None)
 def test_any_cut_of_the_log_gives_the_same_content(first: list[Write], second: list[Write]) -> None:
     whole, cut = Server(), Server()
-    if not passes(whole, first + second) or not passes(cut, first):
+    if not as_a_worker(whole, first + second):
         return
-    whole.run_program(*compile_writes(first + second, range(len(first + second)), ""))
-    cut.run_program(*compile_writes(first, range(len(first)), ""))
-    assert cut.run_program(*compile_writes(second, range(len(second)), ""))
+    assert as_a_worker(cut, first)
+    assert as_a_worker(cut, second)
     assert cut == whole

@@ -235,6 +235,20 @@ def test_a_refused_write_halts_at_its_event_with_everything_before_it_applied() 
     assert store.content.row("totals", name="cents") == {"name": "cents", "n": 18}
 
 
+def test_an_event_that_is_refused_only_in_company_is_applied_alone() -> None:  # G1
+    source = three()
+
+    class Picky(Memory):
+        def apply(self, plan: Plan) -> None:
+            if len(plan.offsets) > 2:
+                raise WriteRejected("too many at once", offset=plan.offsets[-1])
+            super().apply(plan)
+
+    store = Picky()
+    finish(worker(source, store), source)
+    assert store.content.row("totals", name="cents") == {"name": "cents", "n": 18}
+
+
 def test_a_type_that_the_log_does_not_know_halts_unless_the_sink_says_skip() -> None:  # T1
     source = three()
     source.append_raw(b"k", b"{}", [("ce_specversion", b"1.0"), ("ce_id", b"i"), ("ce_type", b"stranger")])
