@@ -8,6 +8,7 @@ in bulk, so that how a plan was batched cannot be seen in the result.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Sequence
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
@@ -15,6 +16,8 @@ from typing import Any
 from uuid import UUID
 
 from logsync.stores.postgres.coalesce import Refused
+
+_ESCAPE = re.compile(r"\\(.)")
 
 
 def array(values: Sequence[Any], *, is_json: bool = False, is_array: bool = False) -> str:
@@ -32,6 +35,15 @@ def array(values: Sequence[Any], *, is_json: bool = False, is_array: bool = Fals
                 joined = joined.replace("\\", "\\\\").replace('"', '\\"')
             return '{"' + joined.replace("\0", '","') + '"}'
     return "{" + ",".join([_element(value, is_json, is_array) for value in values]) + "}"
+
+
+def escaped(event_id: str | None) -> str | None:
+    """An event's id as a text that Postgres can hold: any bytes may stand in a header, NUL among them."""
+    return event_id and event_id.replace("\\", "\\\\").replace("\0", "\\0")
+
+
+def unescaped(stored: str | None) -> str | None:
+    return stored and _ESCAPE.sub(lambda match: "\0" if match[1] == "0" else match[1], stored)
 
 
 def _element(value: Any, is_json: bool, is_array: bool) -> str:

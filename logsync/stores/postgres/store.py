@@ -20,6 +20,7 @@ from logsync.errors import (
     StoreUnavailable,
 )
 from logsync.settings import Settings
+from logsync.stores.postgres.encode import escaped, unescaped
 from logsync.stores.postgres.errors import Verdict, describe, verdict, verdict_of_connect
 from logsync.stores.postgres.schema import SinkSchema
 from logsync.stores.postgres.shapes import CATALOG, quote, read_shapes
@@ -146,7 +147,13 @@ class Postgres:
     def read_book(self) -> Book | None:
         with self._call("read the book") as link:
             row = link.send([("SELECT body::text FROM logsync.book WHERE sink = %s", (self._sink,))])[0].fetchone()
-        return Book.model_validate_json(row[0]) if row else None
+        try:
+            return Book.model_validate_json(row[0]) if row else None
+        except ValueError as error:
+            raise ConfigError(
+                f"sink {self._sink}: logsync.book holds no book that this version can read: {error}",
+                fix="run the version of logsync that wrote it, or a newer one",
+            ) from None
 
     def write_book(self, book: Book, *, positions: Sequence[Position] | None = None) -> None:
         """See Store. A commit whose answer was lost raises StoreOutcomeUnknown: read the book again."""
@@ -162,13 +169,15 @@ class Postgres:
                     f"sink {book.sink}: expected revision {book.revision - 1} of its book in Postgres, found another"
                 )
             if positions is not None:
-                rows = [(_ADD_POSITION, (book.sink, p.partition, *p[1:])) for p in positions]
+                stored = [position._replace(last_id=escaped(position.last_id)) for position in positions]
+                rows = [(_ADD_POSITION, (book.sink, *position)) for position in stored]
                 link.send([("DELETE FROM logsync.position WHERE sink = %s", (book.sink,)), *rows])
 
     def positions(self) -> dict[int, Position]:
         with self._call("read the positions") as link:
             rows = link.send([(_POSITIONS, (self._sink,))])[0].fetchall()
-        return {row[0]: Position(*row) for row in rows}
+        found = [Position(*row) for row in rows]
+        return {position.partition: position._replace(last_id=unescaped(position.last_id)) for position in found}
 
     def apply(self, plan: Plan) -> None:
         """See Store. Two round trips in the usual case. Bound: twice ``store_timeout``, the second time only

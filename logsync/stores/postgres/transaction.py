@@ -11,6 +11,7 @@ import psycopg
 from logsync.core.plan import Plan
 from logsync.errors import ConfigError, HandlerError, LogsyncError, PositionConflict, WriteRejected
 from logsync.stores.postgres.coalesce import Refused
+from logsync.stores.postgres.encode import escaped
 from logsync.stores.postgres.errors import Verdict, describe, verdict
 from logsync.stores.postgres.guard import GuardedCursor
 from logsync.stores.postgres.link import Link
@@ -128,7 +129,7 @@ class Transaction:
 
     def _move(self) -> Statement:
         start, end = self.plan.start, self.plan.end
-        new = (end.next_offset, end.last_offset, end.last_id, end.leader_epoch, end.epoch)
+        new = (end.next_offset, end.last_offset, escaped(end.last_id), end.leader_epoch, end.epoch)
         return Statement(_MOVE, (*new, self.sink, start.partition, start.epoch, start.next_offset))
 
     def _send(self, writes: Iterable[Write], *, before: Sequence[Statement] = ()) -> None:

@@ -12,6 +12,7 @@ import time
 import psycopg
 import pytest
 
+from logsync.core.plan import Plan
 from logsync.core.position import Position
 from logsync.errors import PositionConflict
 from logsync.stores.postgres import Increment, Upsert
@@ -79,8 +80,22 @@ def test_a_worker_meets_a_store_that_went_back_in_time_and_follows_it(bench: Ben
     assert bench.rows() == [(1, 111_111)]
 
 
+def test_an_event_s_id_comes_back_whatever_bytes_it_had(bench: Bench) -> None:
+    """Ids come from headers that anybody may write; NUL is the one character that no text of Postgres holds."""
+    store = bench.store(tables=[])
+    for offset, name in enumerate(["plain", "a\0b", "\\0", "\\\0\\", "\ufffd%s", ""]):
+        start = store.positions()[0]
+        store.apply(Plan(start, start._replace(next_offset=offset + 1, last_offset=offset, last_id=name)))
+        assert store.positions()[0].last_id == name
+        book = store.read_book()
+        assert book
+        store.write_book(book.next(), positions=[store.positions()[0]])
+        assert store.positions()[0].last_id == name
+
+
 WORKER = """
 import sys
+from logsync.core.plan import Plan
 from logsync.core.plan import Plan
 from logsync.core.position import Position
 from logsync.settings import Settings
