@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import NamedTuple
 
 from pydantic import BaseModel, ValidationError
@@ -61,7 +62,7 @@ def encode(
         ("ce_id", event_id.encode()),
         ("ce_type", name.encode()),
         ("ce_source", log.source.encode()),
-        ("ce_time", time.isoformat().encode()),
+        ("ce_time", _stamp(time)),
     ]
     if event_type.version != 1:
         out.append(("ce_dataversion", str(event_type.version).encode()))
@@ -71,6 +72,12 @@ def encode(
         _check_header(header, text)
         out.append((header, text.encode()))
     return Encoded(key_bytes, value, out)
+
+
+@lru_cache(maxsize=4)
+def _stamp(time: datetime) -> bytes:
+    """Events made in a row share their time, and writing it is a fifth of the work of encoding them."""
+    return time.isoformat().encode()
 
 
 def _check_header(name: str, text: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import UTC, datetime
 
 from pydantic import BaseModel
 
@@ -18,6 +19,7 @@ Item = BaseModel | tuple[BaseModel, Mapping[str, str]]
 WINDOW = 5_000
 """Events that may be on their way at once. What is unknown after a failure is never more than this."""
 _LINGER = 5  # milliseconds that a batch may wait for more; a single append waits for nothing
+_INSTANT = 0.001  # seconds that the time of an event may be behind the clock: events made in a row share it
 _SERVE = 256  # events between two looks at the delivery reports
 _GRACE = 10.0  # seconds; a record times out by itself: this only bounds the wait for its report
 
@@ -65,7 +67,7 @@ class Feed:
 
     def _feed(self, events: Iterator[Item], progress: Callable[[int], None] | None) -> None:
         log, client, under_way, settled = self._log, self._client, self._under_way, self._settled
-        told = 0
+        told, clock, now, until = 0, time.monotonic, datetime.now(UTC), 0.0
         while True:
             while len(under_way) >= WINDOW and not self._failed:
                 client.kafka.poll(0.05)
@@ -74,8 +76,10 @@ class Feed:
             index = self._taken
             self._taken += 1
             event, headers = item if isinstance(item, tuple) else (item, _NONE)
+            if clock() > until:
+                now, until = datetime.now(UTC), clock() + _INSTANT
             try:
-                event_id, encoded = prepare(log, event, headers)
+                event_id, encoded = prepare(log, event, headers, now)
                 partition = client.partition(encoded.key)
                 pending = Pending(event_id, encoded, partition, client.ends[partition], settled, index)
                 client.send(pending)

@@ -96,13 +96,14 @@ class Pending:
         self.done(self)
 
 
-def prepare(log: Log, event: BaseModel, headers: Mapping[str, str]) -> tuple[str, Encoded]:
+def prepare(log: Log, event: BaseModel, headers: Mapping[str, str], now: datetime | None = None) -> tuple[str, Encoded]:
     """Give the event its id and time, and make its bytes. Raises AppendRejected.
 
     UUIDv7 ids of one process are in the order they were made, also within a millisecond.
     """
     event_id = str(uuid7())
-    return event_id, encode(log, event, event_id=event_id, time=datetime.now(UTC), headers=headers.items())
+    time = now or datetime.now(UTC)
+    return event_id, encode(log, event, event_id=event_id, time=time, headers=headers.items())
 
 
 class Client:
