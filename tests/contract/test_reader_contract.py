@@ -356,6 +356,9 @@ def test_two_members_share_the_partitions_and_nothing_of_a_revoked_one_is_read(
     assert gone not in source.committed()
     second.reader.close()
     member.wait(lambda: member.held == {0, 1})
+    member.records.clear()
+    member.reader.start(Position(gone, 1990))
+    member.wait(lambda: len(member.offsets(gone)) == 10)
 
 
 @over_kafka

@@ -41,7 +41,7 @@ def read_log(servers: str, topic: str) -> list[Raw]:
         found: list[Raw] = []
         open_ends = set(numbers)
         while open_ends:
-            for message in consumer.consume(5000, 1):
+            for message in consumer.consume(5000, 0.05):
                 error = message.error()
                 if error is None:
                     headers = {name: value for name, value in message.headers() or [] if value is not None}

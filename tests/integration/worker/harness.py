@@ -221,19 +221,19 @@ class Case:
 
     def start(self, kind: str, *options: str, env: Mapping[str, str] | None = None) -> Process:
         """``logsync consume`` for one sink."""
-        return self._spawn(["logsync.cli", "consume", _sink(kind), *options], env)
+        return self._spawn(["logsync.cli", "consume", named(kind), *options], env)
 
     def start_deadly(
         self, step: str, count: int, kind: str, action: str = "kill", env: Mapping[str, str] | None = None
     ) -> Process:
         module = f"{__package__}.deadly"
-        return self._spawn([module, step, str(count), _sink(kind), action], env)
+        return self._spawn([module, step, str(count), named(kind), action], env)
 
-    def start_writer(self, writer: str, count: int) -> Process:
-        return self._spawn([f"{__package__}.writer", self.servers, self.name, writer, str(count)])
+    def start_writer(self, writer: str) -> Process:
+        return self._spawn([f"{__package__}.writer", self.servers, self.name, writer])
 
     def rebuild(self, kind: str, *options: str) -> Process:
-        return self._spawn(["logsync.cli", "rebuild", _sink(kind), *options, "--yes"])
+        return self._spawn(["logsync.cli", "rebuild", named(kind), *options, "--yes"])
 
     def _spawn(self, arguments: list[str], env: Mapping[str, str] | None = None) -> Process:
         self.processes.append(Process(arguments, {**self.env, **(env or {})}, self.folder))
@@ -314,8 +314,9 @@ class Case:
             )
 
     def finish(self, *kinds: str) -> None:
-        """Ordinary workers apply what is left."""
-        workers = {kind: self.start(kind, "--until-end") for kind in kinds or KINDS}
+        """Ordinary workers apply what is left, cut into other plans than those of the workers before them."""
+        other_cut = {"LOGSYNC_BATCH_RECORDS": "50"}
+        workers = {kind: self.start(kind, "--until-end", env=other_cut) for kind in kinds or KINDS}
         for worker in workers.values():
             worker.ends(0)
 
@@ -333,5 +334,6 @@ class Case:
         return "\n".join(f"--- {process.name}\n{process.output[-3000:]}" for process in self.processes)
 
 
-def _sink(kind: str) -> str:
+def named(kind: str) -> str:
+    """What a person writes on the command line for this sink, and what errors name in the commands that mend."""
     return f"{sinks.__name__}:{kind}"

@@ -7,7 +7,7 @@ import psutil
 from .harness import Case, until
 from .sinks import ItemPut
 
-MANY = 150_000
+MANY = 100_000
 LIMIT = 200 * 1024 * 1024
 
 

@@ -7,7 +7,7 @@ import psycopg
 import pytest
 import redis
 
-from .harness import Case, until
+from .harness import Case, named, until
 
 EXIT_CONFIG = 3
 
@@ -93,7 +93,7 @@ def test_a_redis_whose_position_is_lost_while_its_content_is_not_is_refused(case
     if not running:
         worker = case.start("cache")
     output = worker.ends(EXIT_CONFIG)
-    assert f"logsync rebuild {case.sinks['cache'].name} --yes" in output
+    assert f"logsync rebuild {named('cache')} --yes" in output
     assert case.content("cache") == before
     case.rebuild("cache").ends(0)
     case.is_the_fold("cache")
@@ -112,7 +112,7 @@ def test_a_deleted_index_halts_and_a_rebuild_mends_it(case: Case, running: bool,
     if not running:
         worker = case.start("search")
     output = worker.ends(EXIT_CONFIG)
-    assert f"logsync rebuild {case.sinks['search'].name} --yes" in output
+    assert f"logsync rebuild {named('search')} --yes" in output
     assert case.positions("search") == {}
     case.rebuild("search").ends(0)
     case.is_the_fold("search")
