@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Mapping
 from types import TracebackType
@@ -40,17 +41,15 @@ class AsyncProducer:
         reported = asyncio.Event()
 
         def done(_: Pending) -> None:  # on the client's thread
-            if not loop.is_closed():
+            with contextlib.suppress(RuntimeError):  # the loop was closed: nobody waits any more
                 loop.call_soon_threadsafe(reported.set)
 
         number = client.partition(encoded.key)
         pending = Pending(event_id, encoded, number, client.ends[number], done)
         client.send(pending)
-        try:
+        with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(deadline - time.monotonic()):
                 await reported.wait()
-        except TimeoutError:
-            pass
         return client.receipt(pending)
 
     async def retry(self, error: AppendOutcomeUnknown, timeout: float | None = None) -> Receipt:

@@ -95,6 +95,8 @@ class Producer:
             if self._closed:
                 raise self._is_closed()
             if self._client is None or not self._client.usable:
+                if self._client is not None:
+                    self._client.close(0.0)  # it met a fatal error, and so did everything that it had under way
                 left = max(0.01, deadline - time.monotonic())
                 # One append waits for no other: what comes while requests are in flight is batched all the same.
                 client = Client.open(self.log, self.settings, left, linger=0)

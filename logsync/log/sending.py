@@ -34,6 +34,7 @@ from logsync.core.event import Receipt
 from logsync.core.log import Log
 from logsync.errors import AppendOutcomeUnknown, AppendRejected, ConfigError, LogUnavailable
 from logsync.log.config import LastError, build, producer_config
+from logsync.log.config import log as kafka_log
 from logsync.log.topic import Kafka
 from logsync.settings import Settings
 
@@ -143,6 +144,7 @@ class Client:
             deadline = time.monotonic() + timeout
             asking = Kafka(settings, timeout=timeout)
             partitions = asking.identify(log.topic).partitions
+            asking.timeout = max(0.01, deadline - time.monotonic())
             ends = asking.offsets(log.topic, partitions, "end")
             last = LastError()
             kafka = build(KafkaProducer, {"linger.ms": linger, **producer_config(settings), "error_cb": last})
@@ -273,7 +275,10 @@ class Client:
 
 def _poll(kafka: KafkaProducer, stop: threading.Event) -> None:
     while not stop.is_set():
-        kafka.poll(_TICK)
+        try:
+            kafka.poll(_TICK)
+        except Exception:  # noqa: BLE001 - a callback's; without this thread no append would be answered any more
+            kafka_log.exception("a delivery report could not be passed on")
 
 
 def _fix(error: KafkaError) -> str:

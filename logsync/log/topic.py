@@ -76,7 +76,7 @@ class Kafka:
 
     def __init__(self, settings: Settings, *, timeout: float = 10.0) -> None:
         self._servers = settings.kafka
-        self._timeout = timeout
+        self.timeout = timeout
         self._last = LastError()
         self._admin = build(AdminClient, {**admin_config(settings), "error_cb": self._last})  # type: ignore[arg-type]
 
@@ -140,12 +140,12 @@ class Kafka:
     def _ask(self, topic: str, question: Callable[..., Any]) -> Any:
         self._last.error = None
         try:
-            return question(request_timeout=self._timeout)
+            return question(request_timeout=self.timeout)
         except KafkaException as error:
             self._fail(topic, error.args[0])
 
     def _wait(self, topic: str, answer: Future[Any]) -> Any:
-        deadline = time.monotonic() + self._timeout + 1  # the client's own timeout comes first, and says more
+        deadline = time.monotonic() + self.timeout + 1  # the client's own timeout comes first, and says more
         try:
             while True:
                 try:

@@ -169,6 +169,18 @@ def test_a_retry_after_the_client_gave_up_cannot_double_the_event(open_shop: Ope
     assert len(shop.once()) == 3
 
 
+def test_an_append_that_the_client_gave_up_may_be_in_the_log(open_shop: Open, stalled: Stack) -> None:
+    shop = open_shop(append_timeout=1.0)
+    with Producer(shop.log, settings=shop.settings) as producer:
+        producer.append(Paid(basket="before"))
+        stalled.pause("kafka")
+        with pytest.raises(AppendOutcomeUnknown, match="timed out") as caught:
+            producer.append(Paid(basket="b"), timeout=30.0)
+        stalled.resume("kafka")
+        producer.append(Paid(basket="after"), timeout=30.0)
+    assert Counter(shop.ids())[caught.value.event_id] <= 1  # mostly it is there
+
+
 def test_a_retry_is_refused_when_its_producer_is_gone(open_shop: Open, stalled: Stack) -> None:
     shop = open_shop(append_timeout=1.0)
     producer = Producer(shop.log, settings=shop.settings)
