@@ -7,7 +7,7 @@ assert content.row("orders", order_id="1") == {"order_id": "1", "cents": 500}
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from datetime import UTC, datetime, timedelta
 from typing import TypeVar
 
@@ -111,8 +111,13 @@ class MemoryReader:
         records = self.source.records[partition]
         return _id_of(records[offset]) if offset < len(records) else None
 
-    def contains(self, partition: int, event_id: str, start: int, stop: int) -> bool:
-        return any(_id_of(record) == event_id for record in self.source.records[partition][start:stop])
+    def find(self, partition: int, ids: Collection[str], start: int, stop: int) -> dict[str, int]:
+        found: dict[str, int] = {}
+        for record in self.source.records[partition][start:stop]:
+            event_id = _id_of(record)
+            if event_id is not None and event_id in ids:
+                found.setdefault(event_id, record.offset)
+        return found
 
 
 def _id_of(record: Record) -> str | None:

@@ -186,6 +186,22 @@ class Worker:
             # what it takes alone, and no event may halt a worker because of the company it came in. # G1
             refused = None
 
+    def _repeats(self, events: Sequence[Decoded]) -> list[int]:
+        """Offsets of retried appends whose event stands in the log already, further up. # A1"""
+        since = {
+            event.offset: event.retry_from for event in events if type(event) is Event and event.retry_from is not None
+        }
+        if not since:
+            return []
+        retried = [event for event in events if event.offset in since]
+        ids = {event.id for event in retried if event.id is not None}
+        found = self.reader.find(retried[0].partition, ids, min(since.values()), retried[-1].offset)
+        return [
+            event.offset
+            for event in retried
+            if event.id is not None and found.get(event.id, event.offset) < event.offset
+        ]
+
     def _located(self, error: WriteRejected, event: Decoded) -> EventError:
         return error.at(
             topic=self.sink.log.topic,
@@ -197,20 +213,13 @@ class Worker:
 
     def _plan(self, fresh: Sequence[Decoded], stored: Position, next_offset: int) -> Plan:
         assert self._book is not None
-        repeats = [
-            event.offset
-            for event in fresh
-            if type(event) is Event
-            and event.retry_from is not None
-            and self.reader.contains(event.partition, event.id, event.retry_from, event.offset)  # A1
-        ]
         return plan(
             self.sink,
             fresh,
             stored,
             next_offset=next_offset,
             skips=self._book.skips_of(stored.partition),
-            repeats=repeats,
+            repeats=self._repeats(fresh),
             partitions=self._book.log.partitions,
         )
 

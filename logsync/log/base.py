@@ -13,6 +13,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import NamedTuple, Protocol
 
 from logsync.core.event import Record
@@ -76,5 +77,8 @@ class LogReader(Protocol):
     def id_at(self, partition: int, offset: int) -> str | None:
         """The event id at this offset, None if no record with an id stands there. Raises LogUnavailable."""
 
-    def contains(self, partition: int, event_id: str, start: int, stop: int) -> bool:
-        """True if a record with this id stands at an offset in [start, stop). Raises LogUnavailable."""
+    def find(self, partition: int, ids: Collection[str], start: int, stop: int) -> dict[str, int]:
+        """Where in [start, stop) each of these event ids stands first; ids that are not there are left out.
+
+        One pass over the range however many ids are asked for. Raises LogUnavailable.
+        """

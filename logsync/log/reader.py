@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -227,8 +227,15 @@ class KafkaReader:
             return _id_of(record)
         return None
 
-    def contains(self, partition: int, event_id: str, start: int, stop: int) -> bool:
-        return any(_id_of(record) == event_id for record in self._scan(partition, start, stop))
+    def find(self, partition: int, ids: Collection[str], start: int, stop: int) -> dict[str, int]:
+        found: dict[str, int] = {}
+        for record in self._scan(partition, start, stop):
+            event_id = _id_of(record)
+            if event_id is not None and event_id in ids:
+                found.setdefault(event_id, record.offset())
+                if len(found) == len(ids):
+                    break
+        return found
 
     def _scan(self, partition: int, start: int, stop: int) -> Iterator[Any]:
         """Records in [start, stop), by a second consumer that joins no group and is kept for the next question."""

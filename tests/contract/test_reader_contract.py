@@ -287,12 +287,14 @@ def test_an_id_is_found_at_its_offset_and_in_ranges_that_hold_it(source: Source,
     source.append(0, *map(str, range(6)))
     reader = member.reader
     assert [reader.id_at(0, offset) for offset in (0, 5, 6)] == ["0", "5", None]
-    assert reader.contains(0, "3", 3, 4)
-    assert reader.contains(0, "3", 0, 6)
-    assert not reader.contains(0, "3", 0, 3)
-    assert not reader.contains(0, "3", 4, 6)
-    assert not reader.contains(0, "3", 3, 3)
-    assert not reader.contains(1, "3", 0, 6)
+    assert reader.find(0, {"3"}, 3, 4) == {"3": 3}
+    assert reader.find(0, {"3", "5", "x"}, 0, 6) == {"3": 3, "5": 5}
+    assert reader.find(0, {"3"}, 0, 3) == {}
+    assert reader.find(0, {"3"}, 4, 6) == {}
+    assert reader.find(0, {"3"}, 3, 3) == {}
+    assert reader.find(1, {"3"}, 0, 6) == {}
+    source.append(0, "3")
+    assert reader.find(0, {"3"}, 0, 7) == {"3": 3}
 
 
 # What only a real broker has: transactions, a second member, a refused commit.
@@ -319,7 +321,7 @@ def test_transaction_markers_and_aborted_records_are_holes_that_the_end_passes(s
     assert member.ends[0] == 9 == member.reader.bounds(0)[1]
     assert member.reader.id_at(0, 1) is None
     assert member.reader.id_at(0, 8) is None
-    assert not member.reader.contains(0, "a", 0, 9)
+    assert member.reader.find(0, {"a"}, 0, 9) == {}
     member.reader.start(Position(0, 7))  # nothing that can be read comes any more, and the end is told all the same
     member.ends.clear()
     member.wait(lambda: 0 in member.ends)

@@ -390,6 +390,17 @@ def test_a_retry_whose_original_never_arrived_is_applied() -> None:  # A1
     assert store.content.row("totals", name="cents") == {"name": "cents", "n": 25}
 
 
+def test_a_retry_of_a_retry_is_applied_once_although_no_original_arrived() -> None:  # A1
+    source, store = three(), Memory()
+    original = source.records[0][1]
+    headers = [(n, b"new" if n == "ce_id" else v) for n, v in original.headers]
+    for _ in range(2):
+        source.append_raw(original.key, original.value, [*headers, (RETRY_FROM, b"1")])
+    made = finish(worker(source, store), source)
+    assert store.content.row("totals", name="cents") == {"name": "cents", "n": 25}
+    assert made.report.skipped == {"repeat:order.placed": 1}
+
+
 def test_kafka_that_does_not_answer_is_waited_for() -> None:
     source, store = three(), Memory()
     source.down = True
