@@ -9,9 +9,9 @@ from .server import NotReady, Server, package_directory
 
 SETTINGS = {
     "appendonly": "yes",
-    # What production runs: a killed *process* loses nothing (the write reached the kernel), a lost *machine* up to a
-    # second. Sinks keep their position next to the data, so they replay that second; `always` would hide a sink that
-    # forgets to, and cost a disk flush per write.
+    # What production runs. A killed process may lose its last moments (a write can wait for a background flush), a lost
+    # machine a second or two. Sinks keep their position next to the data, so they replay that; `always` would hide a
+    # sink that forgets to, and cost a disk flush per write.
     "appendfsync": "everysec",
     "save": "",
     "maxmemory-policy": "noeviction",  # an evicted key is a view that silently differs from the log

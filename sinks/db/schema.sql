@@ -24,6 +24,8 @@ CREATE TABLE baskets (
     returned_at  timestamptz           -- null: it was kept
 );
 
+CREATE INDEX baskets_household ON baskets (household_id);   -- a household's page
+
 CREATE TABLE lines (
     basket_id  bigint,
     product_id bigint,
