@@ -15,7 +15,7 @@ import logging
 import random
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from types import TracebackType
@@ -196,11 +196,16 @@ class Worker:
         retried = [event for event in events if event.offset in since]
         ids = {event.id for event in retried if event.id is not None}
         found = self.reader.find(retried[0].partition, ids, min(since.values()), retried[-1].offset)
-        return [
-            event.offset
-            for event in retried
-            if event.id is not None and found.get(event.id, event.offset) < event.offset
-        ]
+        return [event.offset for event in retried if self._stood(event, since[event.offset], found) < event.offset]
+
+    def _stood(self, event: Decoded, since: int, found: Mapping[str, int]) -> int:
+        """Where the event of this id first stands in [since, event.offset); the event's own offset if nowhere."""
+        if event.id is None or event.id not in found:
+            return event.offset
+        if found[event.id] >= since:
+            return found[event.id]
+        # Before this event's own range, in that of another of the batch: the verdict must not depend on the cut.
+        return self.reader.find(event.partition, {event.id}, since, event.offset).get(event.id, event.offset)
 
     def _located(self, error: WriteRejected, event: Decoded) -> EventError:
         return error.at(

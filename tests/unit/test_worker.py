@@ -401,6 +401,19 @@ def test_a_retry_of_a_retry_is_applied_once_although_no_original_arrived() -> No
     assert made.report.skipped == {"repeat:order.placed": 1}
 
 
+@pytest.mark.parametrize("at_most", [1, 2, 100])
+def test_the_verdict_on_a_retry_does_not_depend_on_the_batch_it_came_in(at_most: int) -> None:  # A1
+    source, store = three(), Memory()
+    first, second = source.records[0][0], source.records[0][1]
+    source.append_raw(first.key, first.value, [*first.headers, (RETRY_FROM, b"0")])  # its range holds the original
+    source.append_raw(second.key, second.value, [*second.headers, (RETRY_FROM, b"3")])  # its range does not
+    made = worker(source, store)
+    made.reader.at_most = at_most  # type: ignore[attr-defined]
+    finish(made, source)
+    assert store.content.row("totals", name="cents") == {"name": "cents", "n": 25}
+    assert made.report.skipped == {"repeat:order.placed": 1}
+
+
 def test_kafka_that_does_not_answer_is_waited_for() -> None:
     source, store = three(), Memory()
     source.down = True
