@@ -26,13 +26,18 @@ QUIET = [
 
 
 @pytest.fixture(scope="session")  # looked for before any server is started
-def browser() -> Iterator[Browser]:
-    chromium = shutil.which("chromium")
-    if chromium is None:
+def chromium() -> str:
+    found = shutil.which("chromium")
+    if found is None:
         message = "the shop was not tried in a browser: install Debian's package chromium (apt-get install chromium)"
         if os.environ.get("CI"):
             pytest.fail(message)
         pytest.skip(message)
+    return found
+
+
+@pytest.fixture(scope="module")  # as long as it is open, an event loop runs on this thread and nobody can start another
+def browser(chromium: str) -> Iterator[Browser]:
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=QUIET)
         yield browser
