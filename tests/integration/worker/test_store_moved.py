@@ -99,8 +99,7 @@ def test_a_redis_whose_position_is_lost_while_its_content_is_not_is_refused(case
     case.is_the_fold("cache")
 
 
-@pytest.mark.parametrize("lost", ["items", "tally"])
-@pytest.mark.parametrize("running", [True, False])
+@pytest.mark.parametrize(("running", "lost"), [(True, "items"), (False, "tally")])
 def test_a_deleted_index_halts_and_a_rebuild_mends_it(case: Case, running: bool, lost: str) -> None:
     case.append_mix(100)
     worker = case.start("search")

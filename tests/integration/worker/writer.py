@@ -2,12 +2,14 @@
 
 python -m tests.integration.worker.writer SERVERS TOPIC WRITER
 
-Goes on until the file STOP is there: then a test can wait until several of them have really taken turns.
+Goes on until the file STOP is there: then a test can wait until several of them have really taken turns. It pauses
+after each event, so that the log stays short while the test looks.
 """
 
 from __future__ import annotations
 
 import sys
+import time
 import uuid
 from datetime import UTC, datetime
 from itertools import count
@@ -32,6 +34,7 @@ def main(servers: str, topic: str, writer: str) -> None:
         assert producer.flush(30) == 0
         if Path(STOP).exists():
             return
+        time.sleep(0.005)
 
 
 if __name__ == "__main__":
