@@ -54,9 +54,9 @@ class KafkaReader:
         self._started: set[int] = set()  # and being read
         self._assigned: list[int] = []  # news for the next batch
         self._revoked: list[int] = []
-        self._bookmarks: dict[int, Position] = {}  # last asked for
-        self._owed: set[int] = set()  # their commit failed; an idle partition would look behind for ever
-        self._owed_at = 0.0
+        self._owed: dict[int, Position] = {}  # commits to be sent
+        self._sent: dict[int, Position] = {}  # the one request that is under way; see _send
+        self._send_at = 0.0
         self._consumer: Consumer | None = None
         self._scanner: Consumer | None = None
 
@@ -69,8 +69,10 @@ class KafkaReader:
         )
 
     def close(self) -> None:
-        if self._consumer is not None and self._owed:
-            self._commit_owed()
+        if self._consumer is not None:
+            self._sent, self._send_at = {}, 0.0  # the last commits follow at once; closing waits for them
+            self._send()
+            self._owed.clear()
         for consumer in (self._consumer, self._scanner):
             try:
                 if consumer is not None:
@@ -91,7 +93,8 @@ class KafkaReader:
         consumer.incremental_unassign([TopicPartition(self.topic, number) for number in gone & self._started])
         self._held -= gone
         self._started -= gone
-        self._owed -= gone
+        for number in gone:
+            self._owed.pop(number, None)
         self._revoked += sorted(gone)
         self._assigned = [number for number in self._assigned if number not in gone]
 
@@ -102,19 +105,19 @@ class KafkaReader:
         self._on_revoke(consumer, partitions)
 
     def _on_commit(self, error: KafkaError | None, partitions: list[TopicPartition]) -> None:
+        sent, self._sent = self._sent, {}
         for part in partitions:
-            failed = error or part.error
-            if failed is None:
-                self._owed.discard(part.partition)
-            elif part.partition in self._held:
-                self._owe(part.partition)
+            if (error or part.error) and part.partition in self._held & sent.keys():
+                # Made again: the next event might repair it, but on an idle partition there is none.
+                self._owed.setdefault(part.partition, sent[part.partition])
+                self._send_at = time.monotonic() + _OWED_EVERY
         if error is not None and error.code() not in _PASSING:
             log.warning("commit failed; the store's position is not affected", extra={"error": error.str()})
+        self._send()
 
     def poll(self, timeout: float, limit: int) -> Batch:
         consumer = self._use()
-        if self._owed and time.monotonic() >= self._owed_at:
-            self._commit_owed()
+        self._send()
         first = consumer.poll(timeout)
         # consume() waits for its whole timeout unless it is full, so it only collects what is already here: F2.
         messages: list[Any] = [first, *consumer.consume(limit - 1, 0)] if first is not None and limit > 1 else [first]
@@ -179,26 +182,22 @@ class KafkaReader:
 
     def commit(self, position: Position) -> None:
         if position.partition in self._held:
-            self._bookmarks[position.partition] = position
-            self._commit([position])
+            self._owed[position.partition] = position
+            self._send()
 
-    def _commit(self, positions: list[Position]) -> None:
+    def _send(self) -> None:
+        """Send the owed commits, one request at a time: a later one of the same partition takes the place of one
+        that waits. Small plans come faster than a busy broker takes commits; heartbeats would queue up behind
+        them, and the group would take the worker for dead."""
+        if not self._owed or self._sent or time.monotonic() < self._send_at:
+            return
+        self._sent, self._owed = self._owed, {}
         try:
-            self._use().commit(offsets=[self._place(position) for position in positions], asynchronous=True)
+            self._use().commit(offsets=[self._place(position) for position in self._sent.values()], asynchronous=True)
         except KafkaException as error:
-            for position in positions:
-                self._owe(position.partition)
+            self._owed, self._sent = self._sent, {}
+            self._send_at = time.monotonic() + _OWED_EVERY
             log.warning("commit failed; the store's position is not affected", extra={"error": str(error)})
-
-    def _owe(self, partition: int) -> None:
-        self._owed.add(partition)
-        self._owed_at = time.monotonic() + _OWED_EVERY
-
-    def _commit_owed(self) -> None:
-        """Make the commits again that a rebalance refused. Later ones of the same partition took their place."""
-        owed = [self._bookmarks[number] for number in sorted(self._owed)]
-        self._owed.clear()
-        self._commit(owed)
 
     def _place(self, position: Position) -> TopicPartition:
         if position.leader_epoch is None:

@@ -385,6 +385,40 @@ def test_a_commit_that_a_rebalance_refused_is_made_again(source: Source, member:
 
 
 @over_kafka
+def test_commits_wait_for_each_other_and_the_last_one_counts(source: Source, member: Member) -> None:
+    """Otherwise heartbeats queue up behind them at a busy broker, and the group takes the worker for dead."""
+    reader = member.reader
+    assert isinstance(reader, KafkaReader)
+    consumer = reader._use()
+    sent: list[list[TopicPartition]] = []
+
+    class Slow:
+        def __getattr__(self, name: str) -> object:
+            return getattr(consumer, name)
+
+        def commit(self, *, offsets: list[TopicPartition], asynchronous: bool) -> None:
+            sent.append(offsets)
+
+    reader._consumer = Slow()  # type: ignore[assignment]
+    for offset in (1, 2, 3):
+        reader.commit(Position(0, offset))
+    reader.commit(Position(1, 7))
+    assert [[(part.partition, part.offset) for part in offsets] for offsets in sent] == [[(0, 1)]]
+    reader._consumer = consumer
+    reader._on_commit(None, sent[0])
+    member.wait(lambda: source.committed() == {0: 3, 1: 7})
+
+
+@over_kafka
+def test_closing_makes_the_last_commits(source: Source, member: Member) -> None:
+    for offset in range(1, 50):
+        for partition in (0, 1):
+            member.reader.commit(Position(partition, offset))
+    member.reader.close()
+    assert source.committed() == {0: 49, 1: 49}
+
+
+@over_kafka
 def test_a_topic_that_is_not_there_is_said_so(source: Source, kafka: KafkaSource) -> None:
     reader = KafkaReader("no-such-topic", "reader", kafka.settings)
     reader.open()
