@@ -37,17 +37,21 @@ def read_log(servers: str, topic: str) -> list[Raw]:
     )
     try:
         numbers = consumer.list_topics(topic, 10).topics[topic].partitions
+        ends = {number: consumer.get_watermark_offsets(TopicPartition(topic, number), 10)[1] for number in numbers}
         consumer.assign([TopicPartition(topic, number, 0) for number in numbers])
         found: list[Raw] = []
-        open_ends = set(numbers)
-        while open_ends:
+        unread = {number for number in numbers if ends[number]}
+        while unread:
             for message in consumer.consume(5000, 0.05):
                 error = message.error()
                 if error is None:
                     headers = {name: value for name, value in message.headers() or [] if value is not None}
                     found.append(Raw(message.partition(), message.offset(), message.value(), headers))
-                elif error.code() == KafkaError._PARTITION_EOF:
-                    open_ends.discard(message.partition())
+                # Writers may go on: the end is the one seen at the beginning, or the note of a later one.
+                if error is None and message.offset() < ends[message.partition()] - 1:
+                    continue
+                if error is None or error.code() == KafkaError._PARTITION_EOF:
+                    unread.discard(message.partition())
         return sorted(found, key=lambda raw: (raw.partition, raw.offset))
     finally:
         consumer.close()
