@@ -109,8 +109,18 @@ def rebuild(
         state="ready", environment=environment, log=plan.log, handled=sink.handled, skipped=frozenset(),
         skips=_still_meant(wiping, plan.log),
     )  # fmt: skip
-    # A rebuild that another one overtook fails here: its revision is taken.
-    store.write_book(ready, positions=[Position(p, start, ready.epoch) for p, start in sorted(plan.log_starts.items())])
+    try:
+        store.write_book(
+            ready, positions=[Position(p, start, ready.epoch) for p, start in sorted(plan.log_starts.items())]
+        )
+    except PositionConflict:
+        # Another rebuild overtook this one, and what it has replayed since may just have been wiped here. Nothing may
+        # look whole that is not: back to "wiping", until one rebuild gets through alone.
+        current = store.read_book()
+        if current is not None:
+            torn = AuditEntry(at=now, action="rebuild-overtaken", detail={"epoch": current.epoch})
+            store.write_book(current.next(state="wiping", epoch=current.epoch + 1, audit=torn), positions=[])
+        raise
     return ready
 
 

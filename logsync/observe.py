@@ -65,6 +65,8 @@ def alive(report: Report, now: float, bound: float) -> tuple[bool, str]:
 
 def ready(report: Report, now: float) -> tuple[bool, str]:
     """Readiness: progress against the log's end as the broker tells it, not the worker's own opinion."""
+    if report.state is State.STANDBY:
+        return True, "no partition is assigned: other workers of the sink hold them all"
     if report.state is not State.RUNNING:
         return False, f"{report.state.value}: {report.reason}"
     if report.positions and now - report.looked_at > STALE:

@@ -121,7 +121,11 @@ def _signals(worker: Worker, drain_timeout: float) -> Iterator[None]:
         timer.start()
 
     def _give_up() -> None:
-        log.error("drain timeout: ending where it stands; nothing is lost", extra={"seconds": drain_timeout})
+        # From a thread of its own: a log line can block on a full pipe, and this must end whatever happens.
+        said = threading.Thread(target=log.error, args=("drain timeout: ending where it stands; nothing is lost",))
+        said.daemon = True
+        said.start()
+        said.join(0.5)
         os._exit(EXIT_DRAIN_TIMEOUT)
 
     if threading.current_thread() is not threading.main_thread():

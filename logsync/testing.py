@@ -13,7 +13,7 @@ from typing import TypeVar
 
 from pydantic import BaseModel
 
-from logsync.core.codec import Decoder, encode
+from logsync.core.codec import Decoder, encode, id_of
 from logsync.core.event import Event, Record
 from logsync.core.log import Log
 from logsync.core.plan import plan
@@ -109,19 +109,19 @@ class MemoryReader:
 
     def id_at(self, partition: int, offset: int) -> str | None:
         records = self.source.records[partition]
-        return _id_of(records[offset]) if offset < len(records) else None
+        return _id_of(self.source.log.topic, records[offset]) if offset < len(records) else None
 
     def find(self, partition: int, ids: Collection[str], start: int, stop: int) -> dict[str, int]:
         found: dict[str, int] = {}
         for record in self.source.records[partition][start:stop]:
-            event_id = _id_of(record)
+            event_id = _id_of(self.source.log.topic, record)
             if event_id is not None and event_id in ids:
                 found.setdefault(event_id, record.offset)
         return found
 
 
-def _id_of(record: Record) -> str | None:
-    return next((str(value, "utf-8", "replace") for name, value in record.headers if name == "ce_id" and value), None)
+def _id_of(topic: str, record: Record) -> str | None:
+    return id_of(record.headers, record.value, f"{topic}/{record.partition}/{record.offset}")
 
 
 def event(log: Log, data: M, *, offset: int = 0, time: datetime = START) -> Event[M]:

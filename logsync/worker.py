@@ -36,6 +36,13 @@ log = logging.getLogger("logsync.worker")
 LOOK_EVERY = 1.0
 """Seconds between two looks at the log's identity and end. A topic that is deleted and made again is noticed
 before the first apply that comes later than this after the last look; this window is the limit of L1."""
+STORE_EVERY = 5.0
+"""Seconds without an apply after which the store's position is compared: a store that was restored or rebuilt while
+its log is quiet must not wait for the next event to be noticed."""
+STANDBY_AFTER = 10.0
+"""Seconds without a partition after which a worker counts as a spare one."""
+CONFLICTS_WITHIN = 600.0
+"""Seconds in which conflicts add up (P3). Two programs on one sink name conflict all the time; restores do not."""
 _SAY_EVERY = 30.0
 """Seconds between two lines about one and the same outage."""
 
@@ -44,6 +51,7 @@ class State(enum.Enum):
     """What the worker is doing, for health and metrics."""
 
     JOINING = "joining"
+    STANDBY = "standby"  # a member without a partition: there are more workers than partitions
     RUNNING = "running"
     WAITING = "waiting"  # for its store, or for Kafka
     STOPPED = "stopped"
@@ -104,8 +112,10 @@ class Worker:
         self._positions: dict[int, Position] = {}  # of the partitions being read; empty: resume first
         self._opened = False
         self._attempt = 0
-        self._conflicts = 0
+        self._conflicts: list[float] = []  # when, under the present assignment
         self._retry_at = 0.0
+        self._met_store_at = float("-inf")  # applied, or compared positions
+        self._alone_since = clock()
         self._looked_at = float("-inf")
         self._said_at = float("-inf")
         self._stopping = False
@@ -147,14 +157,16 @@ class Worker:
             self._forget(partition)
         self._assigned.update(batch.assigned)
         if batch.assigned or batch.revoked:
-            self._conflicts = 0
+            self._conflicts.clear()
         if self._assigned - self._positions.keys() and self._clock() >= self._retry_at:
             self._resume()  # 0 resume
-        if self._clock() - self._looked_at >= LOOK_EVERY and (self._positions or not self._assigned):
-            self._look()
+        if self._positions or not self._assigned:
+            self._look_if_due()
         for part in batch.parts:
             if part.partition in self._positions:
                 self._apply(part)
+        if self._positions and self._clock() - self._met_store_at >= STORE_EVERY:
+            self._compare()
 
     def _apply(self, part: Part) -> None:
         events = [self._decode(record) for record in part.records]  # 2 decode
@@ -167,6 +179,7 @@ class Worker:
             else:  # what comes before the refused event
                 made = self._plan([event for event in fresh if event.offset < refused.offset], stored, refused.offset)
             if made.moves:
+                self._look_if_due()  # L1: not once per poll, because an apply before this one may have taken long
                 self._note_skipped(made)
                 try:
                     self.sink.store.apply(made)  # 5 apply: when it returns, writes and position are durable
@@ -176,6 +189,7 @@ class Worker:
                     refused = error
                     continue
                 self._positions[part.partition] = made.end
+                self._met_store_at = self._clock()
                 self.reader.commit(made.end)  # 6 commit: only now; losing it costs a replay, never data  # I1
             self._count(made)
             if made.failure is not None:
@@ -231,7 +245,9 @@ class Worker:
     def _note_skipped(self, made: Plan) -> None:
         """Write down types that are passed over for the first time, before the position moves past them. # T2"""
         assert self._book is not None
-        types = {name.removeprefix("unhandled:") for name in made.skipped if name.startswith("unhandled:")}
+        types = {
+            name.partition(":")[2] for name in made.skipped if name.startswith(("unhandled:", "unknown:"))
+        } - self.sink.handled
         if types - self._book.skipped:
             current = self.sink.store.read_book()  # another worker of the group may have written it meanwhile
             if current is None or current.epoch != made.start.epoch:
@@ -251,6 +267,7 @@ class Worker:
         identity = self.reader.identity()
         self._book = self._claim_or_check(identity)
         stored = store.positions()
+        self._met_store_at = self._clock()
         for partition in sorted(self._assigned - self._positions.keys()):
             position = stored.get(partition)
             if position is None:
@@ -259,6 +276,8 @@ class Worker:
                     "and what the store still holds cannot be told",  # P1
                     fix=f"`logsync rebuild {sink.address} --yes` wipes what the sink owns and replays the log",
                 )
+            if position.epoch != self._book.epoch:
+                raise StoreUnavailable(f"sink {sink.name}: a rebuild is replacing its book and positions just now")
             low, high = self.reader.bounds(partition)
             check_range(position, low, high, sink)
             if position.last_offset is not None and low <= position.last_offset:
@@ -284,15 +303,20 @@ class Worker:
         found = store.read_book()
         environment, now = self.settings.environment, self._now()
         if found is None:
-            book, positions = first_book(
-                sink,
-                environment=environment,
-                log=identity,
-                log_starts={number: self.reader.bounds(number)[0] for number in range(identity.partitions)},
-                holds_data=store.holds_data(),
-                from_log_start=self._from_log_start,
-                now=now,
-            )
+            try:
+                book, positions = first_book(
+                    sink,
+                    environment=environment,
+                    log=identity,
+                    log_starts={number: self.reader.bounds(number)[0] for number in range(identity.partitions)},
+                    holds_data=store.holds_data(),
+                    from_log_start=self._from_log_start,
+                    now=now,
+                )
+            except ConfigError:
+                if store.read_book() is not None:  # a worker of the group claimed it between the two looks
+                    raise StoreUnavailable(f"sink {sink.name} was just claimed by another worker") from None
+                raise
             self._write_book(book, positions)
             return book
         book = check_book(
@@ -312,6 +336,22 @@ class Worker:
         except PositionConflict as error:
             raise StoreUnavailable(f"the book of sink {self.sink.name} was just written by another worker") from error
 
+    def _look_if_due(self) -> None:
+        if self._clock() - self._looked_at >= LOOK_EVERY:
+            self._look()
+
+    def _compare(self) -> None:
+        """Is the store still where this worker believes it is, although nothing was applied for a while? # I2 P2"""
+        stored = self.sink.store.positions()
+        self._met_store_at = self._clock()
+        for partition, known in self._positions.items():
+            found = stored.get(partition)
+            if found is None or (found.epoch, found.next_offset) != (known.epoch, known.next_offset):
+                # Not a conflict: nobody raced. The store was restored, rebuilt or emptied while the log was quiet.
+                raise StoreUnavailable(
+                    f"partition {partition} of the store is at {found}, expected {known}: it was moved"
+                )
+
     def _look(self) -> None:
         """Is it still the same log, and how far does it reach? Before an apply, never older than LOOK_EVERY. # L1"""
         identity = self.reader.identity()  # also finds a topic that is not there: nothing is assigned then, for ever
@@ -322,19 +362,22 @@ class Worker:
         self._looked_at = self.report.looked_at = self._clock()
         if self.report.lag == 0:
             self.report.moved_at = self._looked_at
+        if not self._assigned and self._looked_at - self._alone_since >= STANDBY_AFTER:
+            self.report.state, self.report.reason = State.STANDBY, ""
 
     def _obey(self, error: LogsyncError) -> None:
         """Do what the policy says about this error: wait and resume from the store, or let it out."""
         if isinstance(error, PositionConflict):
-            self._conflicts += 1
+            now = self._clock()
+            self._conflicts = [*(at for at in self._conflicts if now - at < CONFLICTS_WITHIN), now]
             self.report.conflicts += 1
         self._attempt += 1
-        verdict = disposition(error, attempt=self._attempt, conflicts=self._conflicts, chance=self._chance())
+        verdict = disposition(error, attempt=self._attempt, conflicts=len(self._conflicts), chance=self._chance())
         if not isinstance(verdict, Retry):
             if isinstance(error, PositionConflict):
                 raise ConfigError(
-                    f"sink {self.sink.name}: its position was moved by somebody else {self._conflicts} times under one "
-                    f"assignment: two programs use this sink name. Last: {error.message}",  # P3
+                    f"sink {self.sink.name}: its position was moved by somebody else {len(self._conflicts)} times "
+                    f"under one assignment: two programs use this sink name. Last: {error.message}",  # P3
                     fix="give one of them another sink name",
                 ) from error
             raise error
@@ -361,6 +404,9 @@ class Worker:
     def _forget(self, partition: int) -> None:
         self._assigned.discard(partition)
         self._positions.pop(partition, None)
+        if not self._assigned:
+            self._alone_since = self._clock()
+            self.report.state = State.JOINING
         self.report.positions.pop(partition, None)
         self.report.ends.pop(partition, None)
 

@@ -127,7 +127,8 @@ def check_book(
             fix=f"if none is running, run `logsync rebuild {sink.address} --yes` again",
         )
     check_identity(book, sink, log)
-    late = (sink.handled - book.handled) & book.skipped
+    # Also a type that was handled before: in a rolling deploy an older worker may still have passed over it.
+    late = sink.handled & book.skipped
     if late and not accept_from_now:
         names = ", ".join(sorted(late))
         raise ConfigError(
@@ -136,7 +137,7 @@ def check_book(
             fix=f"`logsync rebuild {sink.address} --yes` applies all of them, or "
             f"`logsync consume {sink.address} --accept-from-now` takes only those to come, on record",
         )
-    if sink.handled == book.handled:
+    if sink.handled == book.handled and not late:
         return book
     audit = AuditEntry(at=now, action="accept-from-now", detail={"types": sorted(late)}) if late else None
     return book.next(handled=sink.handled, skipped=book.skipped - sink.handled, audit=audit)

@@ -199,6 +199,12 @@ class Decoder:
             )  # fmt: skip
 
 
+def id_of(headers: Headers, value: bytes | None, place: str) -> str | None:
+    """The event id of a record as the decoder sees it, without decoding. ``place``: ``topic/partition/offset``."""
+    found = _text(dict(headers).get("ce_id"))
+    return found or place if value is None else found
+
+
 def _is_json(media: bytes) -> bool:
     kind = media.split(b";")[0].strip().lower()
     return kind == b"application/json" or (kind.startswith(b"application/") and kind.endswith(b"+json"))

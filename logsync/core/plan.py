@@ -76,9 +76,17 @@ def plan(
             elif repeats and event.offset in repeats:
                 skipped["repeat:" + event.type] += 1
             else:
+                handler = handlers.get(type(event.data))
+                if handler is None:
+                    failure = UnknownEventType(
+                        f"expected a handler of {event.type} for version {event.version} too, since the sink handles "
+                        "the type; found none",
+                        offset=event.offset,
+                    )
+                    break
                 mark = len(writes)
                 try:
-                    result = handlers[type(event.data)](event)
+                    result = handler(event)
                     if result is not None:
                         for write in (result,) if isinstance(result, Write) else result:
                             if type(write) not in accepts:
@@ -87,9 +95,8 @@ def plan(
                 except Exception as error:  # noqa: BLE001 - handlers are user code
                     del writes[mark:]  # an event's writes are all there or not at all
                     failure = HandlerError(
-                        f"expected writes for {sink.store.kind}, the handler "
-                        f"{getattr(handlers[type(event.data)], '__qualname__', '?')} raised "
-                        f"{type(error).__name__}: {error}",
+                        f"expected writes for {sink.store.kind}, the handler {getattr(handler, '__qualname__', '?')} "
+                        f"raised {type(error).__name__}: {error}",
                         offset=event.offset,
                     )
                     failure.__cause__ = error
@@ -101,7 +108,7 @@ def plan(
         elif type(event) is Ignored:
             skipped["unhandled:" + event.type] += 1
         elif event.unknown_type and sink.unknown == "skip":  # type: ignore[union-attr]
-            skipped["unknown"] += 1
+            skipped[f"unknown:{event.type}"] += 1
         else:
             kind = UnknownEventType if event.unknown_type else DecodeError  # type: ignore[union-attr]
             failure = kind(f"expected {event.expected}; found {event.found}", offset=event.offset)  # type: ignore[union-attr]

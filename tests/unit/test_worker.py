@@ -5,7 +5,9 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 import pytest
+from pydantic import BaseModel
 
+from logsync import Log, Sink, admin
 from logsync.core.book import Skip
 from logsync.core.codec import RETRY_FROM
 from logsync.core.plan import Plan
@@ -15,6 +17,7 @@ from logsync.errors import (
     DecodeError,
     HandlerError,
     LogIdentityError,
+    PositionConflict,
     PositionGap,
     StoreOutcomeUnknown,
     StoreUnavailable,
@@ -22,6 +25,7 @@ from logsync.errors import (
     WriteRejected,
 )
 from logsync.log.base import Batch
+from logsync.observe import ready
 from logsync.settings import Settings
 from logsync.stores.memory import Memory, Server
 from logsync.testing import MemoryLog, MemoryReader
@@ -256,7 +260,7 @@ def test_a_type_that_the_log_does_not_know_halts_unless_the_sink_says_skip() -> 
         finish(worker(source, Memory()), source)
     store = Memory()
     made = finish(worker(source, sink=make_sink(store, unknown="skip")), source)
-    assert made.report.skipped == {"unknown": 1}
+    assert made.report.skipped == {"unknown:stranger": 1}
 
 
 def test_a_known_type_without_a_handler_is_skipped_counted_and_remembered() -> None:  # T1 T2
@@ -435,6 +439,137 @@ def test_a_topic_that_is_not_there_halts_although_nothing_is_ever_assigned() -> 
     made = Worker(make_sink(Memory()), Nowhere(MemoryLog(log)), settings(), clock=Clock())
     with pytest.raises(ConfigError, match="no such topic"):
         made.run(lambda report: report.retries > 3)
+
+
+def rebuilt(store: Memory, epoch: int) -> None:
+    book = store.read_book()
+    assert book
+    wiping = book.next(state="wiping", epoch=epoch)
+    store.write_book(wiping, positions=[])
+    store.wipe()
+    store.write_book(wiping.next(state="ready"), positions=[Position(0, 0, epoch)])
+
+
+def test_a_store_that_is_rebuilt_while_the_log_is_quiet_is_filled_again_by_the_idle_worker() -> None:  # I2 P2
+    source, store = three(), Memory()
+    made = finish(worker(source, store), source)
+    rebuilt(store, 2)
+    made.run(lambda report: report.applied >= 6)
+    assert store.content.row("totals", name="cents") == {"name": "cents", "n": 18}
+    assert made.report.conflicts == 0
+
+
+def test_conflicts_that_are_far_apart_do_not_add_up() -> None:  # P3
+    source, store = three(), Memory()
+    made = finish(worker(source, store), source)
+    for epoch in range(2, 7):
+        rebuilt(store, epoch)
+        source.append(OrderPlaced(order="x", cents=0))
+        finish(made, source)
+        made._clock.now += 3600  # type: ignore[attr-defined]
+    assert store.content.row("totals", name="cents") == {"name": "cents", "n": 18}
+
+
+def test_a_version_without_handler_halts_at_its_event_with_everything_before_it_applied() -> None:  # T1
+    versions = Log("test.versions")
+
+    @versions.event("a", key="k")
+    class First(BaseModel):
+        k: str
+
+    @versions.event("a", key="k", version=2)
+    class Second(BaseModel):
+        k: str
+
+    store = Memory()
+    sink = Sink("db", versions, store)
+    sink.on(Second)(lambda event: Upsert("seen", {"k": event.data.k}))
+    source = MemoryLog(versions)
+    source.append(Second(k="good"))
+    source.append(First(k="old"))
+    with pytest.raises(UnknownEventType, match="version 1"):
+        finish(worker(source, sink=sink), source)
+    assert store.positions()[0].next_offset == 1
+    assert store.content.tables["seen"] == [{"k": "good"}]
+
+
+def test_decoder_and_reader_agree_on_the_id_of_a_record_with_two() -> None:  # L2
+    source, store = three(), Memory()
+    last = source.records[0][2]
+    source.records[0][2] = last._replace(headers=[("ce_id", b"another"), *last.headers])
+    finish(worker(source, store), source)
+    source.append(OrderPlaced(order="z", cents=1))
+    finish(worker(source, store), source)
+    assert store.content.row("totals", name="cents") == {"name": "cents", "n": 19}
+
+
+def test_a_type_that_an_older_worker_passed_over_during_a_deploy_is_refused_as_late() -> None:  # T2
+    source, store = three(), Memory()
+    source.append(PageSeen(page="/"))
+    finish(worker(source, store), source)
+    book = store.read_book()
+    assert book
+    store.write_book(book.next(handled=book.handled | {"page.seen"}))  # the new worker had started meanwhile
+    sink = make_sink(store)
+    sink.on(PageSeen)(lambda event: Upsert("pages", {"page": event.data.page}))
+    with pytest.raises(ConfigError, match=r"page\.seen"):
+        finish(worker(source, sink=sink), source)
+
+
+def test_a_stranger_that_was_skipped_is_remembered_and_its_late_handler_refused() -> None:  # T2
+    source, store = three(), Memory()
+    source.append_raw(b"k", b"{}", [("ce_specversion", b"1.0"), ("ce_id", b"i"), ("ce_type", b"stranger")])
+    finish(worker(source, sink=make_sink(store, unknown="skip")), source)
+    book = store.read_book()
+    assert book
+    assert book.skipped == {"stranger"}
+
+
+def test_a_worker_without_a_partition_is_a_spare_one_and_ready() -> None:
+    class Spare(MemoryReader):
+        def poll(self, timeout: float, limit: int) -> Batch:
+            return Batch([], [], [])
+
+    made = Worker(make_sink(Memory()), Spare(MemoryLog(log)), settings(), clock=Clock())
+    turns = iter(range(200))
+    made.run(lambda report: report.state is State.STANDBY or next(turns, None) is None)
+    assert ready(made.report, made._clock())[0]
+
+
+def test_a_rebuild_that_another_one_overtook_leaves_nothing_that_looks_whole() -> None:
+    source, store = three(), Memory()
+    finish(worker(source, store), source)
+    identity = source.identity
+
+    def rebuild() -> None:
+        plan_ = admin.plan_rebuild(store, identity, {0: 0}, {0: 3})
+        admin.rebuild(
+            make_sink(store),
+            store,
+            plan_,
+            environment="test",
+            from_log_start=False,
+            now=datetime(2026, 1, 1, tzinfo=UTC),
+        )
+
+    wipe = store.wipe
+
+    def slow_wipe() -> None:  # while the first rebuild stands still here, another one gets through and is replayed
+        store.wipe = wipe  # type: ignore[method-assign]
+        rebuild()
+        finish(worker(source, store), source)
+        wipe()
+
+    store.wipe = slow_wipe  # type: ignore[method-assign]
+    with pytest.raises(PositionConflict):
+        rebuild()
+    book = store.read_book()
+    assert book
+    assert book.state == "wiping"
+    assert store.positions() == {}
+    rebuild()
+    finish(worker(source, store), source)
+    assert store.content.row("totals", name="cents") == {"name": "cents", "n": 18}
 
 
 def test_a_rebuild_under_way_is_waited_for() -> None:
