@@ -16,6 +16,7 @@ from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
+from logsync.core.codec import id_of
 from logsync.core.event import Record
 from logsync.core.position import LogIdentity, Position
 from logsync.errors import LogUnavailable, PositionGap
@@ -276,12 +277,8 @@ def group_id(environment: str, sink: str) -> str:
 
 
 def _id_of(message: Any) -> str | None:
-    for name, value in message.headers() or []:
-        if name == "ce_id" and value is not None:
-            return str(value, "utf-8", "replace")
-    if message.value() is None:  # the same rule as the decoder's: a bare tombstone is named by its place
-        return f"{message.topic()}/{message.partition()}/{message.offset()}"
-    return None
+    place = f"{message.topic()}/{message.partition()}/{message.offset()}"
+    return id_of(message.headers() or [], message.value(), place)
 
 
 @contextmanager
