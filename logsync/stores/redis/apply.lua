@@ -4,7 +4,7 @@
 -- The first line makes Redis (7.0 or later) refuse the whole script before it runs when memory is full, on a
 -- replica and when persistence failed; without it, the first write to be refused could be any (R1).
 --
--- KEYS  1 positions (hash: partition -> JSON)  2 busy marker  3... the keys of the plan
+-- KEYS  1 positions (hash: partition -> JSON, and the counts begun and ended)  2 busy marker  3... the keys of the plan
 -- ARGV  1 partition  2 epoch  3 next_offset of the expected position  4 the new position (JSON)
 --       5 "apply", or "check" to stop before the first write
 --       6... instructions: command, mode, n, index of the first key (1 = KEYS[3]), number of keys,
@@ -17,6 +17,11 @@
 --
 -- Nothing undoes a script that dies half-way, not even pcall. So the marker is set before the first write and
 -- deleted by the last one: whoever finds it there knows that the content is neither the old nor the new.
+--
+-- The marker cannot tell of a transaction that was loaded twice. Seen (Redis 8.2): killed while it writes the effects
+-- of a script to its append-only file, Redis drops the torn transaction from memory at its next start but leaves its
+-- opening in the file; what follows is appended to it, and the start after that runs the torn half, too. So the first
+-- write counts up and the last one notes that count: a half that ran besides leaves "begun" ahead of "ended".
 
 local PARTITION, EPOCH, NEXT, AFTER, MODE, FIRST = 1, 2, 3, 4, 5, 6
 local HEADER = 5      -- ARGV before the arguments of an instruction
@@ -153,7 +158,11 @@ local marker = call('GET', KEYS[2])
 if marker then
   return { 'poisoned', marker }
 end
-local stored = call('HGET', KEYS[1], ARGV[PARTITION])
+local kept = call('HMGET', KEYS[1], ARGV[PARTITION], 'begun', 'ended')
+local stored = kept[1]
+if kept[2] ~= kept[3] then
+  return { 'poisoned', 'begun ' .. tostring(kept[2]) .. ', ended ' .. tostring(kept[3]) }
+end
 local position = stored and cjson.decode(stored)
 if not position or position.epoch ~= tonumber(ARGV[EPOCH]) or position.next_offset ~= tonumber(ARGV[NEXT]) then
   return { 'conflict', stored or 'no position' }
@@ -183,7 +192,7 @@ while i <= count do
   end
   i = i + keys * n
 end
-for command, key in pairs({ HSET = KEYS[1], DEL = KEYS[2] }) do
+for command, key in pairs({ HSET = KEYS[1], HINCRBY = KEYS[1], DEL = KEYS[2] }) do
   if not redis.acl_check_cmd(command, key) then
     return { 'denied', command, key }
   end
@@ -194,6 +203,7 @@ end
 
 -- 3. Write. From here on nothing may fail; if it does, the marker stays.
 call('SET', KEYS[2], ARGV[AFTER])
+local turn = call('HINCRBY', KEYS[1], 'begun', 1)
 i = FIRST
 while i <= count do
   local command, mode, n = ARGV[i], ARGV[i + 1], tonumber(ARGV[i + 2])
@@ -208,6 +218,6 @@ while i <= count do
   end
   i = i + keys * n
 end
-call('HSET', KEYS[1], ARGV[PARTITION], ARGV[AFTER])
+call('HSET', KEYS[1], ARGV[PARTITION], ARGV[AFTER], 'ended', turn)
 call('DEL', KEYS[2])
 return { 'ok' }

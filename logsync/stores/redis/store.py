@@ -120,8 +120,11 @@ class Redis:
             raise self._poisoned(marker)
         self._check_evictions()
         # The marker was read first: if a script dies between the two reads, the next apply finds it.
-        flat = self._io.call("HGETALL", self._positions)
-        return {int(partition): Position.from_dict(json.loads(text)) for partition, text in _pairs(flat)}
+        kept = dict(_pairs(self._io.call("HGETALL", self._positions)))
+        begun, ended = kept.pop(b"begun", b"0"), kept.pop(b"ended", b"0")
+        if begun != ended:
+            raise self._poisoned(b"begun %s, ended %s" % (begun, ended))
+        return {int(partition): Position.from_dict(json.loads(text)) for partition, text in kept.items()}
 
     # The content
 

@@ -65,11 +65,36 @@ def test_redis_killed_while_plans_are_applied_holds_the_fold_up_to_its_position(
         assert isinstance(failure.pop(), StoreUnavailable | StoreOutcomeUnknown)
         server.stack.start("redis")
         told = position.next_offset
-        position = server.store().positions()[0]
+        try:
+            position = server.store().positions()[0]
+        except ConfigError:
+            # Redis itself may load half of a torn transaction besides the next whole one, see apply.lua. That the
+            # content is wrong then is Redis's doing; that nobody takes it for right is ours.
+            assert server.plain.hget("logsync:cache:positions", "begun") != server.plain.hget(
+                "logsync:cache:positions", "ended"
+            )
+            return
         # It may be back before what apply returned for (seen: 93, then 81): with appendfsync everysec Redis answers
         # before it writes the file while the disk is busy. Values and position go back together, which is all we need.
         assert position.next_offset <= told + size
         assert server.content() == fold(position.next_offset)
+
+
+def test_a_torn_transaction_that_redis_loads_besides_the_next_one_is_never_taken_for_content(server: Server) -> None:
+    store = server.begun()
+    store.apply(ONE)
+    # What two starts after a kill in the middle of a write can leave: the first writes of a plan, run once more.
+    server.plain.hincrby("logsync:cache:positions", "begun", 1)
+    server.plain.incr("shop:n")
+    for someone in (store, server.store()):
+        for call in (someone.positions, lambda: someone.apply(plan(Position(0, 1), [Incr("n")]))):  # noqa: B023
+            with pytest.raises(ConfigError, match=r"begun(.|\n)*logsync rebuild cache --yes"):
+                call()
+    store.write_book(BOOK.next(state="wiping", epoch=2), positions=[])
+    store.wipe()
+    store.write_book(BOOK.next().next(epoch=2), positions=[Position(0, 0, 2)])
+    store.apply(plan(Position(0, 0, 2), [Incr("n")]))
+    assert server.content() == {b"n": b"1"}
 
 
 def test_a_client_killed_while_it_applies_leaves_the_fold_up_to_its_position(server: Server) -> None:
