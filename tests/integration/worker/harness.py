@@ -146,10 +146,12 @@ class Case:
         self.settings = Settings(_env_file=None, **{key.removeprefix("LOGSYNC_").lower(): v for key, v in env.items()})  # type: ignore[arg-type]
         self.sinks = sinks.make(name, order)  # type: ignore[arg-type]
         self.log = self.sinks["db"].log
-        self.admin = AdminClient({"bootstrap.servers": self.servers})
+        self.admin = AdminClient({"bootstrap.servers": self.servers, "log_level": 0})
         self.processes: list[Process] = []
         self._opened: set[str] = set()
-        self._producer = Producer({"bootstrap.servers": self.servers, "enable.idempotence": True, "linger.ms": 1})
+        self._producer = Producer(
+            {"bootstrap.servers": self.servers, "enable.idempotence": True, "linger.ms": 1, "log_level": 0}
+        )
         self._sent = 0
         self.create_topic()
 
