@@ -39,11 +39,16 @@ def test_the_examples_commands_do_what_they_say(env: dict[str, str], unique: str
     for name in ("events.py", "place.py", "orders.py"):
         text = (MINIMAL / name).read_text()
         (tmp_path / name).write_text(text.replace('Log("orders")', f'Log("{unique}")'))  # the stack is shared
-    database = env["LOGSYNC_POSTGRES"]
+    import psycopg
+
+    with psycopg.connect(env["LOGSYNC_POSTGRES"], autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {unique}")  # the sink's name and tables are the example's own
+    database = env["LOGSYNC_POSTGRES"].rpartition("/")[0] + f"/{unique}"
     scripts = Path(sys.executable).parent
     environment = {
         **{name: value for name, value in os.environ.items() if not name.startswith("LOGSYNC_")},
         **env,
+        "LOGSYNC_POSTGRES": database,
         "PATH": f"{scripts}{os.pathsep}{os.environ['PATH']}",
     }
     done = subprocess.run(
@@ -52,11 +57,8 @@ def test_the_examples_commands_do_what_they_say(env: dict[str, str], unique: str
     assert done.returncode == 0, done.stderr
     assert "in the log at offset 1" in done.stdout
 
-    import psycopg
-
-    with psycopg.connect(database, autocommit=True) as connection:
+    with psycopg.connect(database) as connection:
         assert connection.execute("SELECT customer, orders, cents FROM customers").fetchall() == [("ada", 2, 1550)]
-        connection.execute("DROP TABLE customers, orders")
 
 
 @pytest.mark.parametrize(
