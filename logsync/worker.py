@@ -15,7 +15,7 @@ import logging
 import random
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from types import TracebackType
@@ -170,14 +170,16 @@ class Worker:
 
     def _apply(self, part: Part) -> None:
         events = [self._decode(record) for record in part.records]  # 2 decode
+        repeats = self._repeats(skip_applied(events, self._positions[part.partition]))
         refused: WriteRejected | None = None
         while True:
             stored = self._positions[part.partition]
             fresh = skip_applied(events, stored)  # 3 skip
             if refused is None:
-                made = self._plan(fresh, stored, part.next_offset)  # 4 plan
+                made = self._plan(fresh, stored, part.next_offset, repeats)  # 4 plan
             else:  # what comes before the refused event
-                made = self._plan([event for event in fresh if event.offset < refused.offset], stored, refused.offset)
+                before = [event for event in fresh if event.offset < refused.offset]
+                made = self._plan(before, stored, refused.offset, repeats)
             if made.moves:
                 self._look_if_due()  # L1: not once per poll, because an apply before this one may have taken long
                 self._note_skipped(made)
@@ -230,7 +232,7 @@ class Worker:
             fix=how_to_mend(self.sink.address, event.partition, event.offset),
         )
 
-    def _plan(self, fresh: Sequence[Decoded], stored: Position, next_offset: int) -> Plan:
+    def _plan(self, fresh: Sequence[Decoded], stored: Position, next_offset: int, repeats: Collection[int]) -> Plan:
         assert self._book is not None
         return plan(
             self.sink,
@@ -238,7 +240,7 @@ class Worker:
             stored,
             next_offset=next_offset,
             skips=self._book.skips_of(stored.partition),
-            repeats=self._repeats(fresh),
+            repeats=repeats,
             partitions=self._book.log.partitions,
         )
 
