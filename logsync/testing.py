@@ -7,8 +7,9 @@ assert content.row("orders", order_id="1") == {"order_id": "1", "cents": 500}
 from __future__ import annotations
 
 import uuid
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from datetime import UTC, datetime, timedelta
+from itertools import islice
 from typing import TypeVar
 
 from pydantic import BaseModel
@@ -37,6 +38,8 @@ class MemoryLog:
         self.log = log
         self.identity = LogIdentity("memory", log.topic, str(uuid.uuid4()), partitions)
         self.records: list[list[Record]] = [[] for _ in range(partitions)]
+        self.holes: list[set[int]] = [set() for _ in range(partitions)]
+        """Offsets at which readers see no record: transaction markers, and what an aborted transaction left."""
         self.starts = [0] * partitions
         self.committed: dict[int, int] = {}
         self.down = False
@@ -57,15 +60,30 @@ class MemoryLog:
         self.records[partition].append(record)
         return record
 
+    def append_marker(self, *, partition: int = 0) -> None:
+        """Append what ends a transaction: it takes an offset, and no reader sees it."""
+        self.holes[partition].add(self.append_raw(None, None, [], partition=partition).offset)
+
 
 class MemoryReader:
-    """The only member of its group on a MemoryLog. Keeps the contract of ``logsync.log.base``."""
+    """A member of a group on a MemoryLog; it has all partitions until ``assign`` says otherwise.
+
+    Keeps the contract of ``logsync.log.base``. ``at_most`` bounds the records of one poll, as ``limit`` does.
+    """
 
     def __init__(self, source: MemoryLog, *, at_most: int = 1_000_000) -> None:
         self.source = source
         self.at_most = at_most
+        self._given = set(range(len(source.records)))
+        self._held: set[int] = set()  # given, as far as this member was told
+        self._taken: set[int] = set()  # since then
         self._next: dict[int, int] = {}
-        self._announced: set[int] = set()
+        self._told: dict[int, int] = {}  # the end, where it was reached
+
+    def assign(self, *partitions: int) -> None:
+        """Give this member these partitions and no others. As in Kafka, it learns that from its next poll."""
+        self._given = set(partitions)
+        self._taken |= self._held - self._given
 
     def open(self) -> None:
         pass
@@ -75,26 +93,37 @@ class MemoryReader:
 
     def poll(self, timeout: float, limit: int) -> Batch:  # noqa: ARG002 - nothing to wait for
         parts = []
-        for partition, offset in sorted(self._next.items()):
-            records = self.source.records[partition]
-            if not self.source.starts[partition] <= offset <= len(records):
+        room = min(limit, self.at_most)
+        for partition in sorted(self._next.keys() - self._taken):
+            offset, (low, end) = self._next[partition], self.bounds(partition)
+            if not low <= offset <= end:
                 raise PositionGap(f"{offset} is outside the log: {self.bounds(partition)}", fix="logsync rebuild")
-            found = records[offset : offset + min(limit, self.at_most)]
-            if found:
-                self._next[partition] = offset + len(found)
-                parts.append(Part(partition, found, len(records) if self._next[partition] == len(records) else 0))
-        assigned = sorted(set(range(len(self.source.records))) - self._announced)
-        self._announced.update(assigned)
-        return Batch(parts, assigned, [])
+            ahead = self._visible(partition, offset, end)
+            found = list(islice(ahead, room))
+            room -= len(found)
+            at_end = next(ahead, None) is None
+            if found or (at_end and self._told.get(partition) != end):
+                self._next[partition] = end if at_end else found[-1].offset + 1
+                parts.append(Part(partition, found, end if at_end else 0))
+            if at_end:
+                self._told[partition] = end
+        for partition in self._taken:
+            self._next.pop(partition, None)
+        batch = Batch(parts, sorted(self._given - (self._held - self._taken)), sorted(self._taken))
+        self._held, self._taken = set(self._given), set()
+        return batch
 
     def start(self, position: Position) -> None:
-        self._next[position.partition] = position.next_offset
+        if position.partition in self._held:
+            self._next[position.partition] = position.next_offset
+            self._told.pop(position.partition, None)
 
     def stop(self) -> None:
         self._next.clear()
 
     def commit(self, position: Position) -> None:
-        self.source.committed[position.partition] = position.next_offset
+        if position.partition in self._held:
+            self.source.committed[position.partition] = position.next_offset
 
     def check(self) -> None:
         pass
@@ -108,20 +137,22 @@ class MemoryReader:
         return self.source.starts[partition], len(self.source.records[partition])
 
     def id_at(self, partition: int, offset: int) -> str | None:
-        records = self.source.records[partition]
-        return _id_of(self.source.log.topic, records[offset]) if offset < len(records) else None
+        return next((self._id_of(record) for record in self._visible(partition, offset, offset + 1)), None)
 
     def find(self, partition: int, ids: Collection[str], start: int, stop: int) -> dict[str, int]:
         found: dict[str, int] = {}
-        for record in self.source.records[partition][start:stop]:
-            event_id = _id_of(self.source.log.topic, record)
+        for record in self._visible(partition, start, stop):
+            event_id = self._id_of(record)
             if event_id is not None and event_id in ids:
                 found.setdefault(event_id, record.offset)
         return found
 
+    def _visible(self, partition: int, start: int, stop: int) -> Iterator[Record]:
+        holes = self.source.holes[partition]
+        return (record for record in islice(self.source.records[partition], start, stop) if record.offset not in holes)
 
-def _id_of(topic: str, record: Record) -> str | None:
-    return id_of(record.headers, record.value, f"{topic}/{record.partition}/{record.offset}")
+    def _id_of(self, record: Record) -> str | None:
+        return id_of(record.headers, record.value, f"{self.source.log.topic}/{record.partition}/{record.offset}")
 
 
 def event(log: Log, data: M, *, offset: int = 0, time: datetime = START) -> Event[M]:

@@ -30,6 +30,9 @@ class Source(Protocol):
     def append(self, partition: int, *values: str) -> None:
         """Records whose value and id are this text."""
 
+    def transaction(self, *values: str, commit: bool) -> None:
+        """Records in partition 0 that are committed or aborted together; a marker follows them."""
+
     def trim(self, partition: int, before: int) -> None:
         """The partition begins at this offset from now on."""
 
@@ -43,13 +46,30 @@ class Anything(BaseModel):
 class MemorySource:
     def __init__(self, name: str) -> None:
         self.log = MemoryLog(Log(name), partitions=2)
+        self.members: list[MemoryReader] = []
 
     def reader(self) -> MemoryReader:
-        return MemoryReader(self.log)
+        made = MemoryReader(self.log)
+        made.open = lambda: self.deal([*self.members, made])  # type: ignore[method-assign]
+        made.close = lambda: self.deal([member for member in self.members if member is not made])  # type: ignore[method-assign]
+        return made
+
+    def deal(self, members: list[MemoryReader]) -> None:
+        """As Kafka's coordinator does whenever a member joins or leaves."""
+        self.members = members
+        for number, member in enumerate(members):
+            member.assign(*range(number, 2, len(members)))
 
     def append(self, partition: int, *values: str) -> None:
         for value in values:
             self.log.append_raw(b"k", value.encode(), [("ce_id", value.encode())], partition=partition)
+
+    def transaction(self, *values: str, commit: bool) -> None:
+        first = len(self.log.records[0])
+        self.append(0, *values)
+        if not commit:
+            self.log.holes[0].update(range(first, first + len(values)))
+        self.log.append_marker()
 
     def trim(self, partition: int, before: int) -> None:
         self.log.starts[partition] = before
@@ -74,7 +94,6 @@ class KafkaSource:
         assert self._producer.flush(20) == 0
 
     def transaction(self, *values: str, commit: bool) -> None:
-        """Records in partition 0 that are committed or aborted together; a marker follows them."""
         name = uuid.uuid4().hex
         producer = Producer({"bootstrap.servers": self.settings.kafka, "transactional.id": name, "linger.ms": 1})
         producer.init_transactions(30)
@@ -188,8 +207,9 @@ def test_every_record_comes_once_and_in_order_whatever_the_limit(source: Source,
 
 
 def test_a_batch_is_bounded_by_the_limit(source: Source, member: Member) -> None:
-    source.append(0, *map(str, range(30)))
-    member.reader.start(Position(0, 0))
+    for partition in (0, 1):
+        source.append(partition, *map(str, range(15)))
+        member.reader.start(Position(partition, 0))
     member.wait(lambda: len(member.records) == 30, limit=4)
     assert max(sum(len(part.records) for part in batch.parts) for batch in member.batches) == 4
 
@@ -297,24 +317,11 @@ def test_an_id_is_found_at_its_offset_and_in_ranges_that_hold_it(source: Source,
     assert reader.find(0, {"3"}, 0, 7) == {"3": 3}
 
 
-# What only a real broker has: transactions, a second member, a refused commit.
-
-
-def only_kafka(source: Source) -> KafkaSource:
-    assert isinstance(source, KafkaSource)
-    return source
-
-
-over_kafka = pytest.mark.parametrize("source", [pytest.param("kafka", marks=pytest.mark.servers)], indirect=True)
-
-
-@over_kafka
 def test_transaction_markers_and_aborted_records_are_holes_that_the_end_passes(source: Source, member: Member) -> None:
-    kafka = only_kafka(source)
-    kafka.append(0, "0")
-    kafka.transaction("a", "b", commit=False)  # offsets 1, 2, and the marker at 3
-    kafka.transaction("4", "5", commit=True)  # 4, 5, and the marker at 6
-    kafka.transaction("c", commit=False)  # 7, 8
+    source.append(0, "0")
+    source.transaction("a", "b", commit=False)  # offsets 1, 2, and the marker at 3
+    source.transaction("4", "5", commit=True)  # 4, 5, and the marker at 6
+    source.transaction("c", commit=False)  # 7, 8
     member.reader.start(Position(0, 0))
     member.wait(lambda: 0 in member.ends)
     assert member.offsets(0) == [0, 4, 5]
@@ -328,7 +335,15 @@ def test_transaction_markers_and_aborted_records_are_holes_that_the_end_passes(s
     assert member.ends[0] == 9
 
 
-@over_kafka
+def test_an_end_that_moves_without_records_is_told_again(source: Source, member: Member) -> None:
+    source.append(0, "0")
+    member.reader.start(Position(0, 0))
+    member.wait(lambda: member.ends.get(0) == 1)
+    source.transaction("a", commit=False)
+    member.wait(lambda: member.ends.get(0) == 3)
+    assert member.offsets(0) == [0]
+
+
 def test_two_members_share_the_partitions_and_nothing_of_a_revoked_one_is_read(
     source: Source, member: Member, open_reader: Callable[[], Member]
 ) -> None:
@@ -361,6 +376,12 @@ def test_two_members_share_the_partitions_and_nothing_of_a_revoked_one_is_read(
     member.records.clear()
     member.reader.start(Position(gone, 1990))
     member.wait(lambda: len(member.offsets(gone)) == 10)
+
+
+# What only a real broker has: a refused commit, a topic that is not there.
+
+
+over_kafka = pytest.mark.parametrize("source", [pytest.param("kafka", marks=pytest.mark.servers)], indirect=True)
 
 
 @over_kafka
