@@ -25,13 +25,21 @@ from confluent_kafka.admin import (
     TopicDescription,
 )
 
+from logsync.core.finding import Severity
 from logsync.core.position import LogIdentity
 from logsync.errors import ConfigError, LogError, LogUnavailable
 from logsync.log.config import LastError, admin_config, build
+from logsync.log.doctor import FOREVER, judge_topic
 from logsync.settings import Settings
 
-FOREVER = -1
-_SETTINGS = ("cleanup.policy", "retention.ms", "retention.bytes", "min.insync.replicas", "message.timestamp.type")
+_SETTINGS = (
+    "cleanup.policy",
+    "retention.ms",
+    "retention.bytes",
+    "min.insync.replicas",
+    "message.timestamp.type",
+    "unclean.leader.election.enable",
+)
 
 
 @dataclass(frozen=True)
@@ -50,6 +58,8 @@ class TopicFacts:
     timestamp_type: str
     offsets: dict[int, tuple[int, int]]
     """First offset and end (the next offset to be written) per partition."""
+    unclean_election: bool = False
+    """True if a broker that is not in sync may become the leader."""
 
 
 @dataclass(frozen=True)
@@ -114,6 +124,7 @@ class Kafka:
             int(found["retention.bytes"]),
             found["message.timestamp.type"],
             {partition: (low[partition], high[partition]) for partition in low},
+            found["unclean.leader.election.enable"] == "true",
         )
 
     def offsets(self, topic: str, partitions: int, which: Literal["first", "end"]) -> dict[int, int]:
@@ -259,28 +270,8 @@ def check_topic(facts: TopicFacts, accept_finite_retention: frozenset[str] = fro
     Compaction deletes events that stores have yet to see; so does retention, unless the topic was named in
     ``accept_finite_retention``.
     """
-    topic, warnings = facts.identity.topic, []
-    if "compact" in facts.cleanup_policy:
-        raise ConfigError(
-            f"topic {topic} has cleanup.policy={facts.cleanup_policy}, expected delete: compaction removes events, "
-            f"and a store that is rebuilt from what is left is another store",
-            fix=f"`kafka-configs --alter --topic {topic} --add-config cleanup.policy=delete`, or use another topic",
-        )
-    limits = {"retention.ms": facts.retention_ms, "retention.bytes": facts.retention_bytes}
-    finite = ", ".join(f"{name}={value}" for name, value in limits.items() if value != FOREVER)
-    if finite and topic not in accept_finite_retention:
-        raise ConfigError(
-            f"topic {topic} has {finite}, expected -1: old events vanish, and a store cannot be rebuilt without them",
-            fix=f"`kafka-configs --alter --topic {topic} --add-config retention.ms=-1,retention.bytes=-1`, or "
-            f"accept it by name: LOGSYNC_ACCEPT_FINITE_RETENTION='[\"{topic}\"]'",
-        )
-    if finite:
-        warnings.append(f"{topic} has {finite} (accepted by name): a rebuild can only begin where the log begins")
-    if facts.replication < 3:
-        warnings.append(f"{topic} has replication {facts.replication}, expected 3: losing brokers loses events")
-    if facts.min_insync_replicas < 2:
-        warnings.append(
-            f"{topic} has min.insync.replicas={facts.min_insync_replicas}, expected 2: an acknowledged event may "
-            f"stand on one broker only"
-        )
-    return warnings
+    findings = judge_topic(facts, accept_finite_retention)
+    for finding in findings:  # the others are no reason to stop reading what is there
+        if finding.severity is Severity.ERROR and finding.check in ("topic.cleanup_policy", "topic.retention"):
+            raise ConfigError(f"{finding.found}: {finding.why}", fix=finding.fix)
+    return [f"{finding.found}: {finding.why}" for finding in findings]

@@ -1,0 +1,65 @@
+"""What `logsync doctor` says: a Finding is one thing that is not as it should be, or a fact worth knowing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import NamedTuple
+
+from logsync.core.book import Book
+from logsync.core.position import Position
+from logsync.errors import ConfigError, LogsyncError, LogUnavailable, StoreError
+
+
+class Severity(IntEnum):
+    """NOTE: a fact. WARNING: right today, but a fault would cost more than it must. ERROR: the sink does not run,
+    will halt, or could lose what it claims to hold."""
+
+    NOTE = 0
+    WARNING = 1
+    ERROR = 2
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One finding. ``check`` is its name for machines and does not change; the other texts are for people."""
+
+    severity: Severity
+    check: str
+    found: str
+    why: str = ""
+    fix: str = ""
+    """The command or setting that mends it; empty for a note that wants nothing."""
+    about: str = ""
+    """The sink, or the topic."""
+
+
+class Examined(NamedTuple):
+    """What ``Store.examine`` saw. ``positions`` None: they could not be read, and a finding says why."""
+
+    findings: list[Finding]
+    book: Book | None = None
+    positions: Mapping[int, Position] | None = None
+    holds_data: bool = False
+    """Asked only if there is no book."""
+
+
+@contextmanager
+def noting(findings: list[Finding], check: str) -> Iterator[None]:
+    """Run the block; an error that logsync raises on purpose becomes a finding, and what follows goes on."""
+    try:
+        yield
+    except LogsyncError as error:
+        # One cause may stop several questions: it is said once.
+        if all(finding.found != error.message for finding in findings):
+            findings.append(Finding(Severity.ERROR, check, error.message, _why(error), error.fix))
+
+
+def _why(error: LogsyncError) -> str:
+    if isinstance(error, StoreError | LogUnavailable):
+        return "workers wait until this passes and lose nothing, but they apply nothing either"
+    if isinstance(error, ConfigError):
+        return "a worker refuses to run like this, rather than to go on with content that may differ from the log"
+    return "a worker halts here: going on would skip events, or apply them twice, without a word"
