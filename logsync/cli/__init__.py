@@ -11,7 +11,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from logsync.cli import consume, out, records, sinks, status, topic
+from logsync.cli import consume, doctor, out, records, sinks, status, topic
 from logsync.cli.exits import Exit, epilog, exit_for
 from logsync.errors import LogsyncError
 
@@ -26,7 +26,15 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for _command in (consume.consume, status.status, records.show, records.history, sinks.rebuild, sinks.skip):
+for _command in (
+    consume.consume,
+    status.status,
+    doctor.doctor,
+    records.show,
+    records.history,
+    sinks.rebuild,
+    sinks.skip,
+):
     app.command()(_command)
 app.add_typer(sinks.position_app, name="position")
 app.add_typer(sinks.schema_app, name="schema")

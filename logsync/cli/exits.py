@@ -28,6 +28,8 @@ class Exit(IntEnum):
     REFUSED = 7
     BEHIND = 8
     CONFLICT = 9
+    FOUND_WARNING = 10
+    FOUND_ERROR = 11
     BUG = 70
     DRAIN_TIMEOUT = 75
     INTERRUPTED = 130
@@ -45,6 +47,8 @@ MEANING = {
     Exit.REFUSED: "nothing was done: the command destroys something and wants --yes, or it does not apply",
     Exit.BEHIND: "status --fail-behind: a sink is behind by more than was allowed, or its state is not known",
     Exit.CONFLICT: "somebody else moves the position of this sink at the same time",
+    Exit.FOUND_WARNING: "doctor: the worst finding is a warning: a fault would cost more than it must",
+    Exit.FOUND_ERROR: "doctor: an error was found: a sink does not run, will halt, or could lose what it holds",
     Exit.BUG: "a bug in logsync: please report the traceback",
     Exit.DRAIN_TIMEOUT: "consume: LOGSYNC_DRAIN_TIMEOUT passed before the plan in flight was through; nothing is lost",
     Exit.INTERRUPTED: "Ctrl-C; consume: a second SIGINT, ended at once; nothing is lost",

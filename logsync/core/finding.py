@@ -54,7 +54,9 @@ def noting(findings: list[Finding], check: str) -> Iterator[None]:
     except LogsyncError as error:
         # One cause may stop several questions: it is said once.
         if all(finding.found != error.message for finding in findings):
-            findings.append(Finding(Severity.ERROR, check, error.message, _why(error), error.fix))
+            start = f"start the server, or correct LOGSYNC_{check.partition('.')[0].upper()}"
+            fix = error.fix or (start if isinstance(error, StoreError) else "")
+            findings.append(Finding(Severity.ERROR, check, error.message, _why(error), fix))
 
 
 def _why(error: LogsyncError) -> str:

@@ -26,6 +26,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from logsync.core.book import Book
+from logsync.core.finding import Examined
 from logsync.core.plan import Plan
 from logsync.core.position import Position
 from logsync.settings import Settings
@@ -81,3 +82,10 @@ class Store(Protocol):
 
     def schema(self) -> str:
         """What ``open`` creates, as text a person can run with their own tools; empty if nothing is needed."""
+
+    def examine(self, sink: str, settings: Settings) -> Examined:
+        """Look at the server and at what is kept there for the sink, and create or change nothing.
+
+        Instead of ``open``: connects by itself, closes again. A server that is down is a finding; raises nothing
+        that logsync raises on purpose. Called only by `logsync doctor`.
+        """

@@ -15,6 +15,7 @@ from decimal import Decimal
 from typing import Any
 
 from logsync.core.book import Book
+from logsync.core.finding import Examined
 from logsync.core.plan import Plan
 from logsync.core.position import Position
 from logsync.errors import PositionConflict, WriteRejected
@@ -112,6 +113,10 @@ class Memory:
 
     def schema(self) -> str:
         return ""
+
+    def examine(self, sink: str, settings: Settings | None = None) -> Examined:
+        self.open(sink, settings)
+        return Examined([], self.read_book(), self.positions(), self.holds_data())
 
     def __repr__(self) -> str:
         return "Memory()"

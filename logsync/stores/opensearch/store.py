@@ -24,6 +24,7 @@ from typing import Any, NamedTuple
 from pydantic import ValidationError
 
 from logsync.core.book import Book
+from logsync.core.finding import Examined
 from logsync.core.plan import Plan
 from logsync.core.position import Position
 from logsync.errors import ConfigError, PositionConflict, WriteRejected
@@ -77,13 +78,10 @@ class OpenSearch:
         Indices are made only for a sink without a book. Where a book exists, a missing index is an accident or a
         new name, and an empty one in its place would look whole.
         """
-        self.close()
-        hosts, prefix = parse(self._url or settings.opensearch.get_secret_value())
-        self._layout = layout = Layout(prefix, sink, self._declared)
-        self._client = client = Client(hosts, settings.store_timeout)
-        self._indices = indices = Indices(client, layout)
+        self._connect(sink, settings)
+        indices, _ = self._layout_io
         try:
-            with client.bound():
+            with self._opened.bound():
                 indices.ensure_books()
                 book = self._read_book()[0]
                 if book is not None:
@@ -96,6 +94,14 @@ class OpenSearch:
         except BaseException:
             self.close()
             raise
+
+    def _connect(self, sink: str, settings: Settings) -> None:
+        """Everything of ``open`` that asks the server nothing."""
+        self.close()
+        hosts, prefix = parse(self._url or settings.opensearch.get_secret_value())
+        self._layout = Layout(prefix, sink, self._declared)
+        self._client = Client(hosts, settings.store_timeout)
+        self._indices = Indices(self._client, self._layout)
 
     def close(self) -> None:
         if self._client is not None:
@@ -362,6 +368,11 @@ class OpenSearch:
             f"{json.dumps(body, indent=2)}\nJSON"
             for method, path, body in requests
         )
+
+    def examine(self, sink: str, settings: Settings) -> Examined:
+        from logsync.stores.opensearch.doctor import examine
+
+        return examine(self, sink, settings)
 
     @property
     def _opened(self) -> Client:

@@ -10,6 +10,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, NoReturn
 
 from logsync.core.book import Book
+from logsync.core.finding import Examined
 from logsync.core.plan import Plan
 from logsync.core.position import Position
 from logsync.errors import (
@@ -83,6 +84,16 @@ class Postgres:
 
         Bound: ``store_timeout`` for each address of the host, and once more for the schema.
         """
+        self._connect(sink, settings)
+        try:
+            self._check_server()
+            self._apply_schema()
+        except LogsyncError:
+            self.close()
+            raise
+
+    def _connect(self, sink: str, settings: Settings) -> None:
+        """Connect, and nothing else: what ``examine`` may do, too."""
         try:
             from psycopg import Error
             from psycopg.conninfo import conninfo_to_dict
@@ -105,12 +116,6 @@ class Postgres:
             if verdict_of_connect(error) is Verdict.UNAVAILABLE:
                 raise StoreUnavailable(text) from None
             raise ConfigError(text, fix="correct LOGSYNC_POSTGRES, or the rights on the server") from None
-        try:
-            self._check_server()
-            self._apply_schema()
-        except LogsyncError:
-            self.close()
-            raise
 
     def close(self) -> None:
         link, self._link = self._link, None
@@ -198,8 +203,10 @@ class Postgres:
 
     def holds_data(self) -> bool:
         with self._transaction("look for data") as link:
-            found = self._existing(link)
-            return any(bool(_one(link, f"SELECT EXISTS (SELECT FROM {name})")) for name in found)
+            return self._any_row(link)
+
+    def _any_row(self, link: Link) -> bool:
+        return any(bool(_one(link, f"SELECT EXISTS (SELECT FROM {name})")) for name in self._existing(link))
 
     def wipe(self) -> None:
         """Empty the tables that the sink declared; one transaction. Needs the TRUNCATE right on them."""
@@ -210,6 +217,11 @@ class Postgres:
 
     def schema(self) -> str:
         return self._schema.printed()
+
+    def examine(self, sink: str, settings: Settings) -> Examined:
+        from logsync.stores.postgres.doctor import examine
+
+        return examine(self, sink, settings)
 
     def _existing(self, link: Link) -> list[str]:
         """The declared tables that exist, quoted."""

@@ -22,6 +22,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from logsync.core.book import Book
+from logsync.core.finding import Examined
 from logsync.core.plan import Plan
 from logsync.core.position import Position
 from logsync.errors import ConfigError, PositionConflict, StoreUnavailable, WriteRejected
@@ -69,6 +70,15 @@ class Redis:
         Raises StoreUnavailable, ConfigError. A sink whose content is broken (R1, R2) opens all the same, so that
         a rebuild can mend it; ``positions`` and ``apply`` refuse it.
         """
+        self._connect(sink, settings)
+        self._check_server()
+        self._check_policy()
+        self._warn_without_file()
+        for script in (self._apply, self._write_book):  # found wanting now, rather than in the first plan
+            self._io.call("SCRIPT", "LOAD", script.body)
+
+    def _connect(self, sink: str, settings: Settings) -> None:
+        """Everything of ``open`` that asks the server nothing."""
         try:
             from logsync.stores.redis import client  # late: importing a sink needs no client library
         except ModuleNotFoundError as error:
@@ -82,10 +92,6 @@ class Redis:
         self._apply, self._write_book = client.Script("apply.lua"), client.Script("book.lua")
         self._client = client.Client(self._url or settings.redis.get_secret_value(), settings.store_timeout)
         self._watched = -math.inf
-        self._check_server()
-        self._check_policy()
-        for script in (self._apply, self._write_book):  # found wanting now, rather than in the first plan
-            self._io.call("SCRIPT", "LOAD", script.body)
 
     def close(self) -> None:
         if self._client is not None:
@@ -214,6 +220,11 @@ class Redis:
     def schema(self) -> str:
         return ""
 
+    def examine(self, sink: str, settings: Settings) -> Examined:
+        from logsync.stores.redis.doctor import examine
+
+        return examine(self, sink, settings)
+
     def __repr__(self) -> str:
         return f"Redis(prefix={self.prefix!r})"  # never the url: it may hold a password
 
@@ -250,6 +261,8 @@ class Redis:
                 f"{where} is a cluster, and one script can only reach one slot: prefix {self.prefix!r} has no hash tag",
                 fix="give it one, which the whole sink then shares, as in Redis(prefix='{shop}:')",
             )
+
+    def _warn_without_file(self) -> None:
         if self._info("persistence").get("aof_enabled") == "0":
             # No lie about the data: a restart takes values and position back together. But it takes them back far.
             log.warning(

@@ -1,0 +1,62 @@
+"""``doctor``: what is set up wrongly, what it costs, and the command that mends it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+
+from logsync.cli import out
+from logsync.cli.exits import Exit
+from logsync.cli.load import load_sink, sink_names
+from logsync.core.finding import Finding, Severity, noting
+from logsync.errors import ConfigError
+from logsync.settings import load_settings
+
+_CODES = {Severity.NOTE: Exit.OK, Severity.WARNING: Exit.FOUND_WARNING, Severity.ERROR: Exit.FOUND_ERROR}
+
+
+def doctor(
+    sinks: Annotated[
+        list[str] | None, typer.Argument(metavar="[SINK]...", help="Default: all under sinks/.", show_default=False)
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for machines.")] = False,
+) -> None:
+    """Look for what endangers the promise: topics, stores, positions, versions. Changes nothing, joins no group.
+
+    Each finding says what was found, why it matters, and the command that mends it.
+
+    error: the sink does not run, will halt, or could lose what it claims to hold. warning: right today, but a fault
+    would cost more than it must. note: a fact, such as a version.
+
+    The exit code is that of the worst finding: 0 OK, 10 FOUND_WARNING, 11 FOUND_ERROR. A server that does not answer
+    is an error, and everything else is looked at all the same.
+
+    Example: logsync doctor db --json
+    """
+    from logsync.doctor import diagnose
+
+    settings = load_settings()
+    names = sinks or sink_names()
+    if not names:
+        raise ConfigError("no sinks here", fix="run from the folder that holds sinks/, or name one: pkg.mod:sink")
+    loaded, findings = [], list[Finding]()
+    for name in names:
+        with noting(findings, "sink.load"):
+            loaded.append(load_sink(name))
+    findings += diagnose(loaded, settings)
+    if as_json:
+        out.print_json([{**asdict(found), "severity": found.severity.name.lower()} for found in findings])
+    else:
+        out.print_table(("severity", "about", "finding"), [_row(found) for found in findings])
+    counts = Counter(found.severity for found in findings)
+    said = ", ".join(f"{severity.name.lower()}s: {counts[severity]}" for severity in reversed(Severity))
+    out.say(f"{said}; looked at {', '.join(sink.name for sink in loaded) or 'no sink'}")
+    raise typer.Exit(_CODES[max(counts)])
+
+
+def _row(found: Finding) -> tuple[str, str, str]:
+    lines = [found.found, found.why and f"  why: {found.why}", found.fix and f"  to mend it: {found.fix}"]
+    return found.severity.name.lower(), found.about, "\n".join(line for line in lines if line)

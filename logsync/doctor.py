@@ -1,0 +1,150 @@
+"""What `logsync doctor` asks: topics, stores, and whether what a store remembers fits the log. Looks, changes nothing.
+
+The rules of each server are beside its edge (``log/doctor.py``, ``stores/*/doctor.py``); here are those that need
+both the log and the store. They are the worker's own: what would make it refuse or halt is found by the same functions.
+"""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from datetime import UTC, datetime
+from importlib.metadata import version
+from time import time
+
+from logsync.core.book import check_book, check_identity, check_last, check_range, first_book
+from logsync.core.codec import id_of
+from logsync.core.event import Record
+from logsync.core.finding import Examined, Finding, Severity, noting
+from logsync.core.position import LogIdentity, Position
+from logsync.core.sink import Sink
+from logsync.log.doctor import judge_topic
+from logsync.log.lookup import Lookup, Span
+from logsync.log.reader import group_id
+from logsync.log.topic import Kafka, TopicFacts
+from logsync.settings import Settings
+
+_PATIENCE = 5.0  # seconds: a doctor that hangs on a server that is down tells nobody that it is down
+_STALE = 60.0  # seconds that the oldest event may wait before somebody should look why
+
+
+def diagnose(sinks: Sequence[Sink], settings: Settings, *, clock: Callable[[], float] = time) -> list[Finding]:
+    """All findings about these sinks, their stores and their topics. ``clock`` gives seconds since 1970.
+
+    Raises nothing that a server can cause: one that is down is a finding, and the others are looked at all the same.
+    """
+    topics = sorted({sink.log.topic for sink in sinks})
+    with ThreadPoolExecutor(len(topics) + len(sinks)) as pool:  # one server that is down must not delay the others
+        looks = [pool.submit(_topic, topic, settings) for topic in topics]
+        facts = {topic: look.result()[1] for topic, look in zip(topics, looks, strict=True)}
+        of_sinks = pool.map(lambda sink: _sink(sink, facts[sink.log.topic], settings, clock), sinks)
+        found = [finding for look in looks for finding in look.result()[0]]
+        found += [
+            replace(finding, about=sink.name) for sink, some in zip(sinks, of_sinks, strict=True) for finding in some
+        ]
+    return sorted(dict.fromkeys([_here(), *found]), key=lambda finding: -finding.severity)
+
+
+def _here() -> Finding:
+    return Finding(
+        Severity.NOTE, "logsync.version", f"logsync {version('logsync')}, Python {platform.python_version()}"
+    )
+
+
+def _topic(topic: str, settings: Settings) -> tuple[list[Finding], TopicFacts | None]:
+    from confluent_kafka import libversion
+
+    findings: list[Finding] = []
+    with noting(findings, "topic.kafka"):
+        kafka = Kafka(settings, timeout=_PATIENCE)
+        facts = kafka.describe(topic)
+        clients = f"confluent-kafka {version('confluent-kafka')}, librdkafka {libversion()[0]}"
+        findings.append(Finding(Severity.NOTE, "topic.version", f"Kafka with {kafka.brokers()} brokers, {clients}"))
+        return findings + judge_topic(facts, settings.accept_finite_retention), facts
+    return [replace(finding, about=topic) for finding in findings], None
+
+
+def _sink(sink: Sink, facts: TopicFacts | None, settings: Settings, clock: Callable[[], float]) -> list[Finding]:
+    topic, group = sink.log.topic, group_id(settings.environment, sink.name)
+    bounded = settings.model_copy(update={"store_timeout": _PATIENCE})
+    if facts is None:
+        return sink.store.examine(sink.name, bounded).findings  # the topic's finding says why that is all
+    findings: list[Finding] = []
+    with noting(findings, "topic.kafka"), Lookup(settings, topic, group_id=group, timeout=_PATIENCE) as lookup:
+        # In this order committed <= position <= end is what one sees of a worker that is running. # P2
+        committed = lookup.committed(range(facts.identity.partitions))
+        seen = sink.store.examine(sink.name, bounded)
+        findings += seen.findings
+        if seen.positions is not None:
+            spans = lookup.spans()
+            findings += judge_book(sink, seen, facts.identity, spans, settings.environment)
+            # Parked sequences are to be judged here, from what the store tells of them.
+            same_log = seen.book is not None and not seen.book.log.differences(facts.identity)
+            for partition, at in sorted(seen.positions.items()) if same_log else ():
+                findings += _position(sink, at, spans[partition], committed.get(partition), lookup, clock)
+        return findings
+    return findings + sink.store.examine(sink.name, bounded).findings
+
+
+def judge_book(
+    sink: Sink, seen: Examined, log: LogIdentity, spans: Mapping[int, Span], environment: str
+) -> list[Finding]:
+    """What would keep a worker from resuming with this book, or from beginning without one."""
+    findings: list[Finding] = []
+    book, now = seen.book, datetime.now(UTC)
+    most = sink.store.max_partitions
+    if most is not None and log.partitions > most:
+        what = f"{log.topic} has {log.partitions} partitions, {sink.store.kind} takes {most}"
+        why = "offsets of several partitions do not compare, and a document has one version"  # O5
+        findings.append(Finding(Severity.ERROR, "topic.partitions", what, why, f"use a topic with {most} partition"))
+    if book is None:
+        with noting(findings, "sink.begin"):  # P1
+            first_book(
+                sink, environment=environment, log=log, log_starts={p: span.low for p, span in spans.items()},
+                holds_data=seen.holds_data, from_log_start=False, now=now,
+            )  # fmt: skip
+            what = f"no worker of sink {sink.name} has begun yet"
+            findings.append(Finding(Severity.NOTE, "sink.begin", what, "", f"`logsync consume {sink.address}`"))
+        return findings
+    with noting(findings, "sink.book"):
+        check_book(book, sink, environment=environment, log=log, accept_from_now=False, now=now)
+    with noting(findings, "sink.log"):
+        check_identity(book, sink, log)
+    lost = sorted(set(range(book.log.partitions)) - set(seen.positions or ()))
+    if lost and book.state == "ready":
+        what = f"sink {sink.name} has a book, and no position for partition {', '.join(map(str, lost))}"
+        why = "it was forgotten or lost; what the store still holds cannot be told"
+        fix = f"`logsync rebuild {sink.address} --yes` wipes what the sink owns and replays the log"
+        findings.append(Finding(Severity.ERROR, "sink.position", what, why, fix))
+    return findings
+
+
+def _position(
+    sink: Sink, at: Position, span: Span, committed: int | None, lookup: Lookup, clock: Callable[[], float]
+) -> list[Finding]:
+    findings: list[Finding] = []
+    where, consume = f"{lookup.topic}, partition {at.partition}", f"`logsync consume {sink.address}`"
+    with noting(findings, "sink.position"):
+        check_range(at, span.low, span.high, sink)
+        if at.last_offset is not None and span.low <= at.last_offset:
+            last = lookup.first_at(at.partition, at.last_offset)
+            same = last is not None and last.offset == at.last_offset
+            check_last(at, _id(lookup.topic, last) if last and same else None, sink)
+        waiting = lookup.first_at(at.partition, at.next_offset)
+        age = clock() - waiting.timestamp / 1000 if waiting else 0
+        if age > _STALE:
+            what = f"{where}: {span.high - at.next_offset:,} offsets behind; the oldest event waits for {age:,.0f} s"
+            why = "readers of this store see the past"
+            fix = f"{consume} if no worker runs; the log of one that does says what it waits for"
+            findings.append(Finding(Severity.WARNING, "sink.lag", what, why, fix))
+    if committed is not None and committed > at.next_offset:
+        what = f"{where}: Kafka's bookmark is {committed:,}, the store's position {at.next_offset:,}"
+        why = "the store went back, as in a restore, and no worker has resumed since; lag tools show too little"  # P2
+        findings.append(Finding(Severity.WARNING, "sink.committed", what, why, f"{consume} goes on from the position"))
+    return findings
+
+
+def _id(topic: str, record: Record) -> str | None:
+    return id_of(record.headers, record.value, f"{topic}/{record.partition}/{record.offset}")

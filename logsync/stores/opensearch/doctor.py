@@ -1,0 +1,112 @@
+"""What `logsync doctor` finds in OpenSearch: cluster and index settings, and what is kept there for the sink."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+from logsync.core.finding import Examined, Finding, Severity, noting
+from logsync.settings import Settings
+from logsync.stores.opensearch.layout import FILTER
+
+if TYPE_CHECKING:
+    from logsync.core.book import Book
+    from logsync.stores.opensearch.store import OpenSearch
+
+_FLAT = {"include_defaults": "true", "flat_settings": "true"}
+_MAY_NOT = (403,)  # a worker needs no right to look at the cluster
+_LENIENT = {"ignore_unavailable": "true", "allow_no_indices": "true"}
+
+
+def judge_cluster(answer: Mapping[str, Any], settings: Mapping[str, str]) -> list[Finding]:
+    """Findings from what the root address answers, and from the cluster's flat settings (empty: not allowed)."""
+    number = answer.get("version", {}).get("number", "of a version that this user may not read")
+    found = [
+        Finding(Severity.NOTE, "opensearch.version", f"OpenSearch {number}, opensearch-py {version('opensearch-py')}")
+    ]
+    auto, check = settings.get("action.auto_create_index"), "opensearch.auto_create_index"
+    why = "if it is true, a misspelt name in any other program becomes an index with guessed mappings"
+    fix = _put("_cluster/settings", '{"persistent": {"action.auto_create_index": "false"}}')
+    if auto is None:
+        what = "OpenSearch: this user may not read action.auto_create_index"
+        found.append(Finding(Severity.NOTE, check, what, why))
+    elif auto == "true":
+        found.append(Finding(Severity.WARNING, check, "OpenSearch: action.auto_create_index is true", why, fix))
+    return found
+
+
+def judge_index(name: str, settings: Mapping[str, str], status: object) -> list[Finding]:
+    """Findings about one index: its flat settings, and ``status`` green, yellow or red (else: unknown)."""
+    found: list[Finding] = []
+
+    def find(severity: Severity, key: str, what: str, why: str, value: str) -> None:
+        fix = _put(f"{name}/_settings", f'{{"index.{key}": "{value}"}}')
+        found.append(Finding(severity, f"opensearch.{key.rpartition('.')[2]}", f"index {name}: {what}", why, fix))
+
+    if settings["index.translog.durability"].lower() != "request":
+        why = "a position could claim writes that a crash loses; a worker refuses to run"
+        find(Severity.ERROR, "translog.durability", "translog.durability is async", why, "request")
+    if settings["index.refresh_interval"].startswith("-"):
+        why = "searches never see new documents, while everything else says that they are applied"
+        find(Severity.WARNING, "refresh_interval", "refresh is turned off", why, "1s")
+    if settings["index.number_of_replicas"] == "0":
+        why = "with its node the index is lost until it is rebuilt from the log, and searches with it"
+        find(Severity.WARNING, "number_of_replicas", "it has no replica", why, "1")
+    elif status == "yellow":
+        why = "with the node of its primary the index is lost until it is rebuilt from the log"
+        fix = "add nodes, or see `_cluster/allocation/explain`"
+        found.append(
+            Finding(Severity.WARNING, "opensearch.number_of_replicas", f"index {name}: replicas are missing", why, fix)
+        )
+    return found
+
+
+def _put(path: str, body: str) -> str:
+    return f"`curl -X PUT $LOGSYNC_OPENSEARCH/{path} -H 'Content-Type: application/json' -d '{body}'`"
+
+
+def examine(store: OpenSearch, sink: str, settings: Settings) -> Examined:
+    """See Store.examine. Not even a refresh: documents of the last second may not be counted."""
+    findings: list[Finding] = []
+    book, positions, holds_data = None, None, False
+    try:
+        with noting(findings, "opensearch.server"):
+            store._connect(sink, settings)
+            client = store._opened
+            with client.bound():
+                answer = client.request("GET", "/_cluster/settings", params=_FLAT, ignore=_MAY_NOT)
+                parts = ("defaults", "persistent", "transient")  # the last one that says something holds
+                cluster = {name: value for part in parts for name, value in answer.get(part, {}).items()}
+                findings += judge_cluster(client.request("GET", "/", ignore=_MAY_NOT), cluster)
+                with noting(findings, "opensearch.names"):
+                    store._layout_io[0].check_names()
+                book = store._read_book()[0]
+                findings += _indices(store, book)
+                holds_data = book is None and _any_document(store)
+            positions = store.positions()
+    finally:
+        store.close()
+    return Examined(findings, book, positions, holds_data)
+
+
+def _indices(store: OpenSearch, book: Book | None) -> list[Finding]:
+    client, layout = store._opened, store._layout
+    findings: list[Finding] = []
+    for name in layout.names:
+        index = layout.index(name, book.epoch if book else 1)
+        found = client.request("GET", f"/{index}/_settings", params={**_FLAT, **_LENIENT}).get(index)
+        if found is not None:
+            status = client.request("GET", f"/_cluster/health/{index}", ignore=_MAY_NOT).get("status")
+            findings += judge_index(index, {**found["defaults"], **found["settings"]}, status)
+        elif book is not None:
+            why = "its name is new, or it was deleted: it lacks the events up to now"
+            fix = f"`logsync rebuild {layout.sink} --yes`"
+            findings.append(Finding(Severity.ERROR, "opensearch.index", f"index {index} is missing", why, fix))
+    return findings
+
+
+def _any_document(store: OpenSearch) -> bool:
+    owned = sorted(store._layout_io[0].owned())
+    path = f"/{','.join(owned)}/_count"
+    return bool(owned) and int(store._opened.request("POST", path, {"query": FILTER})["count"]) > 0
