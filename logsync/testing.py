@@ -147,6 +147,9 @@ class MemoryReader:
                 found.setdefault(event_id, record.offset)
         return found
 
+    def interrupt(self) -> None:
+        pass  # nothing here takes long
+
     def _visible(self, partition: int, start: int, stop: int) -> Iterator[Record]:
         holes = self.source.holes[partition]
         return (record for record in islice(self.source.records[partition], start, stop) if record.offset not in holes)

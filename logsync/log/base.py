@@ -39,7 +39,7 @@ class Batch(NamedTuple):
 
 
 class LogReader(Protocol):
-    """One member of a consumer group. All methods are called on the worker's thread."""
+    """One member of a consumer group. All methods but ``interrupt`` are called on the worker's thread."""
 
     def open(self) -> None:
         """Join the group. Raises ConfigError, LogUnavailable."""
@@ -80,5 +80,13 @@ class LogReader(Protocol):
     def find(self, partition: int, ids: Collection[str], start: int, stop: int) -> dict[str, int]:
         """Where in [start, stop) each of these event ids stands first; ids that are not there are left out.
 
-        One pass over the range however many ids are asked for. Raises LogUnavailable.
+        One pass over the range however many ids are asked for. A range may be long: the membership is kept alive
+        meanwhile, and no record of the started partitions is lost. Raises LogUnavailable, also when partitions were
+        revoked meanwhile (whatever was planned must be dropped: they have another owner) and after ``interrupt``.
+        """
+
+    def interrupt(self) -> None:
+        """Let a ``find`` that is under way, and all later ones, raise LogUnavailable: the worker is to end.
+
+        May be called from any thread and from a signal handler.
         """

@@ -4,14 +4,16 @@ Non-obvious: a newly assigned partition is *not* handed to the client in the reb
 only notes it; ``start`` assigns it with the offset that the store named. Until then the member holds it in the
 group and fetches nothing, for as long as the store is down. ``stop`` uses the same: un-assigned locally, the
 partition stays ours in the group, its prefetched records are dropped, and ``start`` begins cleanly.
+
+A range of the log that is looked through may be long. Meanwhile the group is served by polls like any other; the
+few records that these bring are kept for the next ``poll``.
 """
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from collections.abc import Collection
 from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
@@ -22,12 +24,14 @@ from logsync.core.position import LogIdentity, Position
 from logsync.errors import LogUnavailable, PositionGap
 from logsync.log.base import Batch, Part
 from logsync.log.config import build, consumer_config
+from logsync.log.scanner import ANSWER, Scanner
 from logsync.log.topic import Kafka, check_topic
 from logsync.settings import Settings
 
 log = logging.getLogger("logsync.log")
-_ANSWER = 10.0
-"""Seconds that Kafka may take to answer a question about the log."""
+_SERVE_EVERY = 0.5
+"""Seconds between two looks after the group while a long range is read. Far below any max.poll.interval.ms, and how
+long a rebalance of the whole group may wait for this member."""
 _OWED_EVERY = 0.5
 """Seconds between two attempts to make a commit that failed."""
 # Ordinary during a rebalance: the store's position is what counts, and the commit is made again.
@@ -58,11 +62,14 @@ class KafkaReader:
         self._owed: dict[int, Position] = {}  # commits to be sent
         self._sent: dict[int, Position] = {}  # the one request that is under way; see _send
         self._send_at = 0.0
+        self._early: list[Any] = []  # brought by a poll that served the group during a scan
+        self._serve_at = 0.0
+        self._interrupted = False
         self._consumer: Consumer | None = None
-        self._scanner: Consumer | None = None
+        self._scanner = Scanner(topic, settings, self.group + ".lookup", self._serve)
 
     def open(self) -> None:
-        self._kafka = Kafka(self._settings, timeout=_ANSWER)
+        self._kafka = Kafka(self._settings, timeout=ANSWER)
         config = consumer_config(self._settings, self.group)
         self._consumer = build(lambda given: Consumer({**given, "on_commit": self._on_commit}), config)
         self._consumer.subscribe(
@@ -80,7 +87,10 @@ class KafkaReader:
                     consumer.close()
             except (KafkaException, RuntimeError) as error:
                 log.warning("leaving the group failed", extra={"group": self.group, "error": str(error)})
-        self._consumer = self._scanner = None
+        self._consumer = None
+
+    def interrupt(self) -> None:
+        self._interrupted = True
 
     # The callbacks run inside poll. They note what happened and do no work: a slow callback loses the membership.
 
@@ -91,9 +101,8 @@ class KafkaReader:
 
     def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         gone = {part.partition for part in partitions}
-        consumer.incremental_unassign([TopicPartition(self.topic, number) for number in gone & self._started])
+        self._drop(consumer, gone)
         self._held -= gone
-        self._started -= gone
         for number in gone:
             self._owed.pop(number, None)
         self._revoked += sorted(gone)
@@ -119,9 +128,13 @@ class KafkaReader:
     def poll(self, timeout: float, limit: int) -> Batch:
         consumer = self._use()
         self._send()
-        first = consumer.poll(timeout)
-        # consume() waits for its whole timeout unless it is full, so it only collects what is already here: F2.
-        messages: list[Any] = [first, *consumer.consume(limit - 1, 0)] if first is not None and limit > 1 else [first]
+        messages, self._early = self._early[:limit], self._early[limit:]
+        if not messages:
+            messages = [consumer.poll(timeout)]
+        if messages[0] is not None and len(messages) < limit:
+            # consume() waits for its whole timeout unless it is full, so it only collects what is already here: F2.
+            messages += consumer.consume(limit - len(messages), 0)
+        self._serve_at = time.monotonic() + _SERVE_EVERY
         records: dict[int, list[Record]] = {}
         ends: dict[int, int] = {}
         for message in messages:
@@ -170,16 +183,20 @@ class KafkaReader:
     def start(self, position: Position) -> None:
         if position.partition not in self._held:
             return  # revoked since; the next batch says so
-        consumer = self._use()
-        if position.partition in self._started:
-            consumer.incremental_unassign([TopicPartition(self.topic, position.partition)])
-        consumer.incremental_assign([self._place(position)])
+        self._drop(self._use(), {position.partition})
+        self._use().incremental_assign([self._place(position)])
         self._started.add(position.partition)
 
     def stop(self) -> None:
-        if self._started:
-            self._use().incremental_unassign([TopicPartition(self.topic, number) for number in self._started])
-            self._started.clear()
+        self._drop(self._use(), self._started)
+
+    def _drop(self, consumer: Consumer, partitions: set[int]) -> None:
+        """Read no more from these, and forget what is here of them: it may stand behind the next ``start``."""
+        reading = self._started & partitions
+        if reading:
+            consumer.incremental_unassign([TopicPartition(self.topic, number) for number in reading])
+            self._started -= reading
+            self._early = [message for message in self._early if message.partition() not in reading]
 
     def commit(self, position: Position) -> None:
         if position.partition in self._held:
@@ -216,20 +233,16 @@ class KafkaReader:
         return self._cluster().identify(self.topic)
 
     def bounds(self, partition: int) -> tuple[int, int]:
-        with _answering("the log's first and end offset"):
-            found = self._use().get_watermark_offsets(TopicPartition(self.topic, partition), timeout=_ANSWER)
-        if found is None:
-            raise LogUnavailable(f"{self.topic}, partition {partition}: Kafka did not tell its offsets in {_ANSWER} s")
-        return found[0], found[1]
+        return self._scanner.bounds(partition)
 
     def id_at(self, partition: int, offset: int) -> str | None:
-        for record in self._scan(partition, offset, offset + 1):
+        for record in self._scanner.read(partition, offset, offset + 1):
             return _id_of(record)
         return None
 
     def find(self, partition: int, ids: Collection[str], start: int, stop: int) -> dict[str, int]:
         found: dict[str, int] = {}
-        for record in self._scan(partition, start, stop):
+        for record in self._scanner.read(partition, start, stop):
             event_id = _id_of(record)
             if event_id is not None and event_id in ids:
                 found.setdefault(event_id, record.offset())
@@ -237,28 +250,22 @@ class KafkaReader:
                     break
         return found
 
-    def _scan(self, partition: int, start: int, stop: int) -> Iterator[Any]:
-        """Records in [start, stop), by a second consumer that joins no group and is kept for the next question."""
-        with _answering("a range of the log"):
-            if self._scanner is None:
-                config = {**consumer_config(self._settings, self.group + ".lookup"), "auto.offset.reset": "earliest"}
-                self._scanner = build(Consumer, config)
-            self._scanner.assign([TopicPartition(self.topic, partition, start)])
-            try:
-                while True:
-                    message: Any = self._scanner.poll(_ANSWER)
-                    if message is None:
-                        raise LogUnavailable(
-                            f"{self.topic}, partition {partition}: no answer from Kafka in {_ANSWER} s"
-                        )
-                    error = message.error()
-                    if error is not None and error.code() != KafkaError._PARTITION_EOF:
-                        continue  # the client goes on by itself; silence in the end is the error
-                    if error is not None or message.offset() >= stop:
-                        return
-                    yield message
-            finally:
-                self._scanner.unassign()
+    def _serve(self) -> None:
+        """Stay in the group while a range is read: called every few milliseconds of it.
+
+        The records being looked up belong to a batch that is not applied yet. If a partition goes away now, its new
+        owner applies them, so the caller must not: LogUnavailable makes it drop what it planned and begin where the
+        stores are.
+        """
+        if self._interrupted:
+            raise LogUnavailable(f"{self.topic}: reading a range of the log was interrupted: the worker ends")
+        if time.monotonic() >= self._serve_at:
+            self._serve_at = time.monotonic() + _SERVE_EVERY
+            message = self._use().poll(0)
+            if message is not None:
+                self._early.append(message)
+        if self._revoked:
+            raise LogUnavailable(f"{self.topic}: partitions {self._revoked} were revoked while the log was read")
 
     def _cluster(self) -> Kafka:
         if self._kafka is None:
@@ -279,11 +286,3 @@ def group_id(environment: str, sink: str) -> str:
 def _id_of(message: Any) -> str | None:
     place = f"{message.topic()}/{message.partition()}/{message.offset()}"
     return id_of(message.headers() or [], message.value(), place)
-
-
-@contextmanager
-def _answering(what: str) -> Iterator[None]:
-    try:
-        yield
-    except KafkaException as error:
-        raise LogUnavailable(f"Kafka did not tell {what}: {error.args[0].str()}") from error
