@@ -13,9 +13,10 @@ from datetime import datetime
 
 from logsync.core.book import AuditEntry, Book, Skip
 from logsync.core.event import Record
+from logsync.core.finding import Examined, Severity
 from logsync.core.position import LogIdentity, Position
 from logsync.core.sink import Sink
-from logsync.errors import ConfigError, PositionConflict
+from logsync.errors import ConfigError, PositionConflict, StoreUnavailable
 from logsync.settings import Settings
 from logsync.stores.base import Store
 
@@ -28,6 +29,19 @@ def opened(sink: Sink, settings: Settings) -> Iterator[Store]:
         yield sink.store
     finally:
         sink.store.close()
+
+
+def look(sink: Sink, settings: Settings) -> Examined:
+    """What the store remembers of the sink. Creates nothing, unlike ``opened``: for commands that only look.
+
+    Raises StoreUnavailable, ConfigError.
+    """
+    seen = sink.store.examine(sink.name, settings)
+    if seen.positions is None:
+        errors = [finding for finding in seen.findings if finding.severity is Severity.ERROR]
+        why = next((finding for finding in errors if finding.outage), errors[-1])
+        raise (StoreUnavailable if why.outage else ConfigError)(why.found, fix=why.fix)
+    return seen
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +152,7 @@ def forget(store: Store, *, sink: str, now: datetime) -> Book:
     audit = AuditEntry(
         at=now, action="forget", detail={str(p): position.next_offset for p, position in positions.items()}
     )
-    return _amend(store, sink, lambda book: book.next(audit=audit), positions=[])
+    return amend(store, sink, lambda book: book.next(audit=audit), positions=[])
 
 
 def skip(store: Store, record: Record, *, sink: str, reason: str, now: datetime) -> Book:
@@ -165,10 +179,10 @@ def skip(store: Store, record: Record, *, sink: str, reason: str, now: datetime)
             return None
         return book.next(skips=(*book.skips, entry), audit=audit)
 
-    return _amend(store, sink, add)
+    return amend(store, sink, add)
 
 
-def _amend(
+def amend(
     store: Store, sink: str, change: Callable[[Book], Book | None], *, positions: list[Position] | None = None
 ) -> Book:
     """Write ``change(book)``, again on the newer book if a worker wrote one in between."""

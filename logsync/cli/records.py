@@ -152,11 +152,11 @@ def _relation(sink: Sink, fact: dict[str, Any], stands: dict[int, int] | str) ->
 
 
 def _positions(sink: Sink, settings: Settings) -> dict[int, int] | str:
-    from logsync.admin import opened
+    from logsync.admin import look
 
     try:
-        with opened(sink, settings) as store:
-            return {partition: position.next_offset for partition, position in store.positions().items()}
+        seen = look(sink, settings)
+        return {partition: position.next_offset for partition, position in (seen.positions or {}).items()}
     except (StoreError, ConfigError) as error:
         return f"not known: {error.message}"  # the record is worth showing while the store is down
 

@@ -1,4 +1,4 @@
-"""Commands that change one sink by hand: rebuild, position, schema, skip. All of them say first what they will do."""
+"""Commands that change one sink by hand: rebuild, schema, skip. All of them say first what they will do."""
 
 from __future__ import annotations
 
@@ -12,14 +12,11 @@ from logsync.cli import out
 from logsync.cli.exits import NotFound, Refused
 from logsync.cli.load import load_sink
 from logsync.cli.records import describe
-from logsync.core.book import Book
-from logsync.core.position import Position
 from logsync.settings import load_settings
 
 SinkArgument = Annotated[str, typer.Argument(metavar="SINK", help="`db`, or `pkg.mod:sink`.", show_default=False)]
 YesOption = Annotated[bool, typer.Option("--yes", help="Do it; without this, only say what would be done.")]
 
-position_app = typer.Typer(help="Look at a sink's position in its store, or remove it.", no_args_is_help=True)
 schema_app = typer.Typer(help="What a sink's store needs before the first event.", no_args_is_help=True)
 
 
@@ -77,65 +74,14 @@ def _announce(name: str, kind: str, plan: admin.RebuildPlan) -> None:
     out.say(f"rebuild deletes ALL content of {name}, then replays {plan.offsets:,} offsets as epoch {plan.epoch}")
 
 
-@position_app.command("show")
-def position_show(
-    sink: SinkArgument, as_json: Annotated[bool, typer.Option("--json", help="Print JSON for machines.")] = False
-) -> None:
-    """Show what the store remembers of a sink: positions, epoch, log, handled types, skips, and what was done by hand.
-
-    Example: logsync position show db --json
-    """
-    settings, loaded = load_settings(), load_sink(sink)
-    with admin.opened(loaded, settings) as store:
-        book, positions = store.read_book(), store.positions()
-    if as_json:
-        book_fields = book.model_dump(mode="json") if book else None
-        out.print_json({"book": book_fields, "positions": [at.to_dict() for _, at in sorted(positions.items())]})
-    else:
-        _print_book(loaded.name, book, positions)
-
-
-def _print_book(name: str, book: Book | None, positions: dict[int, Position]) -> None:
-    if book is None:
-        print(f"sink {name} has no book in this store: no worker ever resumed from it")
-        return
-    facts = [
-        ("sink", f"{book.sink}, environment {book.environment}"),
-        ("state", f"{book.state}, epoch {book.epoch}, revision {book.revision}"),
-        ("log", f"{book.log.topic}, topic id {book.log.topic_id}, cluster {book.log.cluster_id}"),
-        ("handled", ", ".join(sorted(book.handled)) or "-"),
-        ("passed over, unhandled", ", ".join(sorted(book.skipped)) or "-"),
-        *(("skip", f"{s.partition}:{s.offset} at {s.at:%Y-%m-%d %H:%M} UTC: {s.reason}") for s in book.skips),
-        *(("by hand", f"{entry.at:%Y-%m-%d %H:%M} UTC: {entry.action} {entry.detail}") for entry in book.audit),
-    ]
-    for label, text in facts:
-        print(out.plain(f"{label:<24}{text}"))
-    columns = ("#partition", "#next offset", "#epoch", "#last offset", "last event", "#leader epoch")
-    out.print_table(columns, [tuple(at) for _, at in sorted(positions.items())])
-
-
-@position_app.command("forget")
-def position_forget(sink: SinkArgument, yes: YesOption = False) -> None:
-    """Remove a sink's positions and leave its content. Its workers then refuse to start until `rebuild`.
-
-    Example: logsync position forget db --yes
-    """
-    settings, loaded = load_settings(), load_sink(sink)
-    with admin.opened(loaded, settings) as store:
-        _print_book(loaded.name, store.read_book(), store.positions())
-        if not yes:
-            raise Refused("nothing was changed", fix=f"`logsync position forget {sink} --yes` removes the positions")
-        admin.forget(store, sink=loaded.name, now=datetime.now(UTC))
-    out.say(f"forgotten; the content is untouched. `logsync rebuild {sink} --yes` makes it whole again")
-
-
 @schema_app.command("print")
 def schema_print(sink: SinkArgument) -> None:
     """Print what `consume` would create, for people who run their own migrations. Opens no connection.
 
     Example: logsync schema print db | psql
     """
-    print(load_sink(sink).store.schema())
+    loaded = load_sink(sink)
+    print(loaded.store.schema(loaded.name, load_settings()))
 
 
 @schema_app.command("apply")

@@ -32,6 +32,7 @@ class State(StrEnum):
     BEHIND = "behind"
     NO_POSITION = "no position"
     WIPING = "wiping"
+    MOVING = "moving"
     OTHER_LOG = "other log"
     OTHER_ENVIRONMENT = "other environment"
     GAP = "gap"
@@ -117,6 +118,9 @@ def judge(
         return row._replace(state=State.OTHER_LOG, lag=None, detail="; ".join(differences))
     if at is None or row.lag is None:
         return row._replace(state=State.NO_POSITION)
+    if book is not None and position is not None and position.epoch != book.epoch:
+        detail = "`logsync position set` or `adopt` is under way, or was interrupted: run it again"
+        return row._replace(state=State.MOVING, detail=detail)
     if not span.low <= at <= span.high:
         return row._replace(state=State.GAP, detail=f"the log holds {span.low} to before {span.high}")
     return row._replace(state=State.BEHIND if row.lag else State.OK)
@@ -166,11 +170,11 @@ class _Stored(NamedTuple):
 
 
 def _read_store(sink: Sink, settings: Settings) -> _Stored:
-    from logsync.admin import opened
+    from logsync.admin import look
 
     try:
-        with opened(sink, settings.model_copy(update={"store_timeout": _PATIENCE})) as store:
-            return _Stored(store.read_book(), store.positions())
+        seen = look(sink, settings.model_copy(update={"store_timeout": _PATIENCE}))
+        return _Stored(seen.book, dict(seen.positions or {}))
     except StoreError as error:
         return _Stored(None, {}, State.STORE_UNREACHABLE, error.message)
     except ConfigError as error:

@@ -34,6 +34,8 @@ class Finding:
     """The command or setting that mends it; empty for a note that wants nothing."""
     about: str = ""
     """The sink, or the topic."""
+    outage: bool = False
+    """True: a server does not answer, and this passes with it; workers wait."""
 
 
 class Examined(NamedTuple):
@@ -56,7 +58,8 @@ def noting(findings: list[Finding], check: str) -> Iterator[None]:
         if all(finding.found != error.message for finding in findings):
             start = f"start the server, or correct LOGSYNC_{check.partition('.')[0].upper()}"
             fix = error.fix or (start if isinstance(error, StoreError) else "")
-            findings.append(Finding(Severity.ERROR, check, error.message, _why(error), fix))
+            outage = isinstance(error, StoreError | LogUnavailable)
+            findings.append(Finding(Severity.ERROR, check, error.message, _why(error), fix, outage=outage))
 
 
 def _why(error: LogsyncError) -> str:

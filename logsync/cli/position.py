@@ -1,0 +1,193 @@
+"""``position``: look at what a store remembers, and move it by hand. Without ``--yes`` all of them only look."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from logsync import admin, positions
+from logsync.cli import out
+from logsync.cli.exits import Refused
+from logsync.cli.load import load_sink
+from logsync.cli.sinks import SinkArgument, YesOption
+from logsync.core.codec import Decoder
+from logsync.core.event import Record
+from logsync.core.finding import Examined
+from logsync.errors import ConfigError
+from logsync.settings import Settings, load_settings
+
+if TYPE_CHECKING:
+    from logsync.log.lookup import Lookup, Span
+
+app = typer.Typer(help="Look at a sink's position in its store, move it, or remove it.", no_args_is_help=True)
+
+
+@app.command("show")
+def show(
+    sink: SinkArgument, as_json: Annotated[bool, typer.Option("--json", help="Print JSON for machines.")] = False
+) -> None:
+    """Show what the store remembers of a sink: positions, epoch, log, handled types, skips, and what was done by hand.
+
+    Example: logsync position show db --json
+    """
+    settings, loaded = load_settings(), load_sink(sink)
+    seen = admin.look(loaded, settings)
+    if as_json:
+        book_fields = seen.book.model_dump(mode="json") if seen.book else None
+        positions = [at.to_dict() for _, at in sorted((seen.positions or {}).items())]
+        out.print_json({"book": book_fields, "positions": positions})
+    else:
+        _print(loaded.name, seen)
+
+
+def _print(name: str, seen: Examined) -> None:
+    book = seen.book
+    if book is None:
+        print(f"sink {name} has no book in this store: no worker ever resumed from it")
+        return
+    facts = [
+        ("sink", f"{book.sink}, environment {book.environment}"),
+        ("state", f"{book.state}, epoch {book.epoch}, revision {book.revision}"),
+        ("log", f"{book.log.topic}, topic id {book.log.topic_id}, cluster {book.log.cluster_id}"),
+        ("handled", ", ".join(sorted(book.handled)) or "-"),
+        ("passed over, unhandled", ", ".join(sorted(book.skipped)) or "-"),
+        *(("skip", f"{s.partition}:{s.offset} at {s.at:%Y-%m-%d %H:%M} UTC: {s.reason}") for s in book.skips),
+        *(("by hand", f"{entry.at:%Y-%m-%d %H:%M} UTC: {entry.action} {entry.detail}") for entry in book.audit),
+    ]
+    for label, text in facts:
+        print(out.plain(f"{label:<24}{text}"))
+    columns = ("#partition", "#next offset", "#epoch", "#last offset", "last event", "#leader epoch")
+    out.print_table(columns, [tuple(at)[:6] for _, at in sorted((seen.positions or {}).items())])
+
+
+@app.command("forget")
+def forget(sink: SinkArgument, yes: YesOption = False) -> None:
+    """Remove a sink's positions and leave its content. Its workers then refuse to start until `rebuild`.
+
+    Example: logsync position forget db --yes
+    """
+    settings, loaded = load_settings(), load_sink(sink)
+    _print(loaded.name, admin.look(loaded, settings))
+    if not yes:
+        raise Refused("nothing was changed", fix=f"`logsync position forget {sink} --yes` removes the positions")
+    with admin.opened(loaded, settings) as store:
+        admin.forget(store, sink=loaded.name, now=datetime.now(UTC))
+    out.say(f"forgotten; the content is untouched. `logsync rebuild {sink} --yes` makes it whole again")
+
+
+@app.command("set")
+def set_(
+    sink: SinkArgument,
+    partition: Annotated[int, typer.Argument(min=0, show_default=False)],
+    offset: Annotated[int, typer.Argument(min=0, help="The NEXT offset to apply.", show_default=False)],
+    reason: Annotated[str, typer.Option("--reason", help="Why; kept on record.", show_default=False)],
+    yes: YesOption = False,
+) -> None:
+    """Move a position inside its log, on record. Forward skips events, back applies them again: content then differs.
+
+    For OpenSearch, moving back is harmless. Nothing is changed if a worker has moved the position meanwhile.
+
+    Example: logsync position set db 0 4711 --reason "lost to retention, accepted" --yes
+    """
+    from logsync.log.lookup import Lookup
+    from logsync.log.topic import identify
+
+    settings, loaded = load_settings(), load_sink(sink)
+    topic = loaded.log.topic
+    seen = admin.look(loaded, settings)
+    with Lookup(settings, topic) as lookup:
+        identity, spans = identify(settings, topic), lookup.spans()
+        if partition not in spans:
+            raise ConfigError(f"{topic} has no partition {partition}; it has {', '.join(map(str, spans))}")
+        at, span = (seen.positions or {}).get(partition), spans[partition]
+        standing = None  # the record where the last applied one stood
+        if at is not None and at.last_offset is not None and at.last_offset >= span.low:
+            standing = lookup.first_at(partition, at.last_offset)
+            standing = standing if standing is not None and standing.offset == at.last_offset else None
+        before = _last_before(lookup, partition, offset, span)
+    decode = Decoder(loaded.log, loaded.handled)
+    move = positions.plan_set(
+        loaded,
+        seen,
+        log=identity,
+        environment=settings.environment,
+        partition=partition,
+        offset=offset,
+        span=span,
+        before=None if before is None else decode(before),
+        last_found=None if standing is None else decode(standing).id,
+        reason=reason,
+        now=datetime.now(UTC),
+    )
+    _carry_out(move, settings, yes=yes)
+
+
+@app.command("adopt")
+def adopt(sink: SinkArgument, yes: YesOption = False) -> None:
+    """Continue in a copy of the log (mirrored, migrated, restored) after the last applied event.
+
+    Finds that event by its id, so offsets may differ. Reads the whole log, also without --yes. Stop the writers of the
+    old log and let the copy finish first. Refused for OpenSearch: rebuild.
+
+    Example: LOGSYNC_KAFKA=new-cluster:9092 logsync position adopt db --yes
+    """
+    from logsync.log.lookup import Lookup
+    from logsync.log.topic import identify
+
+    settings, loaded = load_settings(), load_sink(sink)
+    topic = loaded.log.topic
+    seen = admin.look(loaded, settings)
+    identity = identify(settings, topic)
+    positions.check_adoptable(loaded, seen, identity, settings.environment)
+    with Lookup(settings, topic) as lookup, out.progress(f"reading {topic}") as report:
+        spans = lookup.spans()
+
+        def scan() -> Iterator[Record]:
+            return lookup.scan(progress=report, spans=spans)
+
+        copy = positions.read_copy(loaded, topic, seen.positions or {}, scan)
+    move = positions.plan_adopt(
+        loaded,
+        seen,
+        copy,
+        log=identity,
+        environment=settings.environment,
+        log_starts={number: span.low for number, span in spans.items()},
+        now=datetime.now(UTC),
+    )
+    for difference in move.book.log.differences(identity):
+        out.say(f"another log: {difference}")
+    _carry_out(move, settings, yes=yes)
+
+
+def _carry_out(move: positions.Move, settings: Settings, *, yes: bool) -> None:
+    for number, target in sorted(move.targets.items()):
+        at = move.stored.get(number)
+        before = "no position" if at is None else f"next offset {at.next_offset:,}"
+        after = f"after event {target.last_id}" if target.last_id else "after no event that has an id"
+        out.say(out.plain(f"{move.sink.name}, partition {number}: {before} -> {target.next_offset:,}, {after}"))
+    for sentence in move.says:
+        out.say(sentence)
+    if not yes:
+        raise Refused("nothing was changed", fix="add --yes to do this")
+    with admin.opened(move.sink, settings) as store:
+        book = positions.carry_out(move, store)
+    out.say(f"done, and on record as revision {book.revision} of the book; workers follow within seconds")
+
+
+def _last_before(lookup: Lookup, partition: int, offset: int, span: Span) -> Record | None:
+    """The last record below ``offset``. Kafka reads forward only, and offsets have holes: look back ever further."""
+    from logsync.log.lookup import Span
+
+    stop, width = min(offset, span.high), 1
+    while stop > span.low:
+        start = max(span.low, stop - width)
+        found = deque(lookup.scan(progress=lambda _, __: None, spans={partition: Span(start, stop)}), maxlen=1)
+        if found:
+            return found[0]
+        stop, width = start, width * 10
+    return None
