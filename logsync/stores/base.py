@@ -80,8 +80,9 @@ class Store(Protocol):
         """Delete all content that the sink owns. Called by rebuild, between two revisions of the book that
         say so; may be repeated after a crash. Leaves the book and positions to the caller."""
 
-    def schema(self) -> str:
-        """What ``open`` creates, as text a person can run with their own tools; empty if nothing is needed."""
+    def schema(self, sink: str = "", settings: Settings | None = None) -> str:
+        """What ``open(sink, settings)`` creates, as text a person can run with their own tools; empty if nothing is
+        needed. Opens nothing. A store that is open already knows its sink and settings."""
 
     def examine(self, sink: str, settings: Settings) -> Examined:
         """Look at the server and at what is kept there for the sink, and create or change nothing.

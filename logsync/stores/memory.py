@@ -111,7 +111,7 @@ class Memory:
     def wipe(self) -> None:
         self.server.contents[self.sink] = Content()
 
-    def schema(self) -> str:
+    def schema(self, sink: str = "", settings: Settings | None = None) -> str:  # noqa: ARG002 - the contract's
         return ""
 
     def examine(self, sink: str, settings: Settings | None = None) -> Examined:

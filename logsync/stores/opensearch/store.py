@@ -353,12 +353,14 @@ class OpenSearch:
                 indices.ensure(book.epoch)
             indices.delete(sorted(owned.keys() - keep))
 
-    def schema(self) -> str:
+    def schema(self, sink: str = "", settings: Settings | None = None) -> str:
         """The requests that create the indices and aliases of a new sink, for a shell. Opens nothing.
 
-        Before ``open`` the sink's name is not known: SINK stands for it.
+        SINK stands for a sink's name that is not known. The prefix is that of the address.
         """
-        layout = self._layout if self._client else Layout("", "SINK", self._declared)
+        url = self._url or (settings.opensearch.get_secret_value() if settings else "")
+        prefix = parse(url)[1] if url else ""
+        layout = self._layout if self._client else Layout(prefix, sink or "SINK", self._declared)
         requests: list[tuple[str, str, Mapping[str, Any]]] = [("PUT", layout.books_index, layout.books_body())]
         requests += [("PUT", layout.index(name, 1), layout.body(name, 1)) for name in layout.names]
         requests.append(("POST", "_aliases", {"actions": [layout.point_readers(name, 1) for name in layout.names]}))

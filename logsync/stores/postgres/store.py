@@ -215,7 +215,7 @@ class Postgres:
             if found:
                 link.send([(f"TRUNCATE {', '.join(found)}", ())])
 
-    def schema(self) -> str:
+    def schema(self, sink: str = "", settings: Settings | None = None) -> str:  # noqa: ARG002 - the contract's
         return self._schema.printed()
 
     def examine(self, sink: str, settings: Settings) -> Examined:
