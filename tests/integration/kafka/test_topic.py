@@ -96,6 +96,7 @@ def test_offsets_that_nobody_tells_are_no_offsets(
     shop: Shop, stalled: Stack, wait_until: Callable[[Callable[[], bool]], None], which: Literal["first", "end"]
 ) -> None:
     asking = Kafka(shop.settings, timeout=0.5)
+    assert asking.offsets(shop.log.topic, 1, which) == {0: 0}
     stalled.pause("kafka")
 
     def silent() -> bool:
