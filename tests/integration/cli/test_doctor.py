@@ -26,7 +26,7 @@ from logsync.cli.exits import Exit
 from .conftest import Deploy, Shell, Topic
 
 DEAD = "127.0.0.1:1"
-FRAIL = {"topic.replication", "topic.min_insync_replicas"}
+FRAIL = frozenset({"topic.replication", "topic.min_insync_replicas"})
 """What is always found on a stack of one broker; it is true."""
 Found = dict[str, dict[str, Any]]
 
@@ -45,21 +45,21 @@ def doctor(shell: Shell, *sinks: str) -> Found:
 class Clinic:
     """A sink whose worker has applied two events, and a way to see what one change adds to what doctor finds."""
 
-    def __init__(self, shell: Shell, name: str, healthy: set[str]) -> None:
-        self.shell, self.name = shell, name
-        shell("consume", name, "--until-end")
+    def __init__(self, shell: Shell, module: str, healthy: frozenset[str], *, name: str = "") -> None:
+        self.shell, self.module, self.name = shell, module, name or module
+        shell("consume", module, "--until-end")
         self.healthy = healthy
-        assert set(doctor(shell, name)) == healthy
+        assert set(doctor(shell, module)) == healthy
 
     def finds(self, check: str, severity: str, *words: str) -> None:
-        found = doctor(self.shell, self.name)
+        found = doctor(self.shell, self.module)
         assert set(found) == self.healthy | {check}
         assert found[check]["severity"] == severity
         for word in words:
             assert word in str(found[check])
 
     def is_well(self) -> None:
-        assert set(doctor(self.shell, self.name)) == self.healthy
+        assert set(doctor(self.shell, self.module)) == self.healthy
 
 
 @pytest.fixture
@@ -93,7 +93,7 @@ def cache(shell: Shell, two: Topic, unique: str) -> Clinic:
     imports, write = "from logsync.stores.redis import Redis, Set", "Set(event.data.name, event.data.size)"
     text = OTHERS.format(imports=imports, name=unique, store=f"Redis(prefix='{unique}:')", write=write)
     (shell.folder / "sinks/cache.py").write_text(text)
-    return Clinic(shell, "cache", FRAIL)
+    return Clinic(shell, "cache", FRAIL, name=unique)
 
 
 @pytest.fixture
@@ -102,7 +102,9 @@ def search(shell: Shell, two: Topic, unique: str) -> Clinic:
     store = f"OpenSearch(indices={{'{unique}': {{'settings': {{'number_of_replicas': 0}}}}}})"
     write = f"IndexDoc('{unique}', event.data.name, {{'size': event.data.size}})"
     (shell.folder / "sinks/search.py").write_text(OTHERS.format(imports=imports, name=unique, store=store, write=write))
-    return Clinic(shell, "search", {*FRAIL, "opensearch.number_of_replicas"})  # one node has no room for a replica
+    return Clinic(
+        shell, "search", FRAIL | {"opensearch.number_of_replicas"}, name=unique
+    )  # one node has no room for a replica
 
 
 # The topic
@@ -140,7 +142,7 @@ def test_retention_that_was_accepted_by_name_is_a_warning(db: Clinic, two: Topic
 
 
 def test_a_topic_that_takes_no_append(db: Clinic, two: Topic) -> None:
-    db.healthy = {"topic.replication"}
+    db.healthy = FRAIL - {"topic.min_insync_replicas"}
     alter(two, min_insync_replicas="2")
     db.finds("topic.in_sync", "error", "every append is refused")
 
@@ -183,12 +185,23 @@ def test_a_book_of_another_log(db: Clinic, two: Topic) -> None:
         assert time.monotonic() < deadline
     two.create()
     db.finds("sink.book", "error", "topic_id was", "LOGSYNC_KAFKA")
+    db.shell.env["LOGSYNC_ENVIRONMENT"] = "staging"
+    db.healthy = db.healthy | {"sink.book"}
+    db.finds("sink.log", "error", "topic_id was")  # one fault does not hide the other
 
 
 def test_a_store_of_another_environment(db: Clinic) -> None:
     before = db.shell.env["LOGSYNC_ENVIRONMENT"]
     db.shell.env["LOGSYNC_ENVIRONMENT"] = "staging"
     db.finds("sink.book", "error", f"set LOGSYNC_ENVIRONMENT={before}")
+
+
+def test_a_handler_that_came_too_late(db: Clinic, two: Topic, deploy: Deploy) -> None:
+    two.event("thing.lost", b'{"name": "a"}')
+    db.shell("consume", "db", "--until-end")
+    db.is_well()
+    deploy(more="@sink.on(ThingLost)\ndef thing_lost(event: Event[ThingLost]):\n    return None\n")
+    db.finds("sink.book", "error", "now handles thing.lost", "--accept-from-now")
 
 
 def test_a_position_that_is_lost(db: Clinic) -> None:
@@ -341,6 +354,11 @@ def test_evicted_keys(cache: Clinic, plain: redis.Redis) -> None:
     cache.finds("redis.content", "error", "evicted", "logsync rebuild")
 
 
+def test_a_script_that_died_half_way(cache: Clinic, plain: redis.Redis) -> None:
+    plain.set(f"logsync:{cache.name}:busy", "0:3")
+    cache.finds("redis.content", "error", "half-way", "logsync rebuild")
+
+
 def test_a_replica(cache: Clinic, plain: redis.Redis) -> None:
     try:
         plain.replicaof("127.0.0.1", "1")
@@ -405,6 +423,11 @@ def test_indices_that_make_themselves(search: Clinic) -> None:
     search.is_well()
 
 
+def test_a_name_that_leads_to_the_index_of_somebody_else(search: Clinic, unique: str) -> None:
+    put(search.shell, unique + "foreign", {"aliases": {unique: {}}})
+    search.finds("opensearch.names", "error", f"{unique}foreign", "another index name")
+
+
 def test_an_index_that_was_deleted(search: Clinic, unique: str) -> None:
     with urlopen(Request(f"{search.shell.env['LOGSYNC_OPENSEARCH']}/{unique}--e1", method="DELETE"), timeout=30):
         pass
@@ -441,6 +464,12 @@ def test_a_server_that_is_down_is_a_finding_and_the_others_are_looked_at(
         assert "why:" in text.stdout
         assert "to mend it:" in text.stdout
         assert "hunter2" not in text.stdout + text.stderr
+
+
+def test_settings_that_keep_a_worker_from_joining_its_group_do_not_hide_the_store(db: Clinic) -> None:
+    db.shell.env["LOGSYNC_KAFKA_OPTIONS"] = '{"max.poll.interval.ms": "20000"}'
+    db.finds("topic.kafka", "error", "LOGSYNC_STORE_TIMEOUT")
+    assert "Postgres 18" in db.shell("doctor", "db", code=Exit.FOUND_ERROR).stdout
 
 
 def test_doctor_leaves_nothing_behind(shell: Shell, two: Topic, unique: str, plain: redis.Redis) -> None:
