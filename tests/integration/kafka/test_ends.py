@@ -123,8 +123,8 @@ def test_an_end_that_cannot_be_read_stays_and_is_read_again_later(
     stalled.pause("kafka")
     wait_until(lambda: "the log's ends could not be read again" in caplog.text)
     assert client.ends == [1]
-    stalled.kill("kafka")  # its partition gets another leader, or the same one anew
-    stalled.start("kafka")
+    stalled.resume("kafka")
+    stalled.restart("kafka")  # its partition gets another leader, or the same one anew
     wait_until(lambda: leads(shop))
     append_others(shop)
     wait_until(lambda: client.ends == [1 + OTHERS])

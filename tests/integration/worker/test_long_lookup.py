@@ -42,7 +42,7 @@ def test_a_lookup_longer_than_the_poll_interval_keeps_the_membership_and_the_ver
 
 
 def test_sigterm_ends_a_lookup_and_the_next_worker_judges_the_retry(retried: Case) -> None:
-    worker = start(retried, 500)  # minutes
+    worker = start(retried, 100)  # half a minute; nothing else may end it
     worker.sees("LOOKING")
     before = retried.positions("db")
     assert "LOOKED" not in worker.terminate()
