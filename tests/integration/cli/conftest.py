@@ -12,7 +12,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 import psycopg
 import pytest
-from confluent_kafka import Producer
+from confluent_kafka import Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
 REPOSITORY = Path(__file__).parents[3]
@@ -39,6 +39,12 @@ class Topic:
     def delete(self) -> None:
         admin = AdminClient({"bootstrap.servers": self.servers})
         for future in admin.delete_topics([self.name]).values():
+            future.result(20)
+
+    def delete_before(self, offset: int) -> None:
+        """What retention does: partition 0 begins at ``offset`` from now on."""
+        admin = AdminClient({"bootstrap.servers": self.servers})
+        for future in admin.delete_records([TopicPartition(self.name, 0, offset)]).values():
             future.result(20)
 
     def send(
