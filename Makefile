@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help setup check test demo bench format clean
+.PHONY: help setup check test faults demo bench format clean
 help: ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
 
@@ -29,6 +29,9 @@ check: $(READY) ## format, lint, types, layers, unit and property tests: under a
 
 test: check ## everything: the above, then all tests with real servers, which they start themselves
 	$(BIN)/python -m pytest -m servers tests
+
+faults: $(READY) ## every fault x every store, written to docs/faults.md; MINUTES=5 SEED=3: random ones
+	$(BIN)/python -m tests.faults $(if $(SEED),--seed $(SEED)) $(if $(MINUTES),--minutes $(MINUTES))
 
 demo: $(READY) ## the disease, the cure and the proof, on four real servers (YEAR=full for the whole year)
 	$(BIN)/python -m demo
