@@ -61,7 +61,7 @@ def _topic(topic: str, settings: Settings) -> tuple[list[Finding], TopicFacts | 
         kafka = Kafka(settings, timeout=_PATIENCE)
         facts = kafka.describe(topic)
         clients = f"confluent-kafka {version('confluent-kafka')}, librdkafka {libversion()[0]}"
-        findings.append(Finding(Severity.NOTE, "topic.version", f"Kafka with {kafka.brokers()} brokers, {clients}"))
+        findings.append(Finding(Severity.NOTE, "topic.version", f"Kafka, brokers: {kafka.brokers()}; {clients}"))
         return findings + judge_topic(facts, settings.accept_finite_retention), facts
     return [replace(finding, about=topic) for finding in findings], None
 
@@ -118,6 +118,11 @@ def judge_book(
         why = "it was forgotten or lost; what the store still holds cannot be told"
         fix = f"`logsync rebuild {sink.address} --yes` wipes what the sink owns and replays the log"
         findings.append(Finding(Severity.ERROR, "sink.position", what, why, fix))
+    if any(at.epoch != book.epoch for at in (seen.positions or {}).values()):
+        what = f"sink {sink.name}: its positions have another epoch than its book"
+        why = "a rebuild or a move of the position is under way, or was interrupted; workers wait for its end"
+        fix = f"if none is running, run it again, or `logsync rebuild {sink.address} --yes`"
+        findings.append(Finding(Severity.ERROR, "sink.epoch", what, why, fix))
     return findings
 
 

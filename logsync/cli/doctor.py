@@ -58,5 +58,6 @@ def doctor(
 
 
 def _row(found: Finding) -> tuple[str, str, str]:
-    lines = [found.found, found.why and f"  why: {found.why}", found.fix and f"  to mend it: {found.fix}"]
+    what = "next" if found.severity is Severity.NOTE else "to mend it"
+    lines = [found.found, found.why and f"  why: {found.why}", found.fix and f"  {what}: {found.fix}"]
     return found.severity.name.lower(), found.about, "\n".join(line for line in lines if line)

@@ -88,5 +88,5 @@ class Store(Protocol):
         """Look at the server and at what is kept there for the sink, and create or change nothing.
 
         Instead of ``open``: connects by itself, closes again. A server that is down is a finding; raises nothing
-        that logsync raises on purpose. Called only by `logsync doctor`.
+        that logsync raises on purpose. Called by commands that only look.
         """

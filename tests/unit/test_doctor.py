@@ -99,7 +99,8 @@ def test_the_exit_code_is_that_of_the_worst_finding(
     codes = {Severity.NOTE: Exit.OK, Severity.WARNING: Exit.FOUND_WARNING, Severity.ERROR: Exit.FOUND_ERROR}
     assert caught.value.exit_code == codes[severity]
     shown = capsys.readouterr()
-    for words in (severity.name.lower(), "bad", "why: reasons", "to mend it: mend", "a fact"):
+    mend = "next: mend" if severity is Severity.NOTE else "to mend it: mend"
+    for words in (severity.name.lower(), "bad", "why: reasons", mend, "a fact"):
         assert words in shown.out
     assert "\x1b[2J" not in shown.out
     assert "looked at db" in shown.err

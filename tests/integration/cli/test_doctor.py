@@ -215,6 +215,11 @@ def test_a_handler_that_came_too_late(db: Clinic, two: Topic, deploy: Deploy) ->
     db.finds("sink.book", "error", "now handles thing.lost", "--accept-from-now")
 
 
+def test_a_position_that_was_not_moved_to_the_end(db: Clinic) -> None:
+    execute(db.shell, "UPDATE logsync.position SET epoch = 7")
+    db.finds("sink.epoch", "error", "interrupted", "logsync rebuild db --yes")
+
+
 def test_a_position_that_is_lost(db: Clinic) -> None:
     db.shell("position", "forget", "db", "--yes")
     db.finds("sink.position", "error", "no position for partition 0", "logsync rebuild db --yes")
