@@ -14,7 +14,7 @@ import enum
 import logging
 import random
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -23,11 +23,12 @@ from types import TracebackType
 from logsync.core.book import Book, check_book, check_identity, check_last, check_range, first_book
 from logsync.core.codec import Decoder
 from logsync.core.event import Decoded, Event
-from logsync.core.plan import Plan, how_to_mend, plan, skip_applied
-from logsync.core.policy import Retry, disposition
+from logsync.core.parking import Waiting
+from logsync.core.plan import Aside, Plan, located, plan, plan_drain, skip_applied
+from logsync.core.policy import Park, Retry, disposition
 from logsync.core.position import LogIdentity, Position
 from logsync.core.sink import Sink
-from logsync.errors import ConfigError, EventError, LogsyncError, PositionConflict, StoreUnavailable, WriteRejected
+from logsync.errors import ConfigError, EventError, LogsyncError, ParkingFull, PositionConflict, StoreUnavailable
 from logsync.log.base import LogReader, Part
 from logsync.settings import Settings
 
@@ -39,6 +40,8 @@ before the first apply that comes later than this after the last look; this wind
 STORE_EVERY = 5.0
 """Seconds without an apply after which the store's position is compared: a store that was restored or rebuilt while
 its log is quiet must not wait for the next event to be noticed."""
+WATCH_EVERY = 2.0
+"""Seconds between two looks at the book, where people leave requests."""
 STANDBY_AFTER = 10.0
 """Seconds without a partition after which a worker counts as a spare one."""
 CONFLICTS_WITHIN = 600.0
@@ -65,6 +68,12 @@ class Report:
     reason: str = ""
     applied: int = 0
     skipped: Counter[str] = field(default_factory=Counter)
+    parked: int = 0
+    """Events that this worker set aside."""
+    drained: int = 0
+    """Parked events that it applied later, or passed over on somebody's word."""
+    waiting: dict[int, int] = field(default_factory=dict)
+    """Parked events by partition, as far as this worker knows."""
     batches: int = 0
     retries: int = 0
     conflicts: int = 0
@@ -83,11 +92,24 @@ class Report:
         return sum(max(0, self.ends.get(number, at) - at) for number, at in self.positions.items())
 
 
+@dataclass(frozen=True, slots=True)
+class _Drain:
+    """A sequence that is to be tried again, up to an offset, because ``request`` says so (None: the worker itself)."""
+
+    partition: int
+    sequence: str
+    upto: int
+    request: str | None = None
+    unfinished: bool = False
+    """A replayable store was interrupted while it drained this: nothing else may be applied before it is through."""
+
+
 class Worker:
     """One member of a sink's consumer group: applies the log to the store until it is told to stop.
 
     Runs on one thread; ``stop`` may be called from any other or from a signal handler. ``step`` is one turn of
     the loop. Errors that time can mend are waited for without limit; all others leave ``run`` as they are.
+    ``only_drain``: apply nothing new, only what people asked to be drained (K1: that is the owner's to do).
     """
 
     def __init__(
@@ -98,6 +120,7 @@ class Worker:
         *,
         from_log_start: bool = False,
         accept_from_now: bool = False,
+        only_drain: bool = False,
         clock: Callable[[], float] = time.monotonic,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         chance: Callable[[], float] = random.random,
@@ -106,10 +129,15 @@ class Worker:
         self.report = Report(turned_at=clock(), moved_at=clock())
         self._from_log_start, self._accept_from_now = from_log_start, accept_from_now
         self._clock, self._now, self._chance = clock, now, chance
+        self._only_drain = only_drain
         self._decode = Decoder(sink.log, sink.handled)
         self._book: Book | None = None
         self._assigned: set[int] = set()
         self._positions: dict[int, Position] = {}  # of the partitions being read; empty: resume first
+        self._waiting: dict[int, dict[str, Waiting]] = {}  # what is parked, of the partitions being read
+        self._drains: deque[_Drain] = deque()
+        self._watched_at = float("-inf")
+        self._drained_at = clock()  # when everything was last tried again without being asked
         self._opened = False
         self._attempt = 0
         self._conflicts: list[float] = []  # when, under the present assignment
@@ -162,45 +190,216 @@ class Worker:
             self._resume()  # 0 resume
         if self._positions or not self._assigned:
             self._look_if_due()
+        self._drain()
         for part in batch.parts:
             if part.partition in self._positions:
                 self._apply(part)
         if self._positions and self._clock() - self._met_store_at >= STORE_EVERY:
             self._compare()
+        if self._positions and self._clock() - self._watched_at >= WATCH_EVERY:
+            self._watch()
 
     def _apply(self, part: Part) -> None:
         events = [self._decode(record) for record in part.records]  # 2 decode
         repeats = self._repeats(skip_applied(events, self._positions[part.partition]))
-        refused: WriteRejected | None = None
+        verdicts: dict[int, EventError] = {}  # of the store, on events that it refused alone
+        suspect: int | None = None
         while True:
             stored = self._positions[part.partition]
             fresh = skip_applied(events, stored)  # 3 skip
-            if refused is None:
-                made = self._plan(fresh, stored, part.next_offset, repeats)  # 4 plan
-            else:  # what comes before the refused event
-                before = [event for event in fresh if event.offset < refused.offset]
-                made = self._plan(before, stored, refused.offset, repeats)
+            if suspect is not None:  # only what comes before the refused event
+                fresh = [event for event in fresh if event.offset < suspect]
+            aside = Aside(self.sink, self._waiting[part.partition], part.record, self._now(), verdicts)
+            made = self._plan(fresh, stored, suspect or part.next_offset, repeats, aside)  # 4 plan
             if made.moves:
                 self._look_if_due()  # L1: not once per poll, because an apply before this one may have taken long
                 self._note_skipped(made)
                 try:
                     self.sink.store.apply(made)  # 5 apply: when it returns, writes and position are durable
-                except WriteRejected as error:
-                    if error.offset == fresh[0].offset:
-                        raise self._located(error, fresh[0]) from error
-                    refused = error
+                except EventError as error:
+                    at_fault = self._at_fault(error, fresh)
+                    if at_fault.offset != fresh[0].offset:
+                        suspect = at_fault.offset
+                        continue
+                    # It stands first in its plan. Only here is it judged: a store may refuse in a batch what it takes
+                    # alone, and no event may halt a worker because of the company it came in. # G1
+                    if at_fault.offset in verdicts or not self._parks(error):
+                        raise
+                    verdicts[at_fault.offset] = error
                     continue
                 self._positions[part.partition] = made.end
                 self._met_store_at = self._clock()
                 self.reader.commit(made.end)  # 6 commit: only now; losing it costs a replay, never data  # I1
+                self._set_aside(made)
             self._count(made)
             if made.failure is not None:
                 raise made.failure
-            if refused is None:
+            if suspect is None:
                 return
-            # The refused event now stands first in its plan. Only there is it judged: a store may refuse in a batch
-            # what it takes alone, and no event may halt a worker because of the company it came in. # G1
-            refused = None
+            suspect = None
+
+    def _parks(self, error: EventError) -> bool:
+        return isinstance(disposition(error, parks=self.sink.parks(error)), Park)
+
+    def _at_fault(self, error: EventError, events: Sequence[Decoded]) -> Decoded:
+        """The event that the store refused; the error gets its coordinates."""
+        for event in events:
+            if event.offset == error.offset:
+                located(self.sink, event, error)
+                return event
+        raise ConfigError(
+            f"the {self.sink.store.kind} store refused an event at offset {error.offset}, which is not in its plan: "
+            f"{error.message}",
+            fix="report it to the authors of that store",
+        ) from error
+
+    def _set_aside(self, made: Plan) -> None:
+        """Remember what the store has just parked: later events of these sequences join it. # I8"""
+        waiting = self._waiting[made.end.partition]
+        for entry in made.parked:
+            known = waiting.get(entry.sequence) or Waiting(entry.offset, 0, entry.first_at, entry.error)
+            waiting[entry.sequence] = known._replace(events=known.events + 1)
+            if entry.attempts:
+                log.warning(
+                    "parked",
+                    extra={"sink": self.sink.name, "partition": entry.partition, "offset": entry.offset,
+                           "event": entry.event_id, "sequence": entry.sequence, "why": entry.message},
+                )  # fmt: skip
+
+    def _drain(self) -> None:
+        """Try parked events again: one plan a turn, so that what is new need not wait for it. # K1"""
+        while self._drains:
+            todo = self._drains[0]
+            if not self._drain_some(todo):
+                self._drains.popleft()
+                if todo.request is not None and not any(
+                    (other.request, other.partition) == (todo.request, todo.partition) for other in self._drains
+                ):
+                    self._close(todo.request, todo.partition)
+            if not todo.unfinished:
+                return
+
+    def _drain_some(self, todo: _Drain) -> bool:
+        """False when nothing more of it can be drained now."""
+        store, stored = self.sink.store, self._positions[todo.partition]
+        entries = store.parked(todo.partition, sequence=todo.sequence, limit=store.drains_at_once)
+        # Events at or after the position will be met again (a replayable store parks before it moves): not yet.
+        due = [entry for entry in entries if entry.offset <= todo.upto and entry.offset < stored.next_offset]
+        waiting = self._waiting[todo.partition]
+        if not due:
+            if not entries:
+                waiting.pop(todo.sequence, None)
+            return False
+        events = [self._decode(entry.record) for entry in due]
+        assert self._book is not None
+        skips, repeats = self._book.skips_of(todo.partition), self._repeats(events)
+        verdicts: dict[int, EventError] = {}
+        while True:
+            made = plan_drain(
+                self.sink, due, events, stored, skips=skips, repeats=repeats,
+                partitions=self._book.log.partitions, refused=verdicts, now=self._now(),
+            )  # fmt: skip
+            self._look_if_due()
+            try:
+                store.apply(made)
+            except EventError as error:
+                at_fault = self._at_fault(error, events)
+                if at_fault.offset in verdicts:
+                    raise
+                if at_fault is events[0]:
+                    verdicts[at_fault.offset] = error
+                else:  # it is judged when it stands first
+                    events = [event for event in events if event.offset < at_fault.offset]
+                    due = due[: len(events)]
+                continue
+            break
+        self._positions[todo.partition] = made.end
+        self._met_store_at = self._clock()
+        known = waiting.get(todo.sequence)
+        if known is not None:
+            first = made.retried[0] if made.retried else None
+            waiting[todo.sequence] = known._replace(
+                events=max(1, known.events - len(made.drained)),
+                first=first.offset if first else made.drained[-1],
+                error=first.error if first else known.error,
+                unfinished=False,
+            )
+        for entry in made.retried:
+            log.warning(
+                "still parked",
+                extra={"sink": self.sink.name, "partition": entry.partition, "offset": entry.offset,
+                       "event": entry.event_id, "attempts": entry.attempts, "why": entry.message},
+            )  # fmt: skip
+        self._count(made)
+        return not made.retried
+
+    def _queue_drains(self) -> None:
+        """What is to be drained: first what a crash left half done, then what people asked for."""
+        assert self._book is not None
+        self._drains.clear()
+        for partition in sorted(self._positions):
+            waiting = self._waiting[partition]
+            for name, known in waiting.items():
+                if known.unfinished:
+                    self._drains.append(_Drain(partition, name, known.first, unfinished=True))
+        for request in self._book.requests:
+            for partition in sorted(request.upto.keys() & self._positions.keys()):
+                found = [
+                    _Drain(partition, name, request.upto[partition], request.id)
+                    for name, known in self._waiting[partition].items()
+                    if request.sequence in (None, name) and request.error in (None, known.error)
+                ]
+                self._drains.extend(found)
+                if not found:
+                    self._close(request.id, partition)
+
+    def _close(self, request: str, partition: int) -> None:
+        """Take this partition out of the request: its owner is through with it."""
+        current = self._current_book()
+        self._book = current
+        left = current.without(request, partition)
+        if left != current.requests:
+            self._book = current.next(requests=left)
+            self._write_book(self._book)
+
+    def _current_book(self) -> Book:
+        """The stored book. Raises StoreUnavailable if it is another than this worker resumed under."""
+        assert self._book is not None
+        current, known = self.sink.store.read_book(), self._book
+        if current is None or (current.epoch, current.state, current.log, current.environment) != (
+            known.epoch,
+            known.state,
+            known.log,
+            known.environment,
+        ):
+            raise StoreUnavailable(f"the book of sink {self.sink.name} was changed: it has to be read anew")
+        return current
+
+    def _watch(self) -> None:
+        """What did people ask for, and does anything wait for too long?"""
+        assert self._book is not None
+        self._watched_at = self._clock()
+        current = self._current_book()
+        if current.revision != self._book.revision:
+            self._book = current
+            self._queue_drains()
+        limits = self.sink.parking
+        if limits.retry_every and self._clock() - self._drained_at >= limits.retry_every.total_seconds():
+            self._drained_at = self._clock()
+            self._drains.extend(
+                _Drain(partition, name, self._positions[partition].next_offset)
+                for partition, waiting in sorted(self._waiting.items())
+                for name in waiting
+            )
+        for partition, waiting in self._waiting.items():
+            name, oldest = min(waiting.items(), key=lambda item: item[1].since, default=(None, None))
+            if oldest is not None and self._now() - oldest.since > limits.age and not self._only_drain:
+                raise ParkingFull(
+                    f"sequence {name!r} has waited since {oldest.since:%Y-%m-%d %H:%M} UTC, longer than Parking(age="
+                    f"{limits.age})",
+                    topic=self.sink.log.topic, partition=partition, offset=oldest.first,
+                    fix=f"`logsync parked list {self.sink.address}`, then `logsync parked retry` or `discard`",
+                )  # fmt: skip
 
     def _repeats(self, events: Sequence[Decoded]) -> list[int]:
         """Offsets of retried appends whose event stands in the log already, further up. # A1"""
@@ -223,16 +422,9 @@ class Worker:
         # Before this event's own range, in that of another of the batch: the verdict must not depend on the cut.
         return self.reader.find(event.partition, {event.id}, since, event.offset).get(event.id, event.offset)
 
-    def _located(self, error: WriteRejected, event: Decoded) -> EventError:
-        return error.at(
-            topic=self.sink.log.topic,
-            partition=event.partition,
-            event_id=event.id,
-            event_type=event.type,
-            fix=how_to_mend(self.sink.address, event.partition, event.offset),
-        )
-
-    def _plan(self, fresh: Sequence[Decoded], stored: Position, next_offset: int, repeats: Collection[int]) -> Plan:
+    def _plan(
+        self, fresh: Sequence[Decoded], stored: Position, next_offset: int, repeats: Collection[int], aside: Aside
+    ) -> Plan:
         assert self._book is not None
         return plan(
             self.sink,
@@ -242,6 +434,7 @@ class Worker:
             skips=self._book.skips_of(stored.partition),
             repeats=repeats,
             partitions=self._book.log.partitions,
+            aside=aside,
         )
 
     def _note_skipped(self, made: Plan) -> None:
@@ -285,12 +478,16 @@ class Worker:
             if position.last_offset is not None and low <= position.last_offset:
                 found = self.reader.id_at(partition, position.last_offset)
                 check_last(position, found, sink)
-            self.reader.start(position)
+            self._waiting[partition] = store.sequences(partition)
+            self.report.waiting[partition] = sum(known.events for known in self._waiting[partition].values())
+            if not self._only_drain:
+                self.reader.start(position)
             self.reader.commit(position)  # P2: after a restore the bookmark is ahead; heal it at once
             self._positions[partition] = position
             log.info(
                 "resumed", extra={"sink": sink.name, "partition": partition, "next": position.next_offset, "end": high}
             )
+        self._queue_drains()
         self.report.state, self.report.reason = State.RUNNING, ""
         self._publish()
 
@@ -348,7 +545,7 @@ class Worker:
         self._met_store_at = self._clock()
         for partition, known in self._positions.items():
             found = stored.get(partition)
-            if found is None or (found.epoch, found.next_offset) != (known.epoch, known.next_offset):
+            if found is None or found.place != known.place:
                 # Not a conflict: nobody raced. The store was restored, rebuilt or emptied while the log was quiet.
                 raise StoreUnavailable(
                     f"partition {partition} of the store is at {found}, expected {known}: it was moved"
@@ -387,6 +584,8 @@ class Worker:
         # position read below or the next compare-and-set shows it, and nothing is applied twice. # P4
         self.reader.stop()
         self._positions.clear()
+        self._waiting.clear()
+        self._drains.clear()
         self._opened = False
         self._retry_at = self._clock() + verdict.after
         self.report.state, self.report.reason = State.WAITING, error.message
@@ -406,15 +605,22 @@ class Worker:
     def _forget(self, partition: int) -> None:
         self._assigned.discard(partition)
         self._positions.pop(partition, None)
+        self._waiting.pop(partition, None)
+        self._drains = deque(todo for todo in self._drains if todo.partition != partition)
         if not self._assigned:
             self._alone_since = self._clock()
             self.report.state = State.JOINING
         self.report.positions.pop(partition, None)
         self.report.ends.pop(partition, None)
+        self.report.waiting.pop(partition, None)
 
     def _count(self, made: Plan) -> None:
         report = self.report
         report.applied += made.applied
+        report.parked += len(made.parked)
+        report.drained += len(made.drained)
+        partition = made.end.partition
+        report.waiting[partition] = max(0, report.waiting.get(partition, 0) + len(made.parked) - len(made.drained))
         report.skipped.update(made.skipped)
         if made.moves:
             report.batches += 1

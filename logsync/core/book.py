@@ -38,6 +38,22 @@ class Skip(BaseModel):
     at: datetime
 
 
+class Request(BaseModel):
+    """Something that the owners of the partitions are asked to do: drain what waits. # K1"""
+
+    model_config = ConfigDict(frozen=True)
+
+    id: str
+    upto: dict[int, int]
+    """The last parked offset of each partition that was there when a person asked. An owner that is through with
+    its partition takes it out; when none is left, so is the request."""
+    sequence: str | None = None
+    """Only this sequence."""
+    error: str | None = None
+    """Only sequences whose first event failed with this class of error."""
+    at: datetime
+
+
 class Book(BaseModel):
     """The sink's own record in its store. Immutable; :meth:`next` makes the following revision."""
 
@@ -54,12 +70,23 @@ class Book(BaseModel):
     skipped: frozenset[str] = frozenset()
     """Types of which at least one event was passed over because nothing handled it. # T2"""
     skips: tuple[Skip, ...] = ()
+    requests: tuple[Request, ...] = ()
     audit: tuple[AuditEntry, ...] = ()
 
     def next(self, *, audit: AuditEntry | None = None, **changes: Any) -> Book:
         """The following revision; ``store.write_book`` accepts it only on top of this one."""
         entries = (*self.audit, audit) if audit else self.audit
         return self.model_copy(update={**changes, "revision": self.revision + 1, "audit": entries})
+
+    def without(self, request: str, partition: int) -> tuple[Request, ...]:
+        """The requests that are left once ``partition`` is through with this one."""
+        left = (
+            asked.model_copy(update={"upto": {p: at for p, at in asked.upto.items() if p != partition}})
+            if asked.id == request
+            else asked
+            for asked in self.requests
+        )
+        return tuple(asked for asked in left if asked.upto)
 
     def skips_of(self, partition: int) -> frozenset[int]:
         return frozenset(skip.offset for skip in self.skips if skip.partition == partition)
