@@ -14,7 +14,7 @@ import enum
 import logging
 import random
 import time
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -22,8 +22,8 @@ from types import TracebackType
 
 from logsync.core.book import Book, check_book, check_identity, check_last, check_range, first_book
 from logsync.core.codec import Decoder
+from logsync.core.drains import Drain, Drains
 from logsync.core.event import Decoded, Event
-from logsync.core.parking import Waiting
 from logsync.core.plan import Aside, Plan, located, plan, plan_drain, skip_applied
 from logsync.core.policy import Park, Retry, disposition
 from logsync.core.position import LogIdentity, Position
@@ -42,6 +42,8 @@ STORE_EVERY = 5.0
 its log is quiet must not wait for the next event to be noticed."""
 WATCH_EVERY = 2.0
 """Seconds between two looks at the book, where people leave requests."""
+DRAIN_FOR = 1.0
+"""Seconds of one turn of the loop that may go to parked events."""
 STANDBY_AFTER = 10.0
 """Seconds without a partition after which a worker counts as a spare one."""
 CONFLICTS_WITHIN = 600.0
@@ -92,18 +94,6 @@ class Report:
         return sum(max(0, self.ends.get(number, at) - at) for number, at in self.positions.items())
 
 
-@dataclass(frozen=True, slots=True)
-class _Drain:
-    """A sequence that is to be tried again, up to an offset, because ``request`` says so (None: the worker itself)."""
-
-    partition: int
-    sequence: str
-    upto: int
-    request: str | None = None
-    unfinished: bool = False
-    """A replayable store was interrupted while it drained this: nothing else may be applied before it is through."""
-
-
 class Worker:
     """One member of a sink's consumer group: applies the log to the store until it is told to stop.
 
@@ -134,10 +124,9 @@ class Worker:
         self._book: Book | None = None
         self._assigned: set[int] = set()
         self._positions: dict[int, Position] = {}  # of the partitions being read; empty: resume first
-        self._waiting: dict[int, dict[str, Waiting]] = {}  # what is parked, of the partitions being read
-        self._drains: deque[_Drain] = deque()
+        self._drains = Drains()
         self._watched_at = float("-inf")
-        self._drained_at = clock()  # when everything was last tried again without being asked
+        self._drained_at = clock()  # when everything that waits was last tried unasked
         self._opened = False
         self._attempt = 0
         self._conflicts: list[float] = []  # when, under the present assignment
@@ -209,7 +198,7 @@ class Worker:
             fresh = skip_applied(events, stored)  # 3 skip
             if suspect is not None:  # only what comes before the refused event
                 fresh = [event for event in fresh if event.offset < suspect]
-            aside = Aside(self.sink, self._waiting[part.partition], part.record, self._now(), verdicts)
+            aside = Aside(self.sink, self._drains.waiting[part.partition], part.record, self._now(), verdicts)
             made = self._plan(fresh, stored, suspect or part.next_offset, repeats, aside)  # 4 plan
             if made.moves:
                 self._look_if_due()  # L1: not once per poll, because an apply before this one may have taken long
@@ -230,7 +219,7 @@ class Worker:
                 self._positions[part.partition] = made.end
                 self._met_store_at = self._clock()
                 self.reader.commit(made.end)  # 6 commit: only now; losing it costs a replay, never data  # I1
-                self._set_aside(made)
+                self._drains.parked(made)
             self._count(made)
             if made.failure is not None:
                 raise made.failure
@@ -253,127 +242,54 @@ class Worker:
             fix="report it to the authors of that store",
         ) from error
 
-    def _set_aside(self, made: Plan) -> None:
-        """Remember what the store has just parked: later events of these sequences join it. # I8"""
-        waiting = self._waiting[made.end.partition]
-        for entry in made.parked:
-            known = waiting.get(entry.sequence) or Waiting(entry.offset, 0, entry.first_at, entry.error)
-            waiting[entry.sequence] = known._replace(events=known.events + 1)
-            if entry.attempts:
-                log.warning(
-                    "parked",
-                    extra={"sink": self.sink.name, "partition": entry.partition, "offset": entry.offset,
-                           "event": entry.event_id, "sequence": entry.sequence, "why": entry.message},
-                )  # fmt: skip
-
     def _drain(self) -> None:
-        """Try parked events again: one plan a turn, so that what is new need not wait for it. # K1"""
-        while self._drains:
-            todo = self._drains[0]
-            if not self._drain_some(todo):
-                self._drains.popleft()
-                if todo.request is not None and not any(
-                    (other.request, other.partition) == (todo.request, todo.partition) for other in self._drains
-                ):
-                    self._close(todo.request, todo.partition)
-            if not todo.unfinished:
+        """Try parked events again, for a bounded time: what is new must not wait for all of it. # K1"""
+        began = self._clock()
+        while self._drains.queue:
+            drain = self._drains.queue[0]
+            if not self._drain_some(drain):
+                through = self._drains.done()
+                if through is not None:
+                    self._close(*through)
+            if not drain.unfinished and self._clock() - began >= DRAIN_FOR:
                 return
 
-    def _drain_some(self, todo: _Drain) -> bool:
-        """False when nothing more of it can be drained now."""
-        store, stored = self.sink.store, self._positions[todo.partition]
-        entries = store.parked(todo.partition, sequence=todo.sequence, limit=store.drains_at_once)
-        # Events at or after the position will be met again (a replayable store parks before it moves): not yet.
-        due = [entry for entry in entries if entry.offset <= todo.upto and entry.offset < stored.next_offset]
-        waiting = self._waiting[todo.partition]
-        if not due:
-            if not entries:
-                waiting.pop(todo.sequence, None)
-            return False
-        events = [self._decode(entry.record) for entry in due]
+    def _drain_some(self, drain: Drain) -> bool:
+        """Carry out one plan. False if nothing more of this sequence can be drained now."""
         assert self._book is not None
-        skips, repeats = self._book.skips_of(todo.partition), self._repeats(events)
-        verdicts: dict[int, EventError] = {}
+        store, stored = self.sink.store, self._positions[drain.partition]
+        entries = store.parked(drain.partition, sequence=drain.sequence, limit=store.drains_at_once)
+        # A replayable store parks before it moves: events at or after the position will be met again. Not yet.
+        entries = [entry for entry in entries if entry.offset < stored.next_offset]
+        if not entries:
+            self._drains.empty(drain)
+            return False
+        events = [self._decode(entry.record) for entry in entries]
+        repeats, verdicts, count = self._repeats(events), dict[int, EventError](), len(events)
         while True:
             made = plan_drain(
-                self.sink, due, events, stored, skips=skips, repeats=repeats,
-                partitions=self._book.log.partitions, refused=verdicts, now=self._now(),
+                self.sink, entries[:count], events[:count], stored, now=self._now(), refused=verdicts,
+                skips=self._book.skips_of(drain.partition), repeats=repeats, partitions=self._book.log.partitions,
             )  # fmt: skip
             self._look_if_due()
+            self._note_skipped(made)
             try:
                 store.apply(made)
             except EventError as error:
-                at_fault = self._at_fault(error, events)
+                at_fault = self._at_fault(error, events[:count])
                 if at_fault.offset in verdicts:
                     raise
                 if at_fault is events[0]:
                     verdicts[at_fault.offset] = error
                 else:  # it is judged when it stands first
-                    events = [event for event in events if event.offset < at_fault.offset]
-                    due = due[: len(events)]
-                continue
-            break
-        self._positions[todo.partition] = made.end
+                    count = events.index(at_fault)
+            else:
+                break
+        self._positions[drain.partition] = made.end
         self._met_store_at = self._clock()
-        known = waiting.get(todo.sequence)
-        if known is not None:
-            first = made.retried[0] if made.retried else None
-            waiting[todo.sequence] = known._replace(
-                events=max(1, known.events - len(made.drained)),
-                first=first.offset if first else made.drained[-1],
-                error=first.error if first else known.error,
-                unfinished=False,
-            )
-        for entry in made.retried:
-            log.warning(
-                "still parked",
-                extra={"sink": self.sink.name, "partition": entry.partition, "offset": entry.offset,
-                       "event": entry.event_id, "attempts": entry.attempts, "why": entry.message},
-            )  # fmt: skip
+        self._drains.drained(drain, made)
         self._count(made)
         return not made.retried
-
-    def _queue_drains(self) -> None:
-        """What is to be drained: first what a crash left half done, then what people asked for."""
-        assert self._book is not None
-        self._drains.clear()
-        for partition in sorted(self._positions):
-            waiting = self._waiting[partition]
-            for name, known in waiting.items():
-                if known.unfinished:
-                    self._drains.append(_Drain(partition, name, known.first, unfinished=True))
-        for request in self._book.requests:
-            for partition in sorted(request.upto.keys() & self._positions.keys()):
-                found = [
-                    _Drain(partition, name, request.upto[partition], request.id)
-                    for name, known in self._waiting[partition].items()
-                    if request.sequence in (None, name) and request.error in (None, known.error)
-                ]
-                self._drains.extend(found)
-                if not found:
-                    self._close(request.id, partition)
-
-    def _close(self, request: str, partition: int) -> None:
-        """Take this partition out of the request: its owner is through with it."""
-        current = self._current_book()
-        self._book = current
-        left = current.without(request, partition)
-        if left != current.requests:
-            self._book = current.next(requests=left)
-            self._write_book(self._book)
-
-    def _current_book(self) -> Book:
-        """The stored book. Raises StoreUnavailable if it is another than this worker resumed under."""
-        assert self._book is not None
-        current, known = self.sink.store.read_book(), self._book
-        if current is None or (current.epoch, current.state, current.log, current.environment) != (
-            known.epoch,
-            known.state,
-            known.log,
-            known.environment,
-        ):
-            raise StoreUnavailable(f"the book of sink {self.sink.name} was changed: it has to be read anew")
-        return current
 
     def _watch(self) -> None:
         """What did people ask for, and does anything wait for too long?"""
@@ -382,24 +298,44 @@ class Worker:
         current = self._current_book()
         if current.revision != self._book.revision:
             self._book = current
-            self._queue_drains()
+            self._ask()
         limits = self.sink.parking
         if limits.retry_every and self._clock() - self._drained_at >= limits.retry_every.total_seconds():
             self._drained_at = self._clock()
-            self._drains.extend(
-                _Drain(partition, name, self._positions[partition].next_offset)
-                for partition, waiting in sorted(self._waiting.items())
-                for name in waiting
+            self._drains.ask_all()
+        oldest = self._drains.oldest()
+        if oldest is not None and self._now() - oldest[2].since > limits.age and not self._only_drain:
+            partition, name, waiting = oldest
+            raise ParkingFull(
+                f"sequence {name!r} has waited since {waiting.since:%Y-%m-%d %H:%M} UTC: longer than {limits.age}",
+                topic=self.sink.log.topic,
+                partition=partition,
+                offset=waiting.first,
+                fix=f"`logsync parked list {self.sink.address}` shows why; then `logsync parked retry` or `discard`; "
+                "or allow more with Parking(age=...)",
             )
-        for partition, waiting in self._waiting.items():
-            name, oldest = min(waiting.items(), key=lambda item: item[1].since, default=(None, None))
-            if oldest is not None and self._now() - oldest.since > limits.age and not self._only_drain:
-                raise ParkingFull(
-                    f"sequence {name!r} has waited since {oldest.since:%Y-%m-%d %H:%M} UTC, longer than Parking(age="
-                    f"{limits.age})",
-                    topic=self.sink.log.topic, partition=partition, offset=oldest.first,
-                    fix=f"`logsync parked list {self.sink.address}`, then `logsync parked retry` or `discard`",
-                )  # fmt: skip
+
+    def _ask(self) -> None:
+        assert self._book is not None
+        for request, partition in self._drains.ask(self._book.requests, self._positions.keys()):
+            self._close(request, partition)
+
+    def _close(self, request: str, partition: int) -> None:
+        """Take this partition out of the request: its owner is through with it."""
+        current = self._current_book()
+        left = current.without(request, partition)
+        if left != current.requests:
+            current = current.next(requests=left)
+            self._write_book(current)
+        self._book = current
+
+    def _current_book(self) -> Book:
+        """The stored book. Raises StoreUnavailable if it is another than this worker resumed under."""
+        assert self._book is not None
+        current, known = self.sink.store.read_book(), self._book
+        if current is None or current.ground != known.ground:
+            raise StoreUnavailable(f"the book of sink {self.sink.name} was changed: it has to be read anew")
+        return current
 
     def _repeats(self, events: Sequence[Decoded]) -> list[int]:
         """Offsets of retried appends whose event stands in the log already, further up. # A1"""
@@ -478,8 +414,8 @@ class Worker:
             if position.last_offset is not None and low <= position.last_offset:
                 found = self.reader.id_at(partition, position.last_offset)
                 check_last(position, found, sink)
-            self._waiting[partition] = store.sequences(partition)
-            self.report.waiting[partition] = sum(known.events for known in self._waiting[partition].values())
+            self._drains.load(partition, store.sequences(partition))
+            self.report.waiting[partition] = self._drains.events(partition)
             if not self._only_drain:
                 self.reader.start(position)
             self.reader.commit(position)  # P2: after a restore the bookmark is ahead; heal it at once
@@ -487,7 +423,7 @@ class Worker:
             log.info(
                 "resumed", extra={"sink": sink.name, "partition": partition, "next": position.next_offset, "end": high}
             )
-        self._queue_drains()
+        self._ask()
         self.report.state, self.report.reason = State.RUNNING, ""
         self._publish()
 
@@ -584,7 +520,6 @@ class Worker:
         # position read below or the next compare-and-set shows it, and nothing is applied twice. # P4
         self.reader.stop()
         self._positions.clear()
-        self._waiting.clear()
         self._drains.clear()
         self._opened = False
         self._retry_at = self._clock() + verdict.after
@@ -605,8 +540,7 @@ class Worker:
     def _forget(self, partition: int) -> None:
         self._assigned.discard(partition)
         self._positions.pop(partition, None)
-        self._waiting.pop(partition, None)
-        self._drains = deque(todo for todo in self._drains if todo.partition != partition)
+        self._drains.forget(partition)
         if not self._assigned:
             self._alone_since = self._clock()
             self.report.state = State.JOINING
@@ -621,6 +555,13 @@ class Worker:
         report.drained += len(made.drained)
         partition = made.end.partition
         report.waiting[partition] = max(0, report.waiting.get(partition, 0) + len(made.parked) - len(made.drained))
+        for entry in (*made.parked, *made.retried):
+            if entry.attempts:  # not those that only wait behind another: they can be many
+                log.warning(
+                    "parked",
+                    extra={"sink": self.sink.name, "partition": partition, "offset": entry.offset,
+                           "event": entry.event_id, "attempts": entry.attempts, "why": entry.message},
+                )  # fmt: skip
         report.skipped.update(made.skipped)
         if made.moves:
             report.batches += 1

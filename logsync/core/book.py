@@ -44,9 +44,8 @@ class Request(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     id: str
-    upto: dict[int, int]
-    """The last parked offset of each partition that was there when a person asked. An owner that is through with
-    its partition takes it out; when none is left, so is the request."""
+    partitions: tuple[int, ...]
+    """Those whose owner has not done it yet; when none is left, the request goes away."""
     sequence: str | None = None
     """Only this sequence."""
     error: str | None = None
@@ -78,15 +77,20 @@ class Book(BaseModel):
         entries = (*self.audit, audit) if audit else self.audit
         return self.model_copy(update={**changes, "revision": self.revision + 1, "audit": entries})
 
+    @property
+    def ground(self) -> tuple[object, ...]:
+        """What a worker stands on: when this changes, it has to resume."""
+        return self.epoch, self.state, self.log, self.environment
+
     def without(self, request: str, partition: int) -> tuple[Request, ...]:
         """The requests that are left once ``partition`` is through with this one."""
-        left = (
-            asked.model_copy(update={"upto": {p: at for p, at in asked.upto.items() if p != partition}})
-            if asked.id == request
-            else asked
-            for asked in self.requests
-        )
-        return tuple(asked for asked in left if asked.upto)
+        left = []
+        for asked in self.requests:
+            if asked.id == request:
+                asked = asked.model_copy(update={"partitions": tuple(p for p in asked.partitions if p != partition)})
+            if asked.partitions:
+                left.append(asked)
+        return tuple(left)
 
     def skips_of(self, partition: int) -> frozenset[int]:
         return frozenset(skip.offset for skip in self.skips if skip.partition == partition)
