@@ -127,7 +127,7 @@ def forget(store: Store, *, sink: str, now: datetime) -> Book:
     audit = AuditEntry(
         at=now, action="forget", detail={str(p): position.next_offset for p, position in positions.items()}
     )
-    return _amend(store, sink, lambda book: book.next(audit=audit), positions=[])
+    return amend(store, sink, lambda book: book.next(audit=audit), positions=[])
 
 
 def skip(store: Store, record: Record, *, sink: str, reason: str, now: datetime) -> Book:
@@ -154,10 +154,10 @@ def skip(store: Store, record: Record, *, sink: str, reason: str, now: datetime)
             return None
         return book.next(skips=(*book.skips, entry), audit=audit)
 
-    return _amend(store, sink, add)
+    return amend(store, sink, add)
 
 
-def _amend(
+def amend(
     store: Store, sink: str, change: Callable[[Book], Book | None], *, positions: list[Position] | None = None
 ) -> Book:
     """Write ``change(book)``, again on the newer book if a worker wrote one in between."""

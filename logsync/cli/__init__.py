@@ -11,7 +11,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from logsync.cli import consume, out, records, sinks, status, topic
+from logsync.cli import consume, out, parked, records, sinks, status, topic
 from logsync.cli.exits import Exit, epilog, exit_for
 from logsync.errors import LogsyncError
 
@@ -29,6 +29,7 @@ app = typer.Typer(
 for _command in (consume.consume, status.status, records.show, records.history, sinks.rebuild, sinks.skip):
     app.command()(_command)
 app.add_typer(sinks.position_app, name="position")
+app.add_typer(parked.parked_app, name="parked")
 app.add_typer(sinks.schema_app, name="schema")
 app.add_typer(topic.app, name="topic")
 

@@ -28,6 +28,7 @@ class Exit(IntEnum):
     REFUSED = 7
     BEHIND = 8
     CONFLICT = 9
+    PARKED = 10
     BUG = 70
     DRAIN_TIMEOUT = 75
     INTERRUPTED = 130
@@ -45,6 +46,7 @@ MEANING = {
     Exit.REFUSED: "nothing was done: the command destroys something and wants --yes, or it does not apply",
     Exit.BEHIND: "status --fail-behind: a sink is behind by more than was allowed, or its state is not known",
     Exit.CONFLICT: "somebody else moves the position of this sink at the same time",
+    Exit.PARKED: "parked retry, parked discard: carried out, and some events still cannot be applied",
     Exit.BUG: "a bug in logsync: please report the traceback",
     Exit.DRAIN_TIMEOUT: "consume: LOGSYNC_DRAIN_TIMEOUT passed before the plan in flight was through; nothing is lost",
     Exit.INTERRUPTED: "Ctrl-C; consume: a second SIGINT, ended at once; nothing is lost",
@@ -60,10 +62,15 @@ class NotFound(LogsyncError):
     """What was asked for is not in the log."""
 
 
+class StillParked(LogsyncError):
+    """The retry was carried out, and something still waits."""
+
+
 # First match wins: subclasses stand before their bases.
 _CODES: tuple[tuple[type[LogsyncError], Exit], ...] = (
     (NotFound, Exit.NOT_FOUND),
     (Refused, Exit.REFUSED),
+    (StillParked, Exit.PARKED),
     (ConfigError, Exit.CONFIG),
     (EventError, Exit.EVENT),
     (PositionConflict, Exit.CONFLICT),
