@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -496,6 +496,25 @@ def test_a_replayable_store_finishes_its_drain_before_it_applies_anything() -> N
     order.clear()
     finish(worker(source, sink=mended(store)), source)
     assert order == ["drain", "drain", "drain", "apply"]
+
+
+@pytest.mark.parametrize("on_error", ["halt", "park"])
+def test_an_event_whose_handler_raises_half_way_leaves_none_of_its_writes(on_error: str) -> None:  # I7
+    source, store = poisoned(), Memory()
+
+    def half(event: Event[OrderPlaced]) -> Iterator[object]:
+        yield Increment("totals", {"name": "cents"}, {"n": 1000})
+        yield from order_placed(event)
+
+    sink = make_sink(store, on_error=on_error)
+    sink.handlers[OrderPlaced] = half  # type: ignore[assignment]
+    try:
+        finish(worker(source, sink=sink), source)
+    except HandlerError:
+        assert on_error == "halt"
+        assert total(store) == 1005
+    else:
+        assert total(store) == 3012
 
 
 def test_the_json_of_a_parked_event_gives_it_back() -> None:

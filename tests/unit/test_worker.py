@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from datetime import UTC, datetime
 
 import pytest
@@ -457,6 +458,20 @@ def test_a_store_that_is_rebuilt_while_the_log_is_quiet_is_filled_again_by_the_i
     made.run(lambda report: report.applied >= 6)
     assert store.content.row("totals", name="cents") == {"name": "cents", "n": 18}
     assert made.report.conflicts == 0
+
+
+def test_a_store_that_is_restored_while_the_log_is_quiet_catches_up_although_nobody_appends() -> None:  # I2 P2
+    source, store = three(), Memory()
+    store.open("db")
+    finish(worker(source, store), source)
+    backup = (copy.deepcopy(store.content), dict(store.server.positions["db"]))
+    source.append(OrderPlaced(order="c", cents=1))
+    made = finish(worker(source, store), source)
+    store.server.contents["db"], store.server.positions["db"] = backup  # the book is the same: only positions tell
+    turns = iter(range(200))
+    made.run(lambda report: report.retries > 0 or next(turns, None) is None)
+    finish(made, source)
+    assert store.content.row("totals", name="cents") == {"name": "cents", "n": 19}
 
 
 def test_conflicts_that_are_far_apart_do_not_add_up() -> None:  # P3
