@@ -90,9 +90,10 @@ def test_a_torn_transaction_that_redis_loads_besides_the_next_one_is_never_taken
         for call in (someone.positions, lambda: someone.apply(plan(Position(0, 1), [Incr("n")]))):  # noqa: B023
             with pytest.raises(ConfigError, match=r"begun(.|\n)*logsync rebuild cache --yes"):
                 call()
-    store.write_book(BOOK.next(state="wiping", epoch=2), positions=[])
-    store.wipe()
-    store.write_book(BOOK.next().next(epoch=2), positions=[Position(0, 0, 2)])
+    wiping = BOOK.next(state="wiping", epoch=2)
+    store.write_book(wiping, positions=[])
+    store.wipe(wiping)
+    store.write_book(wiping.next(state="ready"), positions=[Position(0, 0, 2)])
     store.apply(plan(Position(0, 0, 2), [Incr("n")]))
     assert server.content() == {b"n": b"1"}
 
@@ -126,7 +127,13 @@ def test_no_server_is_unavailable_and_names_the_address_without_the_password(ser
     server.plain.acl_setuser("me", enabled=True, passwords=["+secret"], keys=["*"], commands=["+@all"])
     store = server.begun(user="me")
     server.stack.kill("redis")
-    for call in (store.positions, lambda: store.apply(ONE), store.read_book, store.holds_data, store.wipe):
+    for call in (
+        store.positions,
+        lambda: store.apply(ONE),
+        store.read_book,
+        store.holds_data,
+        lambda: store.wipe(BOOK),
+    ):
         with pytest.raises(StoreUnavailable, match=r"redis at 127\.0\.0\.1:") as caught:
             call()
         assert "secret" not in str(caught.value)
@@ -262,7 +269,7 @@ def test_evicted_keys_halt_the_sink_until_it_is_rebuilt_also_after_the_policy_is
     plain.delete("logsync:cache:evicted")  # even if the mark of the sink itself was evicted
     with pytest.raises(ConfigError, match=r"evicted \d+ keys"):
         server.store().positions()
-    again.wipe()
+    again.wipe(BOOK)
     again.positions()
 
 
@@ -291,7 +298,7 @@ def test_the_rights_that_the_docs_list_are_enough(server: Server) -> None:
         store.apply(made)
     store.apply(plan(made.end, [Set("s", 1, datetime(2090, 1, 1, tzinfo=UTC)), Del("count"), SRem("seen", (1,))]))
     assert server.content()
-    store.wipe()
+    store.wipe(BOOK)
     assert not store.holds_data()
 
 
@@ -324,9 +331,10 @@ def test_a_script_that_dies_half_way_poisons_the_sink_until_it_is_rebuilt(server
         for call in (someone.positions, lambda: someone.apply(plan(Position(0, 1), [Incr("n")]))):  # noqa: B023
             with pytest.raises(ConfigError, match="died half-way"):
                 call()
-    store.write_book(BOOK.next(state="wiping", epoch=2), positions=[])
-    store.wipe()
-    store.write_book(BOOK.next(state="wiping", epoch=2).next(state="ready"), positions=[Position(0, 0, 2)])
+    wiping = BOOK.next(state="wiping", epoch=2)
+    store.write_book(wiping, positions=[])
+    store.wipe(wiping)
+    store.write_book(wiping.next(state="ready"), positions=[Position(0, 0, 2)])
     store.apply(plan(Position(0, 0, 2), [Incr("n")]))
     assert server.content() == {b"n": b"1"}
 
@@ -378,19 +386,19 @@ def test_of_two_books_made_from_one_revision_only_one_is_kept(server: Server) ->
 def test_a_wipe_that_was_cut_short_is_finished_by_the_next_one(server: Server) -> None:
     store = server.begun()
     store.apply(plan(START, *[[Set(f"k{n}", n)] for n in range(5000)]))
-    real, calls = store._io.call, []
+    real, steps = store._io.ask, []
 
-    def cut(*command: bytes | str | int) -> object:
-        calls.append(command)
-        if len(calls) == 5:
+    def cut(script: object, keys: object, args: object) -> object:
+        steps.append(script)
+        if len(steps) == 3:
             raise StoreUnavailable("cut")
-        return real(*command)
+        return real(script, keys, args)  # type: ignore[arg-type]
 
-    store._io.call = cut  # type: ignore[method-assign]
+    store._io.ask = cut  # type: ignore[method-assign]
     with pytest.raises(StoreUnavailable):
-        store.wipe()
+        store.wipe(BOOK)
     assert 0 < len(server.content()) < 5000
-    store._io.call = real  # type: ignore[method-assign]
+    store._io.ask = real  # type: ignore[method-assign]
     assert store.holds_data()
-    store.wipe()
+    store.wipe(BOOK)
     assert server.content() == {}
