@@ -99,7 +99,7 @@ class Feed:
         if pending.error is None:
             self._appended += 1
             self._last[pending.partition] = pending.offset
-            self._client.ends[pending.partition] = pending.offset + 1
+            self._client.reached(pending)
         else:
             self._failed[pending.index] = pending
 

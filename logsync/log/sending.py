@@ -35,6 +35,7 @@ from logsync.core.log import Log
 from logsync.errors import AppendOutcomeUnknown, AppendRejected, ConfigError, LogUnavailable
 from logsync.log.config import LastError, build, producer_config
 from logsync.log.config import log as kafka_log
+from logsync.log.ends import watch
 from logsync.log.topic import Kafka
 from logsync.settings import Settings
 
@@ -111,11 +112,20 @@ class Client:
     """One idempotent producer on one topic. Made by ``open``; safe for threads."""
 
     def __init__(
-        self, log: Log, settings: Settings, kafka: KafkaProducer, last: LastError, ends: list[int], *, polls: bool
+        self,
+        log: Log,
+        settings: Settings,
+        kafka: KafkaProducer,
+        last: LastError,
+        ends: list[int],
+        *,
+        polls: bool,
+        asking: Kafka | None = None,
     ) -> None:
+        """``asking``: a connection of its own, over which the ends are read again and again."""
         self.kafka = kafka
         self.ends = ends
-        """Per partition, the highest end known: no record still to be sent can stand below it. # A1"""
+        """Per partition, an end that it has had: no record still to be sent can stand below it. # A1"""
         self.usable = True
         self._log = log
         self._topic = log.topic
@@ -123,14 +133,18 @@ class Client:
         self._timeout = settings.append_timeout
         self._last = last
         self._stop = threading.Event()
-        self._thread: threading.Thread | None = None
-        if polls:
-            # It holds no reference to self, so a client that nobody uses any more can go.
-            self._thread = threading.Thread(
-                target=_poll, args=(kafka, self._stop), name=f"logsync-{log.topic}", daemon=True
-            )
-            self._thread.start()
+        self._asking = asking
+        # The threads hold no reference to self, so a client that nobody uses any more can go, and they with it.
+        self._thread = self._start(_poll, kafka) if polls else None
+        self._watching = self._start(watch, asking, log.topic, ends) if asking is not None else None
+        self._gone = weakref.finalize(self, self._stop.set)
+        self._gone.atexit = False
         _ALIVE.add(self)
+
+    def _start(self, work: Callable[..., None], *given: object) -> threading.Thread:
+        thread = threading.Thread(target=work, args=(*given, self._stop), name=f"logsync-{self._topic}", daemon=True)
+        thread.start()
+        return thread
 
     @classmethod
     def open(cls, log: Log, settings: Settings, timeout: float, *, linger: int, polls: bool = True) -> Client:
@@ -153,7 +167,9 @@ class Client:
             raise AppendRejected(f"nothing was sent: {error.message}", fix=error.fix) from error
         except KafkaException as error:
             raise AppendRejected(f"nothing was sent: {error.args[0].str()}", fix="check the brokers") from error
-        return cls(log, settings, kafka, last, [ends[number] for number in range(partitions)], polls=polls)
+        asking.timeout = settings.append_timeout
+        known = [ends[number] for number in range(partitions)]
+        return cls(log, settings, kafka, last, known, polls=polls, asking=asking)
 
     def partition(self, key: bytes) -> int:
         """Kafka's own rule for keys (murmur2), applied here: a retry must go where its first attempt went."""
@@ -186,14 +202,18 @@ class Client:
         if not pending.reported:
             raise self.unknown(pending, "Kafka did not acknowledge it in time")
         if pending.error is None:
-            # Two threads may race here, and the lower end may win: it is a lower bound all the same.
-            self.ends[pending.partition] = max(self.ends[pending.partition], pending.offset + 1)
+            self.reached(pending)
             return Receipt(pending.event_id, self._topic, pending.partition, pending.offset)
         self._retire(pending.error)
         reason = pending.error.str()
         if pending.error.code() in _NOT_IN_THE_LOG and not pending.repeat:
             raise AppendRejected(f"{self._topic}: Kafka refused the event: {reason}", fix=_fix(pending.error))
         raise self.unknown(pending, reason)
+
+    def reached(self, pending: Pending) -> None:
+        """It stands in the log: what is sent from now on stands behind it."""
+        # Threads may race here, and the lower end may win: it is a lower bound all the same.
+        self.ends[pending.partition] = max(self.ends[pending.partition], pending.offset + 1)
 
     def unknown(self, pending: Pending, reason: str) -> AppendOutcomeUnknown:
         return AppendOutcomeUnknown(
@@ -259,8 +279,9 @@ class Client:
         if self.kafka.flush(timeout) > 0:
             self.kafka.purge()
             self.kafka.flush(1.0)
-        if self._thread is not None and self._thread is not threading.current_thread():
-            self._thread.join(10 * _TICK)
+        for thread in (self._thread, self._watching):
+            if thread is not None and thread is not threading.current_thread():
+                thread.join(10 * _TICK)
 
     def after_fork(self) -> None:
         """In a child process librdkafka's threads do not exist, and its sockets are the parent's.
@@ -268,9 +289,12 @@ class Client:
         Using the handle would hang. Freeing it waits for threads that are not there (glibc forgives that, other C
         libraries do not) and takes leave on the parent's TLS connections. So it is given up on purpose.
         """
+        self._gone.detach()
+        self._stop = threading.Event()  # a thread of the parent may have held the lock of the old one
         self._stop.set()
         self.usable = False
-        ctypes.pythonapi.Py_IncRef(ctypes.py_object(self.kafka))
+        for handle in (self.kafka, self._asking):
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(handle))
 
 
 def _poll(kafka: KafkaProducer, stop: threading.Event) -> None:

@@ -135,7 +135,10 @@ class Kafka:
             topic,
             lambda **limits: self._admin.list_offsets(asked, isolation_level=IsolationLevel.READ_UNCOMMITTED, **limits),
         )
-        return {at.partition: self._wait(topic, future).offset for at, future in futures.items()}
+        found = {at.partition: self._wait(topic, future).offset for at, future in futures.items()}
+        if any(offset < 0 for offset in found.values()):
+            self._fail(topic, None)  # seen: a broker that did not answer in time is an offset of -1001 and no error
+        return found
 
     def _describe(self, topic: str) -> Future[TopicDescription]:
         names = TopicCollection([topic])

@@ -1,4 +1,4 @@
-"""`logsync doctor`: every finding is provoked on a real server, and is absent before it is provoked.
+"""`logsync doctor`: every finding is provoked on a real server, and nothing else is found with it.
 
 The stack is shared: what a test changes on a server it puts back, whatever happens.
 """
@@ -26,7 +26,7 @@ from logsync.cli.exits import Exit
 from .conftest import Deploy, Shell, Topic
 
 DEAD = "127.0.0.1:1"
-FRAIL = {"topic.replication", "topic.min_insync_replicas"}
+FRAIL = frozenset({"topic.replication", "topic.min_insync_replicas"})
 """What is always found on a stack of one broker; it is true."""
 Found = dict[str, dict[str, Any]]
 
@@ -43,23 +43,22 @@ def doctor(shell: Shell, *sinks: str) -> Found:
 
 
 class Clinic:
-    """A sink whose worker has applied two events, and a way to see what one change adds to what doctor finds."""
+    """A sink whose worker has applied two events, and a way to see what one change adds to what is found anyway."""
 
-    def __init__(self, shell: Shell, name: str, healthy: set[str]) -> None:
-        self.shell, self.name = shell, name
-        shell("consume", name, "--until-end")
+    def __init__(self, shell: Shell, module: str, healthy: frozenset[str], *, name: str = "") -> None:
+        self.shell, self.module, self.name = shell, module, name or module
+        shell("consume", module, "--until-end")
         self.healthy = healthy
-        assert set(doctor(shell, name)) == healthy
 
     def finds(self, check: str, severity: str, *words: str) -> None:
-        found = doctor(self.shell, self.name)
+        found = doctor(self.shell, self.module)
         assert set(found) == self.healthy | {check}
         assert found[check]["severity"] == severity
         for word in words:
             assert word in str(found[check])
 
     def is_well(self) -> None:
-        assert set(doctor(self.shell, self.name)) == self.healthy
+        assert set(doctor(self.shell, self.module)) == self.healthy
 
 
 @pytest.fixture
@@ -93,7 +92,7 @@ def cache(shell: Shell, two: Topic, unique: str) -> Clinic:
     imports, write = "from logsync.stores.redis import Redis, Set", "Set(event.data.name, event.data.size)"
     text = OTHERS.format(imports=imports, name=unique, store=f"Redis(prefix='{unique}:')", write=write)
     (shell.folder / "sinks/cache.py").write_text(text)
-    return Clinic(shell, "cache", FRAIL)
+    return Clinic(shell, "cache", FRAIL, name=unique)
 
 
 @pytest.fixture
@@ -102,7 +101,14 @@ def search(shell: Shell, two: Topic, unique: str) -> Clinic:
     store = f"OpenSearch(indices={{'{unique}': {{'settings': {{'number_of_replicas': 0}}}}}})"
     write = f"IndexDoc('{unique}', event.data.name, {{'size': event.data.size}})"
     (shell.folder / "sinks/search.py").write_text(OTHERS.format(imports=imports, name=unique, store=store, write=write))
-    return Clinic(shell, "search", {*FRAIL, "opensearch.number_of_replicas"})  # one node has no room for a replica
+    return Clinic(
+        shell, "search", FRAIL | {"opensearch.number_of_replicas"}, name=unique
+    )  # one node has no room for a replica
+
+
+def test_a_sound_sink_has_nothing_to_find(db: Clinic, cache: Clinic, search: Clinic) -> None:
+    for clinic in (db, cache, search):
+        clinic.is_well()
 
 
 # The topic
@@ -119,18 +125,25 @@ def alter(topic: Topic, **settings: str) -> None:
         future.result(20)
 
 
-@pytest.mark.parametrize(
-    ("settings", "check", "severity"),
-    [
-        ({"retention_ms": "604800000"}, "topic.retention", "error"),
-        ({"retention_bytes": "1000000000"}, "topic.retention", "error"),
-        ({"cleanup_policy": "compact"}, "topic.cleanup_policy", "error"),
-        ({"unclean_leader_election_enable": "true"}, "topic.unclean_election", "warning"),
-    ],
-)
-def test_a_topic_that_loses_events(db: Clinic, two: Topic, settings: dict[str, str], check: str, severity: str) -> None:
-    alter(two, **settings)
-    db.finds(check, severity, two.name, "kafka-configs")
+LOSING = [
+    ({"retention_ms": "604800000"}, {"retention_ms": "-1"}, "topic.retention", "error"),
+    ({"retention_bytes": "1000000000"}, {"retention_bytes": "-1"}, "topic.retention", "error"),
+    ({"cleanup_policy": "compact"}, {"cleanup_policy": "delete"}, "topic.cleanup_policy", "error"),
+    (
+        {"unclean_leader_election_enable": "true"},
+        {"unclean_leader_election_enable": "false"},
+        "topic.unclean_election",
+        "warning",
+    ),
+]
+
+
+def test_a_topic_that_loses_events(db: Clinic, two: Topic) -> None:
+    for settings, sound, check, severity in LOSING:
+        alter(two, **settings)
+        db.finds(check, severity, two.name, "kafka-configs")
+        alter(two, **sound)
+    db.is_well()
 
 
 def test_retention_that_was_accepted_by_name_is_a_warning(db: Clinic, two: Topic) -> None:
@@ -140,7 +153,7 @@ def test_retention_that_was_accepted_by_name_is_a_warning(db: Clinic, two: Topic
 
 
 def test_a_topic_that_takes_no_append(db: Clinic, two: Topic) -> None:
-    db.healthy = {"topic.replication"}
+    db.healthy = FRAIL - {"topic.min_insync_replicas"}
     alter(two, min_insync_replicas="2")
     db.finds("topic.in_sync", "error", "every append is refused")
 
@@ -183,12 +196,23 @@ def test_a_book_of_another_log(db: Clinic, two: Topic) -> None:
         assert time.monotonic() < deadline
     two.create()
     db.finds("sink.book", "error", "topic_id was", "LOGSYNC_KAFKA")
+    db.shell.env["LOGSYNC_ENVIRONMENT"] = "staging"
+    db.healthy = db.healthy | {"sink.book"}
+    db.finds("sink.log", "error", "topic_id was")  # one fault does not hide the other
 
 
 def test_a_store_of_another_environment(db: Clinic) -> None:
     before = db.shell.env["LOGSYNC_ENVIRONMENT"]
     db.shell.env["LOGSYNC_ENVIRONMENT"] = "staging"
     db.finds("sink.book", "error", f"set LOGSYNC_ENVIRONMENT={before}")
+
+
+def test_a_handler_that_came_too_late(db: Clinic, two: Topic, deploy: Deploy) -> None:
+    two.event("thing.lost", b'{"name": "a"}')
+    db.shell("consume", "db", "--until-end")
+    db.is_well()
+    deploy(more="@sink.on(ThingLost)\ndef thing_lost(event: Event[ThingLost]):\n    return None\n")
+    db.finds("sink.book", "error", "now handles thing.lost", "--accept-from-now")
 
 
 def test_a_position_that_is_lost(db: Clinic) -> None:
@@ -307,19 +331,17 @@ def plain(env: dict[str, str]) -> Iterator[redis.Redis]:
         yield client
 
 
-@pytest.mark.parametrize(
-    ("settings", "check", "severity", "fix"),
-    [
-        ({"maxmemory_policy": "allkeys-lru"}, "redis.maxmemory_policy", "error", "maxmemory-policy noeviction"),
-        ({"appendonly": "no"}, "redis.appendonly", "warning", "CONFIG SET appendonly yes"),
-        ({"appendfsync": "no"}, "redis.appendfsync", "warning", "CONFIG SET appendfsync everysec"),
-    ],
-)
-def test_a_redis_that_forgets(
-    cache: Clinic, plain: redis.Redis, settings: dict[str, str], check: str, severity: str, fix: str
-) -> None:
-    with configured(plain, **settings):
-        cache.finds(check, severity, fix)
+FORGETTING = [
+    ({"maxmemory_policy": "allkeys-lru"}, "redis.maxmemory_policy", "error", "maxmemory-policy noeviction"),
+    ({"appendonly": "no"}, "redis.appendonly", "warning", "CONFIG SET appendonly yes"),
+    ({"appendfsync": "no"}, "redis.appendfsync", "warning", "CONFIG SET appendfsync everysec"),
+]
+
+
+def test_a_redis_that_forgets(cache: Clinic, plain: redis.Redis) -> None:
+    for settings, check, severity, fix in FORGETTING:
+        with configured(plain, **settings):
+            cache.finds(check, severity, fix)
     cache.is_well()
 
 
@@ -339,6 +361,11 @@ def test_evicted_keys(cache: Clinic, plain: redis.Redis) -> None:
         eventually(lambda: plain.info("stats")["evicted_keys"] > before)
     plain.delete(*plain.scan_iter(f"{cache.name}-other:*", count=1000))
     cache.finds("redis.content", "error", "evicted", "logsync rebuild")
+
+
+def test_a_script_that_died_half_way(cache: Clinic, plain: redis.Redis) -> None:
+    plain.set(f"logsync:{cache.name}:busy", "0:3")
+    cache.finds("redis.content", "error", "half-way", "logsync rebuild")
 
 
 def test_a_replica(cache: Clinic, plain: redis.Redis) -> None:
@@ -376,18 +403,19 @@ def put(shell: Shell, path: str, body: dict[str, Any]) -> None:
         pass
 
 
-@pytest.mark.parametrize(
-    ("setting", "value", "check", "severity"),
-    [
-        ("index.translog.durability", "async", "opensearch.durability", "error"),
-        ("index.refresh_interval", "-1", "opensearch.refresh_interval", "warning"),
-    ],
-)
-def test_an_index_that_loses_or_hides(
-    search: Clinic, unique: str, setting: str, value: str, check: str, severity: str
-) -> None:
-    put(search.shell, f"{unique}--e1/_settings", {setting: value})
-    search.finds(check, severity, "curl -X PUT", f"{unique}--e1/_settings", setting)
+LOOSE = [
+    ("index.translog.durability", "async", "request", "opensearch.durability", "error"),
+    ("index.refresh_interval", "-1", "1s", "opensearch.refresh_interval", "warning"),
+]
+
+
+def test_an_index_that_loses_or_hides(search: Clinic, unique: str) -> None:
+    path = f"{unique}--e1/_settings"
+    for setting, value, sound, check, severity in LOOSE:
+        put(search.shell, path, {setting: value})
+        search.finds(check, severity, "curl -X PUT", path, setting)
+        put(search.shell, path, {setting: sound})
+    search.is_well()
 
 
 def test_replicas_that_are_missing_are_told_from_those_that_nobody_asked_for(search: Clinic, unique: str) -> None:
@@ -403,6 +431,11 @@ def test_indices_that_make_themselves(search: Clinic) -> None:
     finally:
         put(search.shell, "_cluster/settings", {"persistent": {"action.auto_create_index": None}})
     search.is_well()
+
+
+def test_a_name_that_leads_to_the_index_of_somebody_else(search: Clinic, unique: str) -> None:
+    put(search.shell, unique + "foreign", {"aliases": {unique: {}}})
+    search.finds("opensearch.names", "error", f"{unique}foreign", "another index name")
 
 
 def test_an_index_that_was_deleted(search: Clinic, unique: str) -> None:
@@ -441,6 +474,12 @@ def test_a_server_that_is_down_is_a_finding_and_the_others_are_looked_at(
         assert "why:" in text.stdout
         assert "to mend it:" in text.stdout
         assert "hunter2" not in text.stdout + text.stderr
+
+
+def test_settings_that_keep_a_worker_from_joining_its_group_do_not_hide_the_store(db: Clinic) -> None:
+    db.shell.env["LOGSYNC_KAFKA_OPTIONS"] = '{"max.poll.interval.ms": "20000"}'
+    db.finds("topic.kafka", "error", "LOGSYNC_STORE_TIMEOUT")
+    assert "Postgres 18" in db.shell("doctor", "db", code=Exit.FOUND_ERROR).stdout
 
 
 def test_doctor_leaves_nothing_behind(shell: Shell, two: Topic, unique: str, plain: redis.Redis) -> None:

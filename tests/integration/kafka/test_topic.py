@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import socket
+from collections.abc import Callable
+from typing import Literal
 
 import pytest
 from confluent_kafka.admin import AdminClient, NewTopic
 
+from devstack import Stack
 from logsync import ConfigError, Producer
 from logsync.errors import LogUnavailable
 from logsync.log.topic import Kafka, check_topic, create_topic, describe, identify
@@ -85,7 +88,25 @@ def test_finite_retention_is_refused_unless_the_topic_is_named(settings: Setting
 
 def test_a_topic_as_it_should_be_has_no_warning(settings: Settings, unique: str) -> None:
     facts = create_topic(settings, unique).facts
-    assert check_topic(dataclasses.replace(facts, replication=3, min_insync_replicas=2)) == []
+    assert check_topic(dataclasses.replace(facts, replication=3, in_sync=3, min_insync_replicas=2)) == []
+
+
+@pytest.mark.parametrize("which", ["first", "end"])
+def test_offsets_that_nobody_tells_are_no_offsets(
+    shop: Shop, stalled: Stack, wait_until: Callable[[Callable[[], bool]], None], which: Literal["first", "end"]
+) -> None:
+    asking = Kafka(shop.settings, timeout=0.5)
+    assert asking.offsets(shop.log.topic, 1, which) == {0: 0}
+    stalled.pause("kafka")
+
+    def silent() -> bool:
+        try:
+            assert asking.offsets(shop.log.topic, 1, which) == {0: 0}  # asked before its last thread stood still
+        except LogUnavailable:
+            return True
+        return False
+
+    wait_until(silent)
 
 
 def test_bounds_follow_what_is_appended(settings: Settings, shop: Shop) -> None:

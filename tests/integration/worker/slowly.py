@@ -1,0 +1,43 @@
+"""A worker that takes its time over each record when it looks a retried append up in the log.
+
+    python -m tests.integration.worker.slowly MILLISECONDS SINK
+
+Stands for a range of many more records. It says LOOKING with the first one, and LOOKED when a lookup is through.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Collection
+
+from logsync.cli.load import load_sink
+from logsync.log import reader, scanner
+from logsync.log.reader import KafkaReader
+from logsync.observe import log_to_stderr
+from logsync.run import run_worker
+from logsync.settings import load_settings
+
+
+def main(milliseconds: str, name: str) -> None:
+    id_of, find = reader._id_of, KafkaReader.find
+
+    def slow_id_of(message: object) -> str | None:
+        time.sleep(float(milliseconds) / 1000)
+        return id_of(message)
+
+    def telling_find(self: KafkaReader, partition: int, ids: Collection[str], start: int, stop: int) -> dict[str, int]:
+        print("LOOKING", flush=True)
+        found = find(self, partition, ids, start, stop)
+        print("LOOKED", flush=True)
+        return found
+
+    reader._id_of = slow_id_of
+    scanner._BATCH = 10
+    KafkaReader.find = telling_find  # type: ignore[method-assign]
+    log_to_stderr("human")
+    run_worker(load_sink(name), load_settings())
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,217 @@
+"""What a worker must not do while partitions move, stores race and transactions leave their marks.
+
+Each of these stands for one line of the loop whose absence only a rare coincidence would show.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import pytest
+
+from logsync.core.book import Book
+from logsync.core.plan import Plan
+from logsync.core.position import Position
+from logsync.errors import ConfigError, StoreUnavailable
+from logsync.log.base import Batch, Part
+from logsync.stores.memory import Memory, Server
+from logsync.testing import MemoryLog, MemoryReader
+from logsync.worker import Report, State, Worker
+from logsync.writes.rows import Upsert
+from tests.unit.shop import OrderPlaced, PageSeen, log, make_sink
+from tests.unit.test_worker import Clock, Flaky, finish, rebuilt, settings, three, worker
+
+
+def turn(made: Worker, times: int = 1) -> None:
+    """Let the loop turn, with what it does about errors."""
+    turns = iter([False] * times + [True])
+    made.run(lambda _: next(turns))
+
+
+def turn_until(made: Worker, condition: Callable[[Report], bool]) -> None:
+    for _ in range(500):
+        if condition(made.report):
+            return
+        turn(made)
+    pytest.fail(f"it does not come to that: {made.report}")
+
+
+def assign(made: Worker, *partitions: int) -> None:
+    assert isinstance(made.reader, MemoryReader)
+    made.reader.assign(*partitions)
+
+
+def test_a_partition_that_was_taken_away_is_forgotten_and_resumed_where_the_store_then_is() -> None:
+    source, server = three(), Server()
+    made = finish(worker(source, Memory(server)), source)
+    assign(made)
+    turn(made)
+    assert made.report.positions == made.report.ends == {}
+    assert made.report.state is State.JOINING
+    source.append(OrderPlaced(order="z", cents=1))
+    finish(worker(source, Memory(server)), source)
+    assign(made, 0)
+    source.append(OrderPlaced(order="z", cents=2))
+    turn_until(made, lambda report: report.positions == {0: 5})
+    assert made.sink.store.content.row("totals", name="cents") == {"name": "cents", "n": 21}  # type: ignore[attr-defined]
+    assert made.report.retries == made.report.conflicts == 0
+
+
+def test_a_partition_that_was_taken_and_given_back_between_two_turns_is_resumed() -> None:
+    source, server = three(), Server()
+    made = finish(worker(source, Memory(server)), source)
+    assign(made)
+    source.append(OrderPlaced(order="z", cents=1))
+    finish(worker(source, Memory(server)), source)
+    assign(made, 0)
+    turn(made)
+    assert made.report.positions == {0: 4}
+    source.append(OrderPlaced(order="z", cents=2))
+    finish(made, source)
+    assert made.report.retries == made.report.conflicts == 0
+
+
+def test_records_of_a_revoked_partition_are_not_applied_whatever_the_reader_brings() -> None:
+    """A second line of defence: LogReader promises that there are none."""
+
+    class Hasty(MemoryReader):
+        def poll(self, timeout: float, limit: int) -> Batch:
+            batch = super().poll(timeout, limit)
+            return batch._replace(parts=[Part(0, self.source.records[0][3:], 0)]) if batch.revoked else batch
+
+    source, store = three(), Memory()
+    made = finish(Worker(make_sink(store), Hasty(source), settings(), clock=Clock()), source)
+    source.append(OrderPlaced(order="z", cents=1))
+    assign(made)
+    turn(made, 3)
+    assert store.positions()[0].next_offset == 3
+    assert store.content.row("orders", order="z") is None
+
+
+def test_records_that_were_read_before_an_outage_are_not_applied_from_the_middle_after_it() -> None:
+    source, store = three(), Flaky()
+    store.before = [StoreUnavailable("down")]
+    made = worker(source, store)
+    made.reader.at_most = 1  # type: ignore[attr-defined]
+    finish(made, source)
+    assert store.content.row("totals", name="cents") == {"name": "cents", "n": 18}
+
+
+def test_a_type_is_written_down_before_the_position_moves_past_it() -> None:  # T2
+    class Killed(BaseException):
+        pass
+
+    class Dying(Memory):
+        def apply(self, plan: Plan) -> None:
+            super().apply(plan)
+            raise Killed
+
+    source, store = three(), Dying()
+    source.append(PageSeen(page="/"))
+    with pytest.raises(Killed):
+        finish(worker(source, store), source)
+    assert store.positions()[0].next_offset == 4
+    book = store.read_book()
+    assert book
+    assert book.skipped == {"page.seen"}
+
+
+class Overtaken(Memory):
+    """Whatever is applied, another worker of the sink was faster with the same plan."""
+
+    def apply(self, plan: Plan) -> None:
+        super().apply(plan)
+        super().apply(plan)
+
+
+def test_conflicts_under_different_assignments_do_not_add_up() -> None:  # P3
+    source, store = three(), Overtaken()
+    for _ in range(6):
+        source.append(OrderPlaced(order="z", cents=1))
+    made = worker(source, store)
+    made.reader.at_most = 1  # type: ignore[attr-defined]
+    for conflicts in (2, 4, 6):
+        turn_until(made, lambda report, expected=conflicts: report.conflicts == expected)  # type: ignore[misc]
+        assign(made)
+        turn(made)
+        assign(made, 0)
+    with pytest.raises(ConfigError, match="two programs"):
+        turn_until(made, lambda _: False)
+    assert made.report.conflicts == store.positions()[0].next_offset == 9
+    assert store.content.row("totals", name="cents") == {"name": "cents", "n": 24}
+
+
+def test_a_race_on_the_book_is_no_conflict_of_positions() -> None:  # P3
+    class Contested(Memory):
+        races = 5
+
+        def write_book(self, book: Book, *, positions: Sequence[Position] | None = None) -> None:
+            found = self.read_book()
+            if found and self.races:  # another worker of the group wrote down something else
+                self.races -= 1
+                super().write_book(found.next())
+            super().write_book(book, positions=positions)
+
+    source, store = three(), Contested()
+    source.append(PageSeen(page="/"))
+    made = finish(worker(source, store), source)
+    assert made.report.retries == 5
+    assert made.report.conflicts == 0
+    book = store.read_book()
+    assert book
+    assert book.skipped == {"page.seen"}
+
+
+def test_a_worker_from_before_a_rebuild_writes_nothing_into_the_book_after_it() -> None:  # T2
+    """Otherwise the handler that the rebuild was made for would be refused as one that came too late."""
+    source, store = three(), Memory()
+    made = finish(worker(source, store), source)
+    rebuilt(store, 2)
+    source.append(PageSeen(page="/"))
+    turn(made)
+    assert made.report.conflicts == 1
+    book = store.read_book()
+    assert book
+    assert book.skipped == frozenset()
+    sink = make_sink(store)
+    sink.on(PageSeen)(lambda event: Upsert("pages", {"page": event.data.page}))
+    finish(worker(source, sink=sink), source)
+    assert store.content.tables["pages"] == [{"page": "/"}]
+
+
+def test_a_book_that_went_away_under_a_worker_is_not_made_again_over_its_data() -> None:  # P1 T2
+    source, store = three(), Memory()
+    made = finish(worker(source, store), source)
+    store.server.books.clear()
+    source.append(PageSeen(page="/"))
+    with pytest.raises(ConfigError, match="holds data"):
+        finish(made, source)
+
+
+def test_markers_at_the_end_of_the_log_are_passed_so_that_lag_reaches_zero() -> None:  # L4
+    source, store = MemoryLog(log), Memory()
+    source.append_marker()
+    made = finish(worker(source, store), source)  # a log of nothing else
+    source.append(OrderPlaced(order="a", cents=5))
+    source.append_marker()
+    finish(made, source)  # right behind a record
+    source.append_marker()
+    finish(made, source)  # while the log is quiet
+    turn(made, 10)
+    assert store.positions()[0].next_offset == source.committed[0] == 4
+    assert made.report.lag == 0
+    source.append(OrderPlaced(order="b", cents=7))
+    finish(worker(source, store), source)
+    assert store.content.row("totals", name="cents") == {"name": "cents", "n": 12}
+
+
+def test_a_topic_that_cannot_be_a_log_is_refused_before_the_store_is_claimed() -> None:  # L5
+    class Compacted(MemoryReader):
+        def check(self) -> None:
+            raise ConfigError("the topic is compacted")
+
+    source, store = three(), Memory()
+    with pytest.raises(ConfigError, match="compacted"):
+        finish(Worker(make_sink(store), Compacted(source), settings(), clock=Clock()), source)
+    assert store.read_book() is None
+    assert not store.content
