@@ -260,10 +260,12 @@ class Worker:
         store, stored = self.sink.store, self._positions[drain.partition]
         entries = store.parked(drain.partition, sequence=drain.sequence, limit=store.drains_at_once)
         # A replayable store parks before it moves: events at or after the position will be met again. Not yet.
-        entries = [entry for entry in entries if entry.offset < stored.next_offset]
+        due = [entry for entry in entries if entry.offset < stored.next_offset]
         if not entries:
             self._drains.empty(drain)
+        if not due:
             return False
+        entries = due
         events = [self._decode(entry.record) for entry in entries]
         repeats, verdicts, count = self._repeats(events), dict[int, EventError](), len(events)
         while True:
