@@ -7,6 +7,7 @@ neighbour's keys, and ``wipe`` finds all of its own. What logsync itself must re
     logsync:<sink>:positions   hash: partition -> position, JSON
     logsync:<sink>:busy        only there while a script writes, or after one died half-way (R1)
     logsync:<sink>:evicted     "<run id> <evicted_keys>" of the server when the content began (R2)
+    logsync:<sink>:parked...   events set aside, see parking.py
 
 With a hash tag in the prefix (``{shop}:``) they carry it too, so that all live in one slot of a cluster.
 """
@@ -22,10 +23,12 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from logsync.core.book import Book
+from logsync.core.parking import Parked, Waiting
 from logsync.core.plan import Plan
 from logsync.core.position import Position
 from logsync.errors import ConfigError, PositionConflict, StoreUnavailable, WriteRejected
 from logsync.settings import Settings
+from logsync.stores.redis import parking
 from logsync.stores.redis.compile import ACCEPTS, Program, Refused, compile_writes
 from logsync.writes import Write
 
@@ -35,7 +38,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _SCAN = 1000
-"""Keys looked at per SCAN, and deleted per UNLINK."""
+"""Keys looked at per SCAN, and deleted in one step."""
 _WATCH_EVERY = 1.0
 """Seconds between two looks at what Redis evicted: an eviction is noticed by an apply that starts later than this."""
 
@@ -45,6 +48,7 @@ class Redis:
 
     kind = "redis"
     max_partitions = None
+    drains_at_once = 100
 
     def __init__(self, url: str | None = None, *, prefix: str) -> None:
         """``url`` None: LOGSYNC_REDIS. ``prefix`` stands before every key of the sink, and before no other key."""
@@ -79,12 +83,19 @@ class Redis:
         self._book, self._positions, self._busy, self._evicted = (
             (names + name).encode() for name in ("book", "positions", "busy", "evicted")
         )
+        self._shelf = parking.Shelf(names)
         self._apply, self._write_book = client.Script("apply.lua"), client.Script("book.lua")
+        self._wipe = client.Script("wipe.lua")
         self._client = client.Client(self._url or settings.redis.get_secret_value(), settings.store_timeout)
         self._watched = -math.inf
         self._check_server()
         self._check_policy()
-        for script in (self._apply, self._write_book):  # found wanting now, rather than in the first plan
+        for script in (
+            self._apply,
+            self._write_book,
+            self._wipe,
+            *self._shelf.scripts,
+        ):  # found wanting now, rather than in the first plan
             self._io.call("SCRIPT", "LOAD", script.body)
 
     def close(self) -> None:
@@ -137,19 +148,20 @@ class Redis:
             self._check_evictions()
         try:
             program = compile_writes(plan.writes, plan.offsets, self.prefix)
-            problem = self._run(plan, program, b"apply")
+            problem = self._run(plan, program, b"apply", parking.changes(plan))
         except Refused as error:
             problem = error.reason
         if problem:
             raise self._first_refused(plan)
 
-    def _run(self, plan: Plan, program: Program, mode: bytes) -> str | None:
+    def _run(self, plan: Plan, program: Program, mode: bytes, parked: Sequence[bytes] = ()) -> str | None:
         """Run the script. Returns what a guard refused, in words, or None."""
         start = plan.start
-        keys = [self._positions, self._busy, *program.keys]
-        args = [b"%d" % start.partition, b"%d" % start.epoch, b"%d" % start.next_offset, _json(plan.end), mode]
+        keys = [self._positions, self._busy, *program.keys, *(self._shelf.keys if parked else ())]
+        args = [b"%d" % number for number in (start.partition, *start.place)]
+        args += (_json(plan.end), mode, b"%d" % len(parked))
         try:
-            verdict, *rest = self._io.run(self._apply, keys, args + program.args)
+            verdict, *rest = self._io.run(self._apply, keys, [*args, *program.args, *parked])
         except ConfigError:
             # Refused before it ran, or died half-way? The marker knows.
             marker = self._io.call("GET", self._busy)
@@ -198,18 +210,34 @@ class Redis:
         except Refused as error:
             return error.reason
 
+    # What is parked
+
+    def sequences(self, partition: int) -> dict[str, Waiting]:
+        return self._shelf.sequences(self._io, partition)
+
+    def parked(self, partition: int, *, sequence: str | None = None, after: int = -1, limit: int = 100) -> list[Parked]:
+        return self._shelf.parked(self._io, partition, sequence=sequence, after=after, limit=limit)
+
+    # All of it
+
     def holds_data(self) -> bool:
-        return next(self._own_keys(), None) is not None
+        return next(self._own_keys(), None) is not None or self._io.call("EXISTS", self._shelf.keys[0]) == 1
 
-    def wipe(self) -> None:
-        """Delete every key of the prefix, then forget evictions and a script that died.
+    def wipe(self, book: Book) -> None:
+        """Delete every key of the prefix, then what is parked, and forget evictions and a script that died.
 
-        In this order: after a crash in between, the sink is still known to be broken.
+        In this order: after a crash in between, the sink is still known to be broken. Each deletion looks at the book.
         """
         for keys in self._own_keys():
-            self._io.call("UNLINK", *keys)
-        self._content_begins()
-        self._io.call("DEL", self._busy)
+            self._delete(book, keys)
+        self._delete(book, [*self._shelf.keys, self._busy], self._now_evicted())
+
+    def _delete(self, book: Book, keys: Sequence[bytes], *evicted: bytes) -> None:
+        found = self._io.ask(self._wipe, [self._book, self._evicted, *keys], [b"%d" % book.revision, *evicted])
+        if found != book.revision:
+            raise PositionConflict(
+                f"{self._io.where}: book of sink {self._sink}: expected revision {book.revision}, found {found}"
+            )
 
     def schema(self) -> str:
         return ""
@@ -289,8 +317,11 @@ class Redis:
 
     def _content_begins(self) -> None:
         """Evictions before this moment do not matter."""
+        self._io.call("SET", self._evicted, self._now_evicted())
+
+    def _now_evicted(self) -> bytes:
         evicted, run_id = self._evictions()
-        self._io.call("SET", self._evicted, f"{run_id} {evicted}")
+        return f"{run_id} {evicted}".encode()
 
     def _evictions(self) -> tuple[int, str]:
         return int(self._info("stats")["evicted_keys"]), self._info("server")["run_id"]
