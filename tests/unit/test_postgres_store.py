@@ -305,6 +305,9 @@ def test_parking_costs_nothing_unless_something_is_parked_and_then_one_statement
     assert changes("s", Plan(start, end, [Sql("SELECT 1")], [0])) == []
     assert len(changes("s", Plan(start, end, parked=entries))) == 1
     assert len(changes("s", Plan(start, start.drained(), retried=entries[1:2], drained=[0]))) == 2
+    big = [entry._replace(record=entry.record._replace(value=b"v" * 900_000)) for entry in entries[:30]]
+    several = changes("s", Plan(start, end, parked=big))  # one value of Postgres ends at 1 GB
+    assert len(several) == 3
 
 
 def test_importing_the_store_loads_no_client() -> None:
