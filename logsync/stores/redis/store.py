@@ -8,6 +8,7 @@ neighbour's keys, and ``wipe`` finds all of its own. What logsync itself must re
     logsync:<sink>:busy        only there while a script writes, or after one died half-way (R1)
     logsync:<sink>:evicted     "<run id> <evicted_keys>" of the server when the content began (R2)
     logsync:<sink>:parked...   events set aside, see parking.py
+    logsync:prefixes           hash: sink -> prefix, of all sinks: none may begin with another's
 
 With a hash tag in the prefix (``{shop}:``) they carry it too, so that all live in one slot of a cluster.
 """
@@ -83,6 +84,7 @@ class Redis:
         self._book, self._positions, self._busy, self._evicted = (
             (names + name).encode() for name in ("book", "positions", "busy", "evicted")
         )
+        self._prefixes = f"logsync:{self._tag}:prefixes".encode() if self._tag else b"logsync:prefixes"
         self._shelf = parking.Shelf(names)
         self._apply, self._write_book = client.Script("apply.lua"), client.Script("book.lua")
         self._wipe = client.Script("wipe.lua")
@@ -112,10 +114,13 @@ class Redis:
         expected = book.revision - 1
         if expected == 0:
             self._content_begins()
-        args = [b"%d" % expected, book.model_dump_json().encode(), b"keep" if positions is None else b"replace"]
+        args = [b"%d" % expected, book.model_dump_json().encode(), self._sink.encode(), self.prefix.encode()]
+        args.append(b"keep" if positions is None else b"replace")
         for position in positions or ():
             args += (b"%d" % position.partition, _json(position))
-        found = self._io.run(self._write_book, [self._book, self._positions], args)
+        found = self._io.run(self._write_book, [self._book, self._positions, self._prefixes], args)
+        if isinstance(found, list):
+            raise self._overlap(*[str(item, errors="replace") for item in found])
         if found != expected:
             raise PositionConflict(
                 f"{self._io.where}: book of sink {self._sink}: expected revision {expected}, found {found}"
@@ -124,8 +129,11 @@ class Redis:
     def positions(self) -> dict[int, Position]:
         """What is stored, and nothing else: an empty answer after FLUSHALL means "unknown", not "start". # P1
 
-        Raises ConfigError if a script died half-way, or if keys were evicted.
+        Raises ConfigError if a script died half-way, if keys were evicted, or if the content has another prefix.
         """
+        prefix = self._io.call("HGET", self._prefixes, self._sink)
+        if prefix not in (None, self.prefix.encode()):
+            raise self._moved(str(prefix, errors="replace"))
         marker = self._io.call("GET", self._busy)
         if marker is not None:
             raise self._poisoned(marker)
@@ -325,6 +333,22 @@ class Redis:
 
     def _evictions(self) -> tuple[int, str]:
         return int(self._info("stats")["evicted_keys"]), self._info("server")["run_id"]
+
+    def _overlap(self, other: str, prefix: str) -> ConfigError:
+        return ConfigError(
+            f"{self._io.where}: sink {self._sink} has the prefix {self.prefix!r}, sink {other} has {prefix!r}: one "
+            "begins with the other, so a rebuild of one would delete keys of the other",
+            fix=f"choose another prefix; if sink {other} and its keys are no more: "
+            f"`HDEL {self._prefixes.decode()} {other}` in redis-cli",
+        )
+
+    def _moved(self, prefix: str) -> ConfigError:
+        return ConfigError(
+            f"{self._io.where}: the content of sink {self._sink} has the prefix {prefix!r}, and now it is "
+            f"{self.prefix!r}",
+            fix=f"set it back, or `logsync rebuild {self._sink} --yes`; the keys under {prefix!r} stay until you "
+            "delete them",
+        )
 
     def _poisoned(self, marker: bytes) -> ConfigError:
         return ConfigError(

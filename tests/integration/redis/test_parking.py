@@ -204,7 +204,17 @@ def test_a_bookkeeping_key_that_holds_something_else_halts_before_the_first_writ
 
 
 def test_the_rights_that_the_docs_list_are_enough_to_park(server: Server) -> None:
-    rights = ["~shop:*", "~logsync:cache:*", "+@read", "+@write", "+@scripting", "+@connection", "+info", "+ping"]
+    rights = [
+        "~shop:*",
+        "~logsync:cache:*",
+        "~logsync:prefixes",
+        "+@read",
+        "+@write",
+        "+@scripting",
+        "+@connection",
+        "+info",
+        "+ping",
+    ]
     server.plain.execute_command("ACL", "SETUSER", "me", "on", ">secret", *rights)
     store = server.begun(user="me")
     store.apply(park(START, entry(0), entry(1), to=2, writes=[Incr("n")]))
