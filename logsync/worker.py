@@ -206,7 +206,7 @@ class Worker:
                 try:
                     self.sink.store.apply(made)  # 5 apply: when it returns, writes and position are durable
                 except EventError as error:
-                    at_fault = self._at_fault(error, fresh)
+                    at_fault = self._at_fault(error, made, fresh)
                     if at_fault.offset != fresh[0].offset:
                         suspect = at_fault.offset
                         continue
@@ -230,17 +230,17 @@ class Worker:
     def _parks(self, error: EventError) -> bool:
         return isinstance(disposition(error, parks=self.sink.parks(error)), Park)
 
-    def _at_fault(self, error: EventError, events: Sequence[Decoded]) -> Decoded:
+    def _at_fault(self, error: EventError, made: Plan, events: Sequence[Decoded]) -> Decoded:
         """The event that the store refused; the error gets its coordinates."""
-        for event in events:
-            if event.offset == error.offset:
-                located(self.sink, event, error)
-                return event
-        raise ConfigError(
-            f"the {self.sink.store.kind} store refused an event at offset {error.offset}, which is not in its plan: "
-            f"{error.message}",
-            fix="report it to the authors of that store",
-        ) from error
+        if error.offset not in made.offsets:  # cutting the plan there could go on for ever, or past the log's end
+            raise ConfigError(
+                f"the {self.sink.store.kind} store refused an event at offset {error.offset}, of which there is no "
+                f"write in its plan: {error.message}",
+                fix="report it to the authors of that store",
+            ) from error
+        event = next(event for event in events if event.offset == error.offset)
+        located(self.sink, event, error)
+        return event
 
     def _drain(self) -> None:
         """Try parked events again, for a bounded time: what is new must not wait for all of it. # K1"""
@@ -260,10 +260,12 @@ class Worker:
         store, stored = self.sink.store, self._positions[drain.partition]
         entries = store.parked(drain.partition, sequence=drain.sequence, limit=store.drains_at_once)
         # A replayable store parks before it moves: events at or after the position will be met again. Not yet.
-        entries = [entry for entry in entries if entry.offset < stored.next_offset]
+        due = [entry for entry in entries if entry.offset < stored.next_offset]
         if not entries:
             self._drains.empty(drain)
+        if not due:
             return False
+        entries = due
         events = [self._decode(entry.record) for entry in entries]
         repeats, verdicts, count = self._repeats(events), dict[int, EventError](), len(events)
         while True:
@@ -276,7 +278,7 @@ class Worker:
             try:
                 store.apply(made)
             except EventError as error:
-                at_fault = self._at_fault(error, events[:count])
+                at_fault = self._at_fault(error, made, events[:count])
                 if at_fault.offset in verdicts:
                     raise
                 if at_fault is events[0]:

@@ -42,8 +42,9 @@ class Plan:
     drained: list[int] = field(default_factory=list)
     """Offsets of parked events that are parked no longer: their writes are in this plan, or a person skipped them."""
     refused: dict[int, list[Write]] = field(default_factory=dict)
-    """What the store itself refused before, by the offset of the event that is parked (or retried) for it. A store
-    that is not atomic finds in it which of these writes it has carried out already."""
+    """What parked events would write, by offset, as far as it is known: of those that the store itself refused before
+    and, in a store where a plan is no transaction, of those that wait behind another. Such a store may have carried
+    out some of it in a batch that failed for another event, and has to find out which."""
 
     @property
     def moves(self) -> bool:
@@ -148,6 +149,8 @@ def plan(
             try:
                 if aside is not None and aside.joins(event):
                     aside.park(event, None)
+                    if sink.store.drains_at_once == 1:
+                        calls.keep(event)
                 else:
                     calls(event)
             except EventError as error:
@@ -274,6 +277,17 @@ class _Calls:
             raise self._known_refused[event.offset]
         self.offsets.extend([event.offset] * (len(writes) - mark))
         self.applied += 1
+
+    def keep(self, event: Decoded) -> None:
+        """Note in ``refused`` what an event that is parked untried would write, if its handler can say."""
+        mark, applied = len(self.writes), self.applied
+        try:
+            self(event)
+        except EventError:
+            return
+        self.refused[event.offset] = self.writes[mark:]
+        del self.writes[mark:], self.offsets[mark:]
+        self.applied = applied
 
 
 def _parked_or_failed(sink: Sink, event: Decoded, error: EventError, aside: Aside | None) -> EventError | None:

@@ -31,6 +31,11 @@ FROM logsync.parked WHERE sink = %s AND partition = %s ORDER BY sequence, log_of
 """
 _READ = "SELECT body FROM logsync.parked WHERE sink = %s AND partition = %s AND log_offset > %s"
 _OF_SEQUENCE = " AND left(sequence, 200) = left(%s, 200) AND sequence = %s"  # the first half as in the index
+_FORGET = """
+DELETE FROM logsync.parked WHERE ctid = ANY(ARRAY(SELECT ctid FROM logsync.parked WHERE sink = %s LIMIT %s))
+"""
+_AT_ONCE = 100_000
+"""Events per statement that forgets them: a few seconds at most."""
 _CHUNK = 16_000_000
 """Characters of events per statement, roughly: one value of Postgres ends at 1 GB."""
 
@@ -61,6 +66,11 @@ def read_parked(link: Link, sink: str, partition: int, *, sequence: str | None, 
         sql, params = sql + _OF_SEQUENCE, [*params, *[_escaped(sequence)] * 2]
     rows = link.send([(sql + " ORDER BY log_offset LIMIT %s", [*params, limit])])[0].fetchall()
     return [Parked.from_json(body) for (body,) in rows]
+
+
+def forget_some(link: Link, sink: str) -> bool:
+    """Delete what the sink has parked, up to a bound. True if there may be more."""
+    return link.send([(_FORGET, (sink, _AT_ONCE))])[0].rowcount == _AT_ONCE
 
 
 def _chunks(entries: Sequence[Parked]) -> Iterator[tuple[Sequence[Parked], list[str]]]:

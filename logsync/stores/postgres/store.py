@@ -24,7 +24,7 @@ from logsync.errors import (
 from logsync.settings import Settings
 from logsync.stores.postgres.encode import escaped, unescaped
 from logsync.stores.postgres.errors import Verdict, describe, verdict, verdict_of_connect
-from logsync.stores.postgres.parking import read_parked, read_sequences
+from logsync.stores.postgres.parking import forget_some, read_parked, read_sequences
 from logsync.stores.postgres.schema import SinkSchema
 from logsync.stores.postgres.shapes import CATALOG, quote, read_shapes
 from logsync.stores.postgres.statements import Tables
@@ -37,9 +37,10 @@ if TYPE_CHECKING:
 _COLUMNS = "partition, next_offset, epoch, last_offset, last_id, leader_epoch, drains"  # as in Position
 _POSITIONS = f"SELECT {_COLUMNS} FROM logsync.position WHERE sink = %s"
 _ADD_POSITION = f"INSERT INTO logsync.position (sink, {_COLUMNS}) VALUES (%s, %s, %s, %s, %s, %s, %s, %s)"
-_BOOK = "SELECT body::text FROM logsync.book WHERE sink = %s"
 _FIRST_BOOK = "INSERT INTO logsync.book (sink, revision, body) VALUES (%s, %s, %s) ON CONFLICT DO NOTHING"
 _NEXT_BOOK = "UPDATE logsync.book SET revision = %s, body = %s WHERE sink = %s AND revision = %s"
+# Whoever writes another book meanwhile is waited for, or waits.
+_STILL_BOOK = "SELECT FROM logsync.book WHERE sink = %s AND revision = %s FOR UPDATE"
 
 
 class Postgres:
@@ -151,10 +152,7 @@ class Postgres:
 
     def read_book(self) -> Book | None:
         with self._call("read the book") as link:
-            return self._book(link, _BOOK)
-
-    def _book(self, link: Link, question: str) -> Book | None:
-        row = link.send([(question, (self._sink,))])[0].fetchone()
+            row = link.send([("SELECT body::text FROM logsync.book WHERE sink = %s", (self._sink,))])[0].fetchone()
         try:
             return Book.model_validate_json(row[0]) if row else None
         except ValueError as error:
@@ -222,14 +220,19 @@ class Postgres:
         return any(cursor.fetchone() == (True,) for cursor in link.send([*questions, parked]))
 
     def wipe(self, book: Book) -> None:
-        """Empty the tables that the sink declared; one transaction. Needs the TRUNCATE right on them."""
-        with self._transaction("wipe") as link:
-            # Locked to the end: a rebuild that overtakes this one waits here, or was here first and is seen.
-            if self._book(link, _BOOK + " FOR UPDATE") != book:
-                raise PositionConflict(f"sink {self._sink}: its book was changed while revision {book.revision} wiped")
-            parked = ("DELETE FROM logsync.parked WHERE sink = %s", (self._sink,))
-            tables = [(f"TRUNCATE {', '.join(found)}", ())] if (found := self._existing(link)) else []
-            link.send([parked, *tables])
+        """Forget what is parked, and empty the tables that the sink declared. Needs the TRUNCATE right on them.
+
+        One transaction, and one more for every 100,000 parked events: each within its bound.
+        """
+        left = True
+        while left:
+            with self._transaction("wipe") as link:
+                if link.send([(_STILL_BOOK, (self._sink, book.revision))])[0].rowcount == 0:
+                    raise PositionConflict(f"sink {self._sink}: revision {book.revision} of its book is not stored")
+                left = forget_some(link, self._sink)
+                found = self._existing(link)
+                if found and not left:
+                    link.send([(f"TRUNCATE {', '.join(found)}", ())])
 
     def schema(self, sink: str = "", settings: Settings | None = None) -> str:  # noqa: ARG002 - the contract's
         return self._schema.printed()

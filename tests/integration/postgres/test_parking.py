@@ -299,6 +299,17 @@ def test_what_waits_belongs_to_one_sink(bench: Bench) -> None:
         one.close()
 
 
+def test_a_wipe_takes_more_than_one_statement_may(bench: Bench, table: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = bench.store()
+    for count in (4, 5):
+        start = store.positions()[0]
+        store.apply(park(start, *(entry(offset) for offset in range(count)), to=start.next_offset + 1))
+        bench.db.execute(f"INSERT INTO {table} VALUES (1, 0) ON CONFLICT DO NOTHING")
+        monkeypatch.setattr(parking, "_AT_ONCE", 2)
+        store.wipe(bench.book())
+        assert not store.holds_data()
+
+
 def test_a_wipe_waits_for_the_rebuild_that_is_overtaking_it_and_deletes_nothing(bench: Bench, table: str) -> None:
     """The other one has written its book and not committed yet: to look only would see the old one."""
     store = bench.store()

@@ -359,6 +359,35 @@ def test_a_wrong_or_missing_password_is_a_matter_of_configuration(
 # The book
 
 
+@pytest.mark.parametrize(("first", "second"), [("shop:", "shop:eu:"), ("shop:eu:", "shop:"), ("shop:", "shop:"),
+                                               ("{a}:", "{a}:b:")])  # fmt: skip
+def test_a_prefix_that_overlaps_with_that_of_another_sink_is_refused(server: Server, first: str, second: str) -> None:
+    """A rebuild of the one would delete keys of the other; also when the other is empty yet, or comes by a rebuild."""
+    store = server.begun(prefix=first)
+    rival = server.store(prefix=second, sink="other")
+    book = BOOK.model_copy(update={"sink": "other"})
+    for claim in (book, book.model_copy(update={"state": "wiping"})):
+        with pytest.raises(ConfigError) as caught:
+            rival.write_book(claim, positions=[])
+        assert all(repr(name)[1:-1] in str(caught.value) for name in (first, second, "sink other", "sink cache"))
+        assert rival.read_book() is None
+    server.begun(prefix="ship:", sink="beside")
+    # The sink itself goes on, is rebuilt, and its name can be given up by hand.
+    store.apply(ONE)
+    store.write_book(BOOK.next(), positions=[Position(0, 0)])
+    server.plain.hdel("logsync:{a}:prefixes" if "{a}" in first else "logsync:prefixes", "cache")
+    rival.write_book(book, positions=[])
+
+
+def test_a_sink_whose_prefix_was_changed_is_refused_until_it_is_rebuilt(server: Server) -> None:
+    server.begun().apply(ONE)
+    moved = server.store(prefix="store:")
+    with pytest.raises(ConfigError, match=r"'shop:', and now it is 'store:'(.|\n)*rebuild cache"):
+        moved.positions()
+    moved.write_book(BOOK.next(epoch=2), positions=[Position(0, 0, 2)])
+    assert moved.positions() == {0: Position(0, 0, 2)}
+
+
 def test_of_two_books_made_from_one_revision_only_one_is_kept(server: Server) -> None:
     first, second = server.begun(), server.store()
     results: list[object] = []
