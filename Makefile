@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help setup check test faults demo bench format clean
+.PHONY: help setup check test demo bench faults mutants format clean
 help: ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
 
@@ -38,6 +38,9 @@ demo: $(READY) ## the disease, the cure and the proof, on four real servers (YEA
 
 bench: $(READY) ## measure, as ratios in one run
 	$(BIN)/python -m benchmarks
+
+mutants: $(READY) ## remove one guard at a time and show which test misses it (long; not in CI)
+	$(BIN)/python -m tests.mutants
 
 format: $(READY) ## put the code into its one form
 	$(BIN)/ruff check --fix .

@@ -8,16 +8,21 @@ from typing import TYPE_CHECKING, Any
 
 from logsync.core.event import Event, Outcome, Receipt, Report, Tombstone
 from logsync.core.log import Log
+from logsync.core.parking import Parking
 from logsync.core.sink import Sink
 from logsync.errors import (
     AppendIncomplete,
     AppendOutcomeUnknown,
     AppendRejected,
     ConfigError,
+    DecodeError,
     EventError,
+    HandlerError,
     LogError,
     LogsyncError,
     StoreError,
+    UnknownEventType,
+    WriteRejected,
 )
 
 if TYPE_CHECKING:
@@ -30,18 +35,23 @@ __all__ = [
     "AppendRejected",
     "AsyncProducer",
     "ConfigError",
+    "DecodeError",
     "Event",
     "EventError",
+    "HandlerError",
     "Log",
     "LogError",
     "LogsyncError",
     "Outcome",
+    "Parking",
     "Producer",
     "Receipt",
     "Report",
     "Sink",
     "StoreError",
     "Tombstone",
+    "UnknownEventType",
+    "WriteRejected",
 ]
 
 # The Kafka client takes a good part of a second to load; sinks, tests and `logsync --help` do without it.

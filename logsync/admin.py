@@ -118,23 +118,12 @@ def rebuild(
     else:
         wiping = plan.book.next(state="wiping", epoch=plan.epoch, audit=audit)
     store.write_book(wiping, positions=[])
-    store.wipe()
+    store.wipe(wiping)  # refused if another rebuild has begun since: what it replays is not ours to delete
     ready = wiping.next(
         state="ready", environment=environment, log=plan.log, handled=sink.handled, skipped=frozenset(),
-        skips=_still_meant(wiping, plan.log),
+        skips=_still_meant(wiping, plan.log), requests=(),
     )  # fmt: skip
-    try:
-        store.write_book(
-            ready, positions=[Position(p, start, ready.epoch) for p, start in sorted(plan.log_starts.items())]
-        )
-    except PositionConflict:
-        # Another rebuild overtook this one, and what it has replayed since may just have been wiped here. Nothing may
-        # look whole that is not: back to "wiping", until one rebuild gets through alone.
-        current = store.read_book()
-        if current is not None:
-            torn = AuditEntry(at=now, action="rebuild-overtaken", detail={"epoch": current.epoch})
-            store.write_book(current.next(state="wiping", epoch=current.epoch + 1, audit=torn), positions=[])
-        raise
+    store.write_book(ready, positions=[Position(p, start, ready.epoch) for p, start in sorted(plan.log_starts.items())])
     return ready
 
 

@@ -88,6 +88,10 @@ class WriteRejected(EventError):
     """
 
 
+class ParkingFull(EventError):
+    """The event would be parked, and the sink's limit on what may be parked is reached. Never parked itself."""
+
+
 class StoreError(LogsyncError):
     """The store could not do what was asked, and the event is not at fault."""
 

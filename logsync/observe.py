@@ -91,12 +91,15 @@ def metrics(sink: str, report: Report, now: float) -> str:
         "Events passed over by a stated rule.",
         [(f',rule="{rule}"', count) for rule, count in sorted(report.skipped.items())],
     )
+    metric("parked_events_total", "counter", "Events that were set aside.", [("", report.parked)])
+    metric("drained_events_total", "counter", "Parked events that were applied later.", [("", report.drained)])
     metric("plans_total", "counter", "Plans applied to the store.", [("", report.batches)])
     metric("retries_total", "counter", "Times the worker began again from the store.", [("", report.retries)])
     metric("conflicts_total", "counter", "Positions found moved by somebody else.", [("", report.conflicts)])
     for name, values, text in (
         ("position", report.positions, "Next offset to read, as stored with the data."),
         ("log_end", report.ends, "The log's end, as read from the broker."),
+        ("parked_events", report.waiting, "Events that are set aside now."),
     ):
         metric(name, "gauge", text, [(f',partition="{p}"', offset) for p, offset in sorted(values.items())])
     metric("lag", "gauge", "Offsets between the positions and the log's end.", [("", report.lag)])

@@ -266,7 +266,7 @@ def _continue(sink: Sink, at: Position, found: list[Decoded], start: int) -> Pos
 def carry_out(move: Move, store: Store) -> Book:
     """Move the positions and write the audit, if both are still as they were seen. The store is open.
 
-    Raises PositionConflict when they are not; nothing is changed then.
+    Raises PositionConflict when they are not, ConfigError when parked events stand against it; nothing is changed then.
 
     Positions and book change in one step, but a book is compared by its revision alone, and workers move
     positions all the time. So every position is first fenced: compared as it was seen, and given an epoch that
@@ -277,6 +277,13 @@ def carry_out(move: Move, store: Store) -> Book:
     a worker that applies in between moves the position over events that the documents then hold.
     """
     seen = move.book
+    agree = all(move.targets[number].last_offset == at.last_offset for number, at in move.stored.items())
+    if "log" in move.changes and not agree and any(store.sequences(number) for number in move.stored):
+        raise ConfigError(
+            f"sink {seen.sink}: events are parked under offsets of the old log, which are other events in this one",
+            fix=f"`logsync parked retry {move.sink.address} --all --yes` while the old log is there, else "
+            f"`{_rebuild(move.sink)}`",
+        )
     if _remembers_offsets(store):
         if store.positions() != move.stored:
             raise PositionConflict(f"sink {seen.sink}: its position has moved since it was shown", fix=_AGAIN)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from types import FrameType
 
+from logsync.admin import opened
 from logsync.core.sink import Sink
 from logsync.errors import LogUnavailable, StoreError
 from logsync.log.reader import KafkaReader
@@ -21,6 +22,9 @@ from logsync.worker import Report, Worker
 log = logging.getLogger("logsync.worker")
 _ALONE = 3.0
 """Seconds without any partition after which "until the end" looks at what the group's other workers have done."""
+
+_OTHERS = 5.0
+"""Seconds in which a running worker finds a request; later, whoever asked becomes a worker."""
 
 EXIT_DRAIN_TIMEOUT = 75
 """The drain bound passed and the process ended where it stood. Nothing is lost; the position tells."""
@@ -55,6 +59,52 @@ def run_worker(
         worker.run(_Goal(sink, settings, reader, until_end, on_progress))
     log.info("stopped", extra={"sink": sink.name, "positions": worker.report.positions})
     return worker.report
+
+
+def run_drain(
+    sink: Sink, settings: Settings, request: str, *, on_progress: Callable[[int, int], None] | None = None
+) -> None:
+    """Wait until the owners of the partitions are through with ``request``; become the owner of those that have none.
+
+    A running worker of the sink finds the request within seconds. This one joins its group in any case: it owns
+    what nobody owns, and applies nothing new. Ends early on a signal, as :func:`run_worker` does; the request then
+    stays for the next worker. Raises LogsyncError for what a person has to mend. # K1
+    """
+    deadline = time.monotonic() + _OTHERS
+    with opened(sink, settings):
+        while _asked(sink, request) and time.monotonic() < deadline:  # joining would make the others rebalance
+            time.sleep(0.2)
+        if not _asked(sink, request):
+            return
+    reader = KafkaReader(sink.log.topic, sink.name, settings)
+    worker = Worker(sink, reader, settings, only_drain=True)
+    looked = 0.0
+    total = 0
+
+    def done(report: Report) -> bool:
+        nonlocal looked, total
+        total = max(total, report.drained + sum(report.waiting.values()))
+        if on_progress is not None and total:
+            on_progress(report.drained, total)
+        if time.monotonic() - looked < 1:
+            return False
+        looked = time.monotonic()
+        try:
+            if not report.positions:
+                sink.store.open(sink.name, settings)  # not ours so far: nobody else has opened it
+            return not _asked(sink, request)
+        except StoreError:
+            return False  # the worker meets it too, and waits
+
+    with ExitStack() as stack:
+        stack.enter_context(_signals(worker, reader, settings.drain_timeout))
+        stack.enter_context(worker)
+        worker.run(done)
+
+
+def _asked(sink: Sink, request: str) -> bool:
+    book = sink.store.read_book()
+    return book is not None and any(asked.id == request for asked in book.requests)
 
 
 class _Goal:

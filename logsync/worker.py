@@ -22,12 +22,13 @@ from types import TracebackType
 
 from logsync.core.book import Book, check_book, check_identity, check_last, check_range, first_book
 from logsync.core.codec import Decoder
+from logsync.core.drains import Drain, Drains
 from logsync.core.event import Decoded, Event
-from logsync.core.plan import Plan, how_to_mend, plan, skip_applied
-from logsync.core.policy import Retry, disposition
+from logsync.core.plan import Aside, Plan, located, plan, plan_drain, skip_applied
+from logsync.core.policy import Park, Retry, disposition
 from logsync.core.position import LogIdentity, Position
 from logsync.core.sink import Sink
-from logsync.errors import ConfigError, EventError, LogsyncError, PositionConflict, StoreUnavailable, WriteRejected
+from logsync.errors import ConfigError, EventError, LogsyncError, ParkingFull, PositionConflict, StoreUnavailable
 from logsync.log.base import LogReader, Part
 from logsync.settings import Settings
 
@@ -39,6 +40,10 @@ before the first apply that comes later than this after the last look; this wind
 STORE_EVERY = 5.0
 """Seconds without an apply after which the store's position is compared: a store that was restored or rebuilt while
 its log is quiet must not wait for the next event to be noticed."""
+WATCH_EVERY = 2.0
+"""Seconds between two looks at the book, where people leave requests."""
+DRAIN_FOR = 1.0
+"""Seconds of one turn of the loop that may go to parked events."""
 STANDBY_AFTER = 10.0
 """Seconds without a partition after which a worker counts as a spare one."""
 CONFLICTS_WITHIN = 600.0
@@ -65,6 +70,12 @@ class Report:
     reason: str = ""
     applied: int = 0
     skipped: Counter[str] = field(default_factory=Counter)
+    parked: int = 0
+    """Events that this worker set aside."""
+    drained: int = 0
+    """Parked events that it applied later, or passed over on somebody's word."""
+    waiting: dict[int, int] = field(default_factory=dict)
+    """Parked events by partition, as far as this worker knows."""
     batches: int = 0
     retries: int = 0
     conflicts: int = 0
@@ -88,6 +99,7 @@ class Worker:
 
     Runs on one thread; ``stop`` may be called from any other or from a signal handler. ``step`` is one turn of
     the loop. Errors that time can mend are waited for without limit; all others leave ``run`` as they are.
+    ``only_drain``: apply nothing new, only what people asked to be drained (K1: that is the owner's to do).
     """
 
     def __init__(
@@ -98,6 +110,7 @@ class Worker:
         *,
         from_log_start: bool = False,
         accept_from_now: bool = False,
+        only_drain: bool = False,
         clock: Callable[[], float] = time.monotonic,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         chance: Callable[[], float] = random.random,
@@ -106,10 +119,14 @@ class Worker:
         self.report = Report(turned_at=clock(), moved_at=clock())
         self._from_log_start, self._accept_from_now = from_log_start, accept_from_now
         self._clock, self._now, self._chance = clock, now, chance
+        self._only_drain = only_drain
         self._decode = Decoder(sink.log, sink.handled)
         self._book: Book | None = None
         self._assigned: set[int] = set()
         self._positions: dict[int, Position] = {}  # of the partitions being read; empty: resume first
+        self._drains = Drains()
+        self._watched_at = float("-inf")
+        self._drained_at = clock()  # when everything that waits was last tried unasked
         self._opened = False
         self._attempt = 0
         self._conflicts: list[float] = []  # when, under the present assignment
@@ -162,45 +179,165 @@ class Worker:
             self._resume()  # 0 resume
         if self._positions or not self._assigned:
             self._look_if_due()
+        self._drain()
         for part in batch.parts:
             if part.partition in self._positions:
                 self._apply(part)
         if self._positions and self._clock() - self._met_store_at >= STORE_EVERY:
             self._compare()
+        if self._positions and self._clock() - self._watched_at >= WATCH_EVERY:
+            self._watch()
 
     def _apply(self, part: Part) -> None:
         events = [self._decode(record) for record in part.records]  # 2 decode
         repeats = self._repeats(skip_applied(events, self._positions[part.partition]))
-        refused: WriteRejected | None = None
+        verdicts: dict[int, EventError] = {}  # of the store, on events that it refused alone
+        suspect: int | None = None
         while True:
             stored = self._positions[part.partition]
             fresh = skip_applied(events, stored)  # 3 skip
-            if refused is None:
-                made = self._plan(fresh, stored, part.next_offset, repeats)  # 4 plan
-            else:  # what comes before the refused event
-                before = [event for event in fresh if event.offset < refused.offset]
-                made = self._plan(before, stored, refused.offset, repeats)
+            if suspect is not None:  # only what comes before the refused event
+                fresh = [event for event in fresh if event.offset < suspect]
+            aside = Aside(self.sink, self._drains.waiting[part.partition], part.record, self._now(), verdicts)
+            made = self._plan(fresh, stored, suspect or part.next_offset, repeats, aside)  # 4 plan
             if made.moves:
                 self._look_if_due()  # L1: not once per poll, because an apply before this one may have taken long
                 self._note_skipped(made)
                 try:
                     self.sink.store.apply(made)  # 5 apply: when it returns, writes and position are durable
-                except WriteRejected as error:
-                    if error.offset == fresh[0].offset:
-                        raise self._located(error, fresh[0]) from error
-                    refused = error
+                except EventError as error:
+                    at_fault = self._at_fault(error, made, fresh)
+                    if at_fault.offset != fresh[0].offset:
+                        suspect = at_fault.offset
+                        continue
+                    # It stands first in its plan. Only here is it judged: a store may refuse in a batch what it takes
+                    # alone, and no event may halt a worker because of the company it came in. # G1
+                    if at_fault.offset in verdicts or not self._parks(error):
+                        raise
+                    verdicts[at_fault.offset] = error
                     continue
                 self._positions[part.partition] = made.end
                 self._met_store_at = self._clock()
                 self.reader.commit(made.end)  # 6 commit: only now; losing it costs a replay, never data  # I1
+                self._drains.parked(made)
             self._count(made)
             if made.failure is not None:
                 raise made.failure
-            if refused is None:
+            if suspect is None:
                 return
-            # The refused event now stands first in its plan. Only there is it judged: a store may refuse in a batch
-            # what it takes alone, and no event may halt a worker because of the company it came in. # G1
-            refused = None
+            suspect = None
+
+    def _parks(self, error: EventError) -> bool:
+        return isinstance(disposition(error, parks=self.sink.parks(error)), Park)
+
+    def _at_fault(self, error: EventError, made: Plan, events: Sequence[Decoded]) -> Decoded:
+        """The event that the store refused; the error gets its coordinates."""
+        if error.offset not in made.offsets:  # cutting the plan there could go on for ever, or past the log's end
+            raise ConfigError(
+                f"the {self.sink.store.kind} store refused an event at offset {error.offset}, of which there is no "
+                f"write in its plan: {error.message}",
+                fix="report it to the authors of that store",
+            ) from error
+        event = next(event for event in events if event.offset == error.offset)
+        located(self.sink, event, error)
+        return event
+
+    def _drain(self) -> None:
+        """Try parked events again, for a bounded time: what is new must not wait for all of it. # K1"""
+        began = self._clock()
+        while self._drains.queue:
+            drain = self._drains.queue[0]
+            if not self._drain_some(drain):
+                through = self._drains.done()
+                if through is not None:
+                    self._close(*through)
+            if not drain.unfinished and self._clock() - began >= DRAIN_FOR:
+                return
+
+    def _drain_some(self, drain: Drain) -> bool:
+        """Carry out one plan. False if nothing more of this sequence can be drained now."""
+        assert self._book is not None
+        store, stored = self.sink.store, self._positions[drain.partition]
+        entries = store.parked(drain.partition, sequence=drain.sequence, limit=store.drains_at_once)
+        # A replayable store parks before it moves: events at or after the position will be met again. Not yet.
+        due = [entry for entry in entries if entry.offset < stored.next_offset]
+        if not entries:
+            self._drains.empty(drain)
+        if not due:
+            return False
+        entries = due
+        events = [self._decode(entry.record) for entry in entries]
+        repeats, verdicts, count = self._repeats(events), dict[int, EventError](), len(events)
+        while True:
+            made = plan_drain(
+                self.sink, entries[:count], events[:count], stored, now=self._now(), refused=verdicts,
+                skips=self._book.skips_of(drain.partition), repeats=repeats, partitions=self._book.log.partitions,
+            )  # fmt: skip
+            self._look_if_due()
+            self._note_skipped(made)
+            try:
+                store.apply(made)
+            except EventError as error:
+                at_fault = self._at_fault(error, made, events[:count])
+                if at_fault.offset in verdicts:
+                    raise
+                if at_fault is events[0]:
+                    verdicts[at_fault.offset] = error
+                else:  # it is judged when it stands first
+                    count = events.index(at_fault)
+            else:
+                break
+        self._positions[drain.partition] = made.end
+        self._met_store_at = self._clock()
+        self._drains.drained(drain, made)
+        self._count(made)
+        return not made.retried
+
+    def _watch(self) -> None:
+        """What did people ask for, and does anything wait for too long?"""
+        assert self._book is not None
+        self._watched_at = self._clock()
+        current = self._current_book()
+        if current.revision != self._book.revision:
+            self._book = current
+            self._ask()
+        limits = self.sink.parking
+        if limits.retry_every and self._clock() - self._drained_at >= limits.retry_every.total_seconds():
+            self._drained_at = self._clock()
+            self._drains.ask_all()
+        oldest = self._drains.oldest()
+        if oldest is not None and self._now() - oldest[2].since > limits.age and not self._only_drain:
+            partition, name, waiting = oldest
+            raise ParkingFull(
+                f"sequence {name!r} has waited since {waiting.since:%Y-%m-%d %H:%M} UTC: longer than {limits.age}",
+                topic=self.sink.log.topic,
+                partition=partition,
+                offset=waiting.first,
+                fix=f"`logsync parked list {self.sink.address}` shows why; then `logsync parked retry` or `discard`; "
+                "or allow more with Parking(age=...)",
+            )
+
+    def _ask(self) -> None:
+        assert self._book is not None
+        for request, partition in self._drains.ask(self._book.requests, self._positions.keys()):
+            self._close(request, partition)
+
+    def _close(self, request: str, partition: int) -> None:
+        """Take this partition out of the request: its owner is through with it."""
+        current = self._current_book()
+        left = current.without(request, partition)
+        if left != current.requests:
+            current = current.next(requests=left)
+            self._write_book(current)
+        self._book = current
+
+    def _current_book(self) -> Book:
+        """The stored book. Raises StoreUnavailable if it is another than this worker resumed under."""
+        assert self._book is not None
+        current, known = self.sink.store.read_book(), self._book
+        if current is None or current.ground != known.ground:
+            raise StoreUnavailable(f"the book of sink {self.sink.name} was changed: it has to be read anew")
+        return current
 
     def _repeats(self, events: Sequence[Decoded]) -> list[int]:
         """Offsets of retried appends whose event stands in the log already, further up. # A1"""
@@ -223,16 +360,9 @@ class Worker:
         # Before this event's own range, in that of another of the batch: the verdict must not depend on the cut.
         return self.reader.find(event.partition, {event.id}, since, event.offset).get(event.id, event.offset)
 
-    def _located(self, error: WriteRejected, event: Decoded) -> EventError:
-        return error.at(
-            topic=self.sink.log.topic,
-            partition=event.partition,
-            event_id=event.id,
-            event_type=event.type,
-            fix=how_to_mend(self.sink.address, event.partition, event.offset),
-        )
-
-    def _plan(self, fresh: Sequence[Decoded], stored: Position, next_offset: int, repeats: Collection[int]) -> Plan:
+    def _plan(
+        self, fresh: Sequence[Decoded], stored: Position, next_offset: int, repeats: Collection[int], aside: Aside
+    ) -> Plan:
         assert self._book is not None
         return plan(
             self.sink,
@@ -242,6 +372,7 @@ class Worker:
             skips=self._book.skips_of(stored.partition),
             repeats=repeats,
             partitions=self._book.log.partitions,
+            aside=aside,
         )
 
     def _note_skipped(self, made: Plan) -> None:
@@ -285,12 +416,16 @@ class Worker:
             if position.last_offset is not None and low <= position.last_offset:
                 found = self.reader.id_at(partition, position.last_offset)
                 check_last(position, found, sink)
-            self.reader.start(position)
+            self._drains.load(partition, store.sequences(partition))
+            self.report.waiting[partition] = self._drains.events(partition)
+            if not self._only_drain:
+                self.reader.start(position)
             self.reader.commit(position)  # P2: after a restore the bookmark is ahead; heal it at once
             self._positions[partition] = position
             log.info(
                 "resumed", extra={"sink": sink.name, "partition": partition, "next": position.next_offset, "end": high}
             )
+        self._ask()
         self.report.state, self.report.reason = State.RUNNING, ""
         self._publish()
 
@@ -348,7 +483,7 @@ class Worker:
         self._met_store_at = self._clock()
         for partition, known in self._positions.items():
             found = stored.get(partition)
-            if found is None or (found.epoch, found.next_offset) != (known.epoch, known.next_offset):
+            if found is None or found.place != known.place:
                 # Not a conflict: nobody raced. The store was restored, rebuilt or emptied while the log was quiet.
                 raise StoreUnavailable(
                     f"partition {partition} of the store is at {found}, expected {known}: it was moved"
@@ -387,6 +522,7 @@ class Worker:
         # position read below or the next compare-and-set shows it, and nothing is applied twice. # P4
         self.reader.stop()
         self._positions.clear()
+        self._drains.clear()
         self._opened = False
         self._retry_at = self._clock() + verdict.after
         self.report.state, self.report.reason = State.WAITING, error.message
@@ -406,15 +542,28 @@ class Worker:
     def _forget(self, partition: int) -> None:
         self._assigned.discard(partition)
         self._positions.pop(partition, None)
+        self._drains.forget(partition)
         if not self._assigned:
             self._alone_since = self._clock()
             self.report.state = State.JOINING
         self.report.positions.pop(partition, None)
         self.report.ends.pop(partition, None)
+        self.report.waiting.pop(partition, None)
 
     def _count(self, made: Plan) -> None:
         report = self.report
         report.applied += made.applied
+        report.parked += len(made.parked)
+        report.drained += len(made.drained)
+        partition = made.end.partition
+        report.waiting[partition] = max(0, report.waiting.get(partition, 0) + len(made.parked) - len(made.drained))
+        for entry in (*made.parked, *made.retried):
+            if entry.attempts:  # not those that only wait behind another: they can be many
+                log.warning(
+                    "parked",
+                    extra={"sink": self.sink.name, "partition": partition, "offset": entry.offset,
+                           "event": entry.event_id, "attempts": entry.attempts, "why": entry.message},
+                )  # fmt: skip
         report.skipped.update(made.skipped)
         if made.moves:
             report.batches += 1

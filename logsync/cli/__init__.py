@@ -11,7 +11,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from logsync.cli import consume, doctor, out, position, records, sinks, status, topic
+from logsync.cli import consume, doctor, out, parked, position, records, sinks, status, topic
 from logsync.cli.exits import Exit, epilog, exit_for
 from logsync.errors import LogsyncError
 
@@ -37,6 +37,7 @@ for _command in (
 ):
     app.command()(_command)
 app.add_typer(position.app, name="position")
+app.add_typer(parked.parked_app, name="parked")
 app.add_typer(sinks.schema_app, name="schema")
 app.add_typer(topic.app, name="topic")
 

@@ -30,6 +30,7 @@ class Exit(IntEnum):
     CONFLICT = 9
     FOUND_WARNING = 10
     FOUND_ERROR = 11
+    PARKED = 12
     BUG = 70
     DRAIN_TIMEOUT = 75
     INTERRUPTED = 130
@@ -49,6 +50,7 @@ MEANING = {
     Exit.CONFLICT: "somebody else moves the position of this sink at the same time",
     Exit.FOUND_WARNING: "doctor: the worst finding is a warning: a fault would cost more than it must",
     Exit.FOUND_ERROR: "doctor: an error was found: a sink does not run, will halt, or could lose what it holds",
+    Exit.PARKED: "parked retry, parked discard: carried out, and some events still cannot be applied",
     Exit.BUG: "a bug in logsync: please report the traceback",
     Exit.DRAIN_TIMEOUT: "consume: LOGSYNC_DRAIN_TIMEOUT passed before the plan in flight was through; nothing is lost",
     Exit.INTERRUPTED: "Ctrl-C; consume: a second SIGINT, ended at once; nothing is lost",
@@ -64,10 +66,15 @@ class NotFound(LogsyncError):
     """What was asked for is not in the log."""
 
 
+class StillParked(LogsyncError):
+    """The retry was carried out, and something still waits."""
+
+
 # First match wins: subclasses stand before their bases.
 _CODES: tuple[tuple[type[LogsyncError], Exit], ...] = (
     (NotFound, Exit.NOT_FOUND),
     (Refused, Exit.REFUSED),
+    (StillParked, Exit.PARKED),
     (ConfigError, Exit.CONFIG),
     (EventError, Exit.EVENT),
     (PositionConflict, Exit.CONFLICT),

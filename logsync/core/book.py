@@ -38,6 +38,21 @@ class Skip(BaseModel):
     at: datetime
 
 
+class Request(BaseModel):
+    """Something that the owners of the partitions are asked to do: drain what waits. # K1"""
+
+    model_config = ConfigDict(frozen=True)
+
+    id: str
+    partitions: tuple[int, ...]
+    """Those whose owner has not done it yet; when none is left, the request goes away."""
+    sequence: str | None = None
+    """Only this sequence."""
+    error: str | None = None
+    """Only sequences whose first event failed with this class of error."""
+    at: datetime
+
+
 class Book(BaseModel):
     """The sink's own record in its store. Immutable; :meth:`next` makes the following revision."""
 
@@ -54,12 +69,28 @@ class Book(BaseModel):
     skipped: frozenset[str] = frozenset()
     """Types of which at least one event was passed over because nothing handled it. # T2"""
     skips: tuple[Skip, ...] = ()
+    requests: tuple[Request, ...] = ()
     audit: tuple[AuditEntry, ...] = ()
 
     def next(self, *, audit: AuditEntry | None = None, **changes: Any) -> Book:
         """The following revision; ``store.write_book`` accepts it only on top of this one."""
         entries = (*self.audit, audit) if audit else self.audit
         return self.model_copy(update={**changes, "revision": self.revision + 1, "audit": entries})
+
+    @property
+    def ground(self) -> tuple[object, ...]:
+        """What a worker stands on: when this changes, it has to resume."""
+        return self.epoch, self.state, self.log, self.environment
+
+    def without(self, request: str, partition: int) -> tuple[Request, ...]:
+        """The requests that are left once ``partition`` is through with this one."""
+        left = []
+        for asked in self.requests:
+            if asked.id == request:
+                asked = asked.model_copy(update={"partitions": tuple(p for p in asked.partitions if p != partition)})
+            if asked.partitions:
+                left.append(asked)
+        return tuple(left)
 
     def skips_of(self, partition: int) -> frozenset[int]:
         return frozenset(skip.offset for skip in self.skips if skip.partition == partition)

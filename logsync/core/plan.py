@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 
-from logsync.core.event import Decoded, Event, Ignored
+from logsync.core.event import Decoded, Event, Ignored, Record
+from logsync.core.parking import Parked, Sequences, name_of
+from logsync.core.policy import Park, disposition
 from logsync.core.position import Position
 from logsync.core.sink import Sink
-from logsync.errors import DecodeError, EventError, HandlerError, UnknownEventType
+from logsync.errors import DecodeError, EventError, HandlerError, ParkingFull, UnknownEventType
 from logsync.writes import Write
 
 
@@ -31,10 +34,81 @@ class Plan:
     skipped: Counter[str] = field(default_factory=Counter)
     """Events passed over by a stated rule, counted by rule and type: ``unhandled:order.placed``."""
     failure: EventError | None = None
+    parked: list[Parked] = field(default_factory=list)
+    """Events to set aside in the same step, in log order. A replay may bring one that the store holds: it stays as it
+    is there. # K2"""
+    retried: list[Parked] = field(default_factory=list)
+    """Parked events that were tried and failed again: they replace what the store holds of them."""
+    drained: list[int] = field(default_factory=list)
+    """Offsets of parked events that are parked no longer: their writes are in this plan, or a person skipped them."""
+    refused: dict[int, list[Write]] = field(default_factory=dict)
+    """What parked events would write, by offset, as far as it is known: of those that the store itself refused before
+    and, in a store where a plan is no transaction, of those that wait behind another. Such a store may have carried
+    out some of it in a batch that failed for another event, and has to find out which."""
 
     @property
     def moves(self) -> bool:
-        return self.end.next_offset != self.start.next_offset
+        return self.end.place != self.start.place
+
+
+class Aside:
+    """What waits in one partition as the planner sees it, and the rules for what joins it. Used for one plan."""
+
+    def __init__(
+        self,
+        sink: Sink,
+        waiting: Sequences,
+        record: Callable[[int], Record],
+        now: datetime,
+        refused: Mapping[int, EventError] | None = None,
+    ) -> None:
+        """``record`` gives the record at an offset. ``refused``: the store's verdict on events of this plan."""
+        self._sink, self._waiting, self._record, self._now = sink, waiting, record, now
+        self.refused = refused or {}
+        self.parked: list[Parked] = []
+        self._grown: Counter[str] = Counter()
+
+    def joins(self, event: Decoded) -> bool:
+        """Does this event wait behind an earlier one of its sequence? # I8
+
+        An event that is older than the first one that waits is a replay of what was applied before that.
+        """
+        if not self._waiting and not self._grown:
+            return False
+        name = name_of(self._sink.sequence_by, self._record(event.offset))
+        if name in self._grown:
+            return True
+        waiting = self._waiting.get(name)
+        return waiting is not None and event.offset >= waiting.first
+
+    def park(self, event: Decoded, error: EventError | None) -> None:
+        """Set ``event`` aside. ``error`` None: it waits behind another. Raises ParkingFull."""
+        record = self._record(event.offset)
+        name = name_of(self._sink.sequence_by, record)
+        waiting, limits = self._waiting.get(name), self._sink.parking
+        events = self._grown[name] + (waiting.events if waiting else 0)
+        new = sum(other not in self._waiting for other in self._grown)
+        if events >= limits.events:
+            raise self._full(event, f"sequence {name!r} holds {events:,} parked events", "events", limits.events)
+        if not events and len(self._waiting) + new >= limits.sequences:
+            held = len(self._waiting) + new
+            raise self._full(event, f"{held:,} sequences are parked", "sequences", limits.sequences)
+        self._grown[name] += 1
+        self.parked.append(
+            Parked(
+                event.partition, event.offset, name, event.id, event.type,
+                type(error).__name__ if error else "", error.message if error else "",
+                self._now, self._now, 1 if error else 0, record,
+            )
+        )  # fmt: skip
+
+    def _full(self, event: Decoded, what: str, limit: str, value: int) -> EventError:
+        error = located(self._sink, event, ParkingFull(f"it cannot be applied, and cannot be parked: {what}"))
+        error.fix = (
+            f"`logsync parked list {self._sink.address}` shows why; mend the cause, then `logsync parked retry "
+            f"{self._sink.address} --all --yes`; or allow more with Parking({limit}=...), now {value:,}"
+        )
+        return error
 
 
 def skip_applied(events: Sequence[Decoded], stored: Position) -> Sequence[Decoded]:
@@ -53,90 +127,192 @@ def plan(
     skips: Collection[int] = (),
     repeats: Collection[int] = (),
     partitions: int = 1,
+    aside: Aside | None = None,
 ) -> Plan:
     """Call the handlers, in log order. Pure: the same events and position give the same plan.
 
     ``next_offset`` is where the reader stands after these events (it may be past the last one). ``skips``
     are the offsets that a person skipped by name, ``repeats`` those of retried appends whose original is in
     the log (A1). ``partitions`` is how many the log has: with several, overwrites need a word from the sink (S2).
+    ``aside`` None: nothing waits and nothing is parked, whatever the sink says.
     """
-    writes: list[Write] = []
-    offsets: list[int] = []
+    calls = _Calls(sink, partitions, aside.refused if aside else {})
     skipped: Counter[str] = Counter()
-    accepts = sink.accepts(partitions)
-    handlers = sink.handlers
-    applied = 0
     failure: EventError | None = None
     end = stored
     last: Decoded | None = None
     for event in events:
-        if type(event) is Event:
-            if skips and event.offset in skips:
-                skipped["by-hand:" + event.type] += 1
-            elif repeats and event.offset in repeats:
-                skipped["repeat:" + event.type] += 1
-            else:
-                handler = handlers.get(type(event.data))
-                if handler is None:
-                    failure = UnknownEventType(
-                        f"expected a handler of {event.type} for version {event.version} too, since the sink handles "
-                        "the type; found none",
-                        offset=event.offset,
-                    )
-                    break
-                mark = len(writes)
-                try:
-                    result = handler(event)
-                    if result is not None:
-                        for write in (result,) if isinstance(result, Write) else result:
-                            if type(write) not in accepts:
-                                raise TypeError(_not_accepted(sink, write))
-                            writes.append(write)
-                except Exception as error:  # noqa: BLE001 - handlers are user code
-                    del writes[mark:]  # an event's writes are all there or not at all
-                    failure = HandlerError(
-                        f"expected writes for {sink.store.kind}, the handler {getattr(handler, '__qualname__', '?')} "
-                        f"raised {type(error).__name__}: {error}",
-                        offset=event.offset,
-                    )
-                    failure.__cause__ = error
-                    break
-                offsets.extend([event.offset] * (len(writes) - mark))
-                applied += 1
-        elif skips and event.offset in skips:
-            skipped[f"by-hand:{event.type}"] += 1
-        elif type(event) is Ignored:
-            skipped["unhandled:" + event.type] += 1
-        elif event.unknown_type and sink.unknown == "skip":  # type: ignore[union-attr]
-            skipped[f"unknown:{event.type}"] += 1
+        rule = _passed_over(sink, event, skips, repeats)
+        if rule is not None:
+            skipped[rule] += 1
         else:
-            kind = UnknownEventType if event.unknown_type else DecodeError  # type: ignore[union-attr]
-            failure = kind(f"expected {event.expected}; found {event.found}", offset=event.offset)  # type: ignore[union-attr]
-            break
+            try:
+                if aside is not None and aside.joins(event):
+                    aside.park(event, None)
+                    if sink.store.drains_at_once == 1:
+                        calls.keep(event)
+                else:
+                    calls(event)
+            except EventError as error:
+                failure = _parked_or_failed(sink, event, error, aside)
+                if failure is not None:
+                    break
         last = event
     if last is not None:
         end = stored.after(last)
     if failure is not None:
-        failed = next(event for event in events if event.offset == failure.offset)
-        end = end.at(failed.offset)
-        failure.at(
-            topic=sink.log.topic,
-            partition=failed.partition,
-            event_id=failed.id,
-            event_type=failed.type,
-            fix=how_to_mend(sink.address, failed.partition, failed.offset),
-        )
+        end = end.at(failure.offset)
     elif next_offset is not None:
         end = end.at(next_offset)
-    return Plan(stored, end, writes, offsets, applied, skipped, failure)
+    return Plan(
+        stored, end, calls.writes, calls.offsets, calls.applied, skipped, failure,
+        parked=aside.parked if aside else [], refused=calls.refused,
+    )  # fmt: skip
 
 
-def how_to_mend(sink: str, partition: int, offset: int) -> str:
-    """The commands for an event that cannot be applied, the same words wherever it is found."""
-    return (
-        f"`logsync show {partition}:{offset} --sink {sink}` shows the record; deploy a fixed handler or "
-        f"model and start again, or pass over it on record: "
-        f'`logsync skip {sink} {partition} {offset} --reason "..." --yes`'
+def plan_drain(
+    sink: Sink,
+    entries: Sequence[Parked],
+    events: Sequence[Decoded],
+    stored: Position,
+    *,
+    skips: Collection[int] = (),
+    repeats: Collection[int] = (),
+    partitions: int = 1,
+    refused: Mapping[int, EventError] | None = None,
+    now: datetime,
+) -> Plan:
+    """Try parked events of one sequence again, in order, up to the first that still fails. Pure.
+
+    ``events`` are the decoded ``entries``. ``next_offset`` stays where it is, the position counts one drain more.
+    """
+    calls = _Calls(sink, partitions, refused or {})
+    skipped: Counter[str] = Counter()
+    drained: list[int] = []
+    retried: list[Parked] = []
+    for entry, event in zip(entries, events, strict=True):
+        rule = _passed_over(sink, event, skips, repeats)
+        if rule is not None:
+            skipped[rule] += 1
+        else:
+            try:
+                calls(event)
+            except EventError as error:
+                retried.append(
+                    entry._replace(
+                        error=type(error).__name__, message=error.message, last_at=now, attempts=entry.attempts + 1
+                    )
+                )
+                break
+        drained.append(event.offset)
+    return Plan(
+        stored, stored.drained(), calls.writes, calls.offsets, calls.applied, skipped,
+        retried=retried, drained=drained, refused=calls.refused,
+    )  # fmt: skip
+
+
+def _passed_over(sink: Sink, event: Decoded, skips: Collection[int], repeats: Collection[int]) -> str | None:
+    """The rule by which an event is skipped and counted, or None. # I7"""
+    if skips and event.offset in skips:
+        return f"by-hand:{event.type}"
+    if type(event) is Event:
+        return "repeat:" + event.type if repeats and event.offset in repeats else None
+    if type(event) is Ignored:
+        return "unhandled:" + event.type
+    return f"unknown:{event.type}" if event.unknown_type and sink.unknown == "skip" else None  # type: ignore[union-attr]
+
+
+class _Calls:
+    """Calls handlers and collects their writes: those of one event all, or none."""
+
+    def __init__(self, sink: Sink, partitions: int, refused: Mapping[int, EventError]) -> None:
+        self.writes: list[Write] = []
+        self.offsets: list[int] = []
+        self.applied = 0
+        self.refused: dict[int, list[Write]] = {}
+        self._sink, self._handlers, self._accepts = sink, sink.handlers, sink.accepts(partitions)
+        self._known_refused = refused
+
+    def __call__(self, event: Decoded) -> None:
+        """Raises EventError if ``event`` cannot be applied; nothing of it is in ``writes`` then."""
+        if type(event) is not Event:
+            kind = UnknownEventType if event.unknown_type else DecodeError  # type: ignore[union-attr]
+            raise located(
+                self._sink,
+                event,
+                kind(f"expected {event.expected}; found {event.found}"),  # type: ignore[union-attr]
+            )
+        handler = self._handlers.get(type(event.data))
+        if handler is None:
+            raise located(
+                self._sink,
+                event,
+                UnknownEventType(
+                    f"expected a handler of {event.type} for version {event.version} too, since the sink handles "
+                    "the type; found none"
+                ),
+            )
+        writes, accepts = self.writes, self._accepts
+        mark = len(writes)
+        try:
+            result = handler(event)
+            if result is not None:
+                for write in (result,) if isinstance(result, Write) else result:
+                    if type(write) not in accepts:
+                        raise TypeError(_not_accepted(self._sink, write))
+                    writes.append(write)
+        except Exception as error:
+            del writes[mark:]
+            raise located(
+                self._sink,
+                event,
+                HandlerError(
+                    f"expected writes for {self._sink.store.kind}, the handler "
+                    f"{getattr(handler, '__qualname__', '?')} raised {type(error).__name__}: {error}"
+                ),
+            ) from error
+        if self._known_refused and event.offset in self._known_refused:
+            self.refused[event.offset] = writes[mark:]
+            del writes[mark:]
+            raise self._known_refused[event.offset]
+        self.offsets.extend([event.offset] * (len(writes) - mark))
+        self.applied += 1
+
+    def keep(self, event: Decoded) -> None:
+        """Note in ``refused`` what an event that is parked untried would write, if its handler can say."""
+        mark, applied = len(self.writes), self.applied
+        try:
+            self(event)
+        except EventError:
+            return
+        self.refused[event.offset] = self.writes[mark:]
+        del self.writes[mark:], self.offsets[mark:]
+        self.applied = applied
+
+
+def _parked_or_failed(sink: Sink, event: Decoded, error: EventError, aside: Aside | None) -> EventError | None:
+    """None if the event is parked now, else the error that halts the worker at it."""
+    if aside is None or not isinstance(disposition(error, parks=sink.parks(error)), Park):
+        return error
+    try:
+        aside.park(event, error)
+    except ParkingFull as full:
+        full.__cause__ = error
+        return full
+    return None
+
+
+def located(sink: Sink, event: Decoded, error: EventError) -> EventError:
+    """``error`` with the coordinates of ``event`` and the commands that show and mend it."""
+    error.offset = event.offset
+    where = f"{sink.address} {event.partition} {event.offset}"
+    return error.at(
+        topic=sink.log.topic,
+        partition=event.partition,
+        event_id=event.id,
+        event_type=event.type,
+        fix=f"`logsync show {event.partition}:{event.offset} --sink {sink.address}` shows the record; deploy a fixed "
+        f'handler or model and start again, or pass over it on record: `logsync skip {where} --reason "..." --yes`',
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from logsync.errors import LogsyncError, LogUnavailable, PositionConflict, StoreError
+from logsync.errors import EventError, LogsyncError, LogUnavailable, ParkingFull, PositionConflict, StoreError
 
 
 @dataclass(frozen=True, slots=True)
@@ -12,6 +12,11 @@ class Retry:
     """Resume from the store's position after ``after`` seconds."""
 
     after: float
+
+
+@dataclass(frozen=True, slots=True)
+class Park:
+    """Set the event aside, and with it every later event of its sequence; go on with the others. # I7 I8"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,9 +28,12 @@ CONFLICTS_BEFORE_HALT = 3
 _FIRST, _CEILING = 0.1, 0.9  # seconds; the ceiling is how late a worker may notice that its store is back
 
 
-def disposition(error: LogsyncError, *, attempt: int, conflicts: int = 0, chance: float = 0.5) -> Retry | Halt:
-    """Retry or Halt, for any error of the tree.
+def disposition(
+    error: LogsyncError, *, attempt: int = 1, conflicts: int = 0, chance: float = 0.5, parks: bool = False
+) -> Retry | Park | Halt:
+    """What to do, for any error of the tree.
 
+    ``parks``: the sink's author wants events with this error parked; it says nothing about other errors.
     ``attempt`` counts failures in a row, from 1. ``conflicts`` counts position conflicts under one unchanged
     assignment: three mean that two programs use one sink name, and both would go on for ever. # P3
     ``chance`` in [0, 1) is the jitter, given by the caller so that this stays a function.
@@ -33,6 +41,8 @@ def disposition(error: LogsyncError, *, attempt: int, conflicts: int = 0, chance
     An outage is retried without limit: a store that is down says nothing about the event, so no number of
     attempts may turn it into a halt or a drop.
     """
+    if isinstance(error, EventError):
+        return Park() if parks and not isinstance(error, ParkingFull) else Halt()
     if isinstance(error, PositionConflict):
         return Halt() if conflicts >= CONFLICTS_BEFORE_HALT else Retry(0.0)
     if isinstance(error, StoreError | LogUnavailable):

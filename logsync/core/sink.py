@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from pydantic import BaseModel
 
 from logsync.core.event import Event
 from logsync.core.log import Log
-from logsync.errors import ConfigError
+from logsync.core.parking import Parking, SequenceBy, by_key
+from logsync.errors import ConfigError, EventError
 from logsync.writes import Write
 
 if TYPE_CHECKING:
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 M = TypeVar("M", bound=BaseModel)
 Handler = Callable[[Event[Any]], Iterable[Write] | Write | None]
 H = TypeVar("H", bound=Callable[..., Iterable[Write] | Write | None])
+Choice = Literal["halt", "park"]
+OnError = Choice | Mapping[type[EventError], Choice]
 # The name becomes part of a consumer group id, of keys and of index names: the strictest of those rules.
 _NAME = re.compile(r"^[a-z0-9][a-z0-9_-]{0,59}$")
 
@@ -31,6 +34,12 @@ class Sink:
     shared with strangers); the default halts, otherwise a writer deployed before its workers loses events.
     ``order="per-key"`` is needed for overwrites on a topic with several partitions: by saying it, the author
     says that every row, key or document belongs to one event key (S2).
+
+    ``on_error`` says what becomes of an event that cannot be applied: "halt" stops the worker at it, "park" sets
+    it aside in the store with every later event of its sequence and goes on with the others (I8). A mapping says
+    it by error class, as in ``{HandlerError: "park"}``; what it does not name halts. ``parking`` has the limits
+    (None: the defaults of Parking).
+    ``sequence_by`` finds an event's sequence from its key and headers; the default is its key (K3).
     """
 
     def __init__(
@@ -41,6 +50,9 @@ class Sink:
         *,
         unknown: Literal["halt", "skip"] = "halt",
         order: Literal["total", "per-key"] = "total",
+        on_error: OnError = "halt",
+        parking: Parking | None = None,
+        sequence_by: SequenceBy = by_key,
     ) -> None:
         if not _NAME.match(name):
             raise ConfigError(f"sink name {name!r}: expected 1 to 60 of a-z, 0-9, '_', '-'")
@@ -51,10 +63,16 @@ class Sink:
         self.store = store
         self.unknown = unknown
         self.order = order
+        self.on_error = on_error
+        self.parking = parking or Parking()
+        self.sequence_by = sequence_by
         self.handlers: dict[type[BaseModel], Handler] = {}
+        self._on_error_of: dict[str, OnError] = {}  # by event name: an undecodable record has no model
 
-    def on(self, *models: type[BaseModel]) -> Callable[[H], H]:
+    def on(self, *models: type[BaseModel], on_error: OnError | None = None) -> Callable[[H], H]:
         """Register the handler of these event types. It gets the Event and returns or yields writes.
+
+        ``on_error`` overrides the sink's for all versions of these types.
 
         A handler must be a function of its event: no clock, no random, no network (I5), because events
         are applied again after a crash and in every rebuild. Raises ConfigError for a model that is not an
@@ -69,6 +87,8 @@ class Sink:
         def register(handler: H) -> H:
             for model in models:
                 self.handlers[model] = handler
+                if on_error is not None:
+                    self._on_error_of[self.log.by_model[model].name] = on_error
             return handler
 
         return register
@@ -84,10 +104,21 @@ class Sink:
             return self.store.accepts
         return frozenset(kind for kind in self.store.accepts if kind.commutes)
 
+    def parks(self, error: EventError) -> bool:
+        """Does the author want an event with this error to be parked? The most specific class that is named decides."""
+        choice = self._on_error_of.get(error.event_type or "", self.on_error)
+        if not isinstance(choice, str):
+            choice = next((choice[kind] for kind in type(error).__mro__ if kind in choice), "halt")
+        return choice == "park"
+
     def with_store(self, store: Store) -> Sink:
         """The same sink over another store: a test's memory, or a shadow copy beside the real one."""
-        twin = Sink(self.name, self.log, store, unknown=self.unknown, order=self.order)
+        twin = Sink(
+            self.name, self.log, store, unknown=self.unknown, order=self.order,
+            on_error=self.on_error, parking=self.parking, sequence_by=self.sequence_by,
+        )  # fmt: skip
         twin.handlers.update(self.handlers)
+        twin._on_error_of.update(self._on_error_of)
         twin.address = self.address
         return twin
 

@@ -13,7 +13,9 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Collection
+from operator import attrgetter
 from typing import NamedTuple, Protocol
 
 from logsync.core.event import Record
@@ -28,6 +30,10 @@ class Part(NamedTuple):
     next_offset: int
     """The log's end if the reader has reached it, else 0. It may lie past the last record: transaction markers and
     filtered ranges are offsets too, and without them lag would never reach zero. # L4"""
+
+    def record(self, offset: int) -> Record:
+        """The record that stands at ``offset``."""
+        return self.records[bisect_left(self.records, offset, key=attrgetter("offset"))]
 
 
 class Batch(NamedTuple):

@@ -1,12 +1,12 @@
 """The contract that every store keeps, in prose. ``tests/contract`` holds each of them to it.
 
-A store belongs to one sink. It keeps three things: the *content* (what the writes made), one *position* per
-partition, and the *book* (``logsync.core.book``). What it promises:
+A store belongs to one sink. It keeps four things: the *content* (what the writes made), one *position* per
+partition, the *book* (``logsync.core.book``) and the *parked* events (``logsync.core.parking``). What it promises:
 
 1. ``apply(plan)`` is one step. Atomic stores: the writes and the position are durable together or not at
    all. Replayable stores: first the writes, each versioned so that applying it again changes nothing, then
    the position. When it returns, both are durable. # I4
-2. ``apply`` compares before it sets: a stored position whose (epoch, next_offset) is not ``plan.start``'s
+2. ``apply`` compares before it sets: a stored position whose ``place`` is not ``plan.start``'s
    raises PositionConflict and changes nothing (replayable: nothing that an applied event does not already
    cover). This is what fences a worker that lost its partition and does not know it yet. # I1 I2
 3. Errors leave in logsync's own classes. StoreUnavailable: nothing was applied. StoreOutcomeUnknown: all or
@@ -18,6 +18,9 @@ partition, and the *book* (``logsync.core.book``). What it promises:
    replaces what was there. ``close`` never raises.
 6. Writes of one plan take effect as if one by one in log order; how they are batched cannot be seen. (G1
    limits this: a plan with a refused write is run again one by one to find the event at fault.)
+7. What a plan says about parked events belongs to the same step (replayable: ``parked`` before the writes and the
+   position, so that a replay finds it; ``drained`` after the writes). A parked event that the store holds already
+   stays as it is there; one in ``retried`` replaces it; one in ``drained`` is deleted. # K2
 """
 
 from __future__ import annotations
@@ -27,6 +30,7 @@ from typing import Protocol
 
 from logsync.core.book import Book
 from logsync.core.finding import Examined
+from logsync.core.parking import Parked, Waiting
 from logsync.core.plan import Plan
 from logsync.core.position import Position
 from logsync.settings import Settings
@@ -73,12 +77,27 @@ class Store(Protocol):
     def apply(self, plan: Plan) -> None:
         """Carry out the writes and move the position from ``plan.start`` to ``plan.end``: points 1 to 3."""
 
+    @property
+    def drains_at_once(self) -> int:
+        """How many parked events one plan may drain: 1 in a store where a plan is no transaction."""
+
+    def sequences(self, partition: int) -> dict[str, Waiting]:
+        """Every sequence that waits in this partition, by name. Read with the strongest consistency there is."""
+
+    def parked(self, partition: int, *, sequence: str | None = None, after: int = -1, limit: int = 100) -> list[Parked]:
+        """The first ``limit`` parked events with an offset above ``after``, in log order; of one sequence, or all."""
+
     def holds_data(self) -> bool:
         """True if any content of the sink exists, whatever wrote it. # P1"""
 
-    def wipe(self) -> None:
-        """Delete all content that the sink owns. Called by rebuild, between two revisions of the book that
-        say so; may be repeated after a crash. Leaves the book and positions to the caller."""
+    def wipe(self, book: Book) -> None:
+        """Delete all content that the sink owns, parked events too. Called by rebuild, between two revisions of the
+        book that say so; may be repeated after a crash. Leaves the book and positions to the caller.
+
+        Only while ``book`` is the stored one: raises PositionConflict once it is not, so a rebuild that another
+        one overtook cannot delete what that one has replayed. (A store that is not one transaction may have
+        deleted a part by then: only content that is older than ``book``.)
+        """
 
     def schema(self, sink: str = "", settings: Settings | None = None) -> str:
         """What ``open(sink, settings)`` creates, as text a person can run with their own tools; empty if nothing is

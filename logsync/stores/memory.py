@@ -16,6 +16,7 @@ from typing import Any
 
 from logsync.core.book import Book
 from logsync.core.finding import Examined
+from logsync.core.parking import Parked, Waiting
 from logsync.core.plan import Plan
 from logsync.core.position import Position
 from logsync.errors import PositionConflict, WriteRejected
@@ -51,6 +52,7 @@ class Server:
         self.contents: dict[str, Content] = {}
         self.books: dict[str, Book] = {}
         self.positions: dict[str, dict[int, Position]] = {}
+        self.parked: dict[str, dict[tuple[int, int], Parked]] = {}  # by partition and offset
 
 
 class Memory:
@@ -58,6 +60,7 @@ class Memory:
 
     kind = "memory"
     max_partitions = None
+    drains_at_once = 100
 
     def __init__(self, server: Server | None = None) -> None:
         self.server = server or Server()
@@ -94,7 +97,7 @@ class Memory:
 
     def apply(self, plan: Plan) -> None:
         stored = self.server.positions.get(self.sink, {}).get(plan.start.partition)
-        if stored is None or (stored.epoch, stored.next_offset) != (plan.start.epoch, plan.start.next_offset):
+        if stored is None or stored.place != plan.start.place:
             raise PositionConflict(f"expected {plan.start}, found {stored}")
         draft = copy.deepcopy(self.content)  # atomic: a refused write leaves no trace of the plan
         for offset, write in zip(plan.offsets, plan.writes, strict=True):
@@ -104,12 +107,36 @@ class Memory:
                 raise WriteRejected(f"{write!r}: {error}", offset=offset) from error
         self.server.contents[self.sink] = draft
         self.server.positions[self.sink][plan.start.partition] = plan.end
+        parked = self.server.parked.setdefault(self.sink, {})
+        for entry in plan.parked:
+            parked.setdefault((entry.partition, entry.offset), entry)
+        parked.update({(entry.partition, entry.offset): entry for entry in plan.retried})
+        for offset in plan.drained:
+            parked.pop((plan.start.partition, offset), None)
+
+    def sequences(self, partition: int) -> dict[str, Waiting]:
+        found: dict[str, Waiting] = {}
+        for entry in self.parked(partition, limit=1_000_000_000):
+            first = found.get(entry.sequence, Waiting(entry.offset, 0, entry.first_at, entry.error))
+            found[entry.sequence] = first._replace(events=first.events + 1)
+        return found
+
+    def parked(self, partition: int, *, sequence: str | None = None, after: int = -1, limit: int = 100) -> list[Parked]:
+        mine = sorted(self.server.parked.get(self.sink, {}).items())
+        return [
+            entry
+            for (number, offset), entry in mine
+            if number == partition and offset > after and sequence in (None, entry.sequence)
+        ][:limit]
 
     def holds_data(self) -> bool:
-        return bool(self.content)
+        return bool(self.content) or bool(self.server.parked.get(self.sink))
 
-    def wipe(self) -> None:
+    def wipe(self, book: Book) -> None:
+        if self.server.books.get(self.sink) != book:
+            raise PositionConflict(f"book of {self.sink}: expected revision {book.revision}, found another")
         self.server.contents[self.sink] = Content()
+        self.server.parked.pop(self.sink, None)
 
     def schema(self, sink: str = "", settings: Settings | None = None) -> str:  # noqa: ARG002 - the contract's
         return ""

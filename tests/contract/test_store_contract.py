@@ -52,7 +52,7 @@ def make(start: Position, *steps: list[Write]) -> Plan:
         writes += step
         offsets += [offset] * len(step)
     stop = start.next_offset + len(steps)
-    end = start._replace(next_offset=stop, last_offset=stop - 1, last_id=f"id-{stop - 1}")
+    end = start._replace(next_offset=stop, drains=0, last_offset=stop - 1, last_id=f"id-{stop - 1}")
     return Plan(start, end, writes, offsets)
 
 
@@ -131,11 +131,10 @@ def test_a_plan_of_an_earlier_epoch_is_refused(store: Store, adapter: Adapter) -
     assert old
     zombie = adapter.client()
     zombie.positions()
-    store.write_book(old.next(state="wiping", epoch=2), positions=[])
-    store.wipe()
-    wiped = store.read_book()
-    assert wiped
-    store.write_book(wiped.next(state="ready"), positions=[Position(0, 0, 2)])
+    wiping = old.next(state="wiping", epoch=2)
+    store.write_book(wiping, positions=[])
+    store.wipe(wiping)
+    store.write_book(wiping.next(state="ready"), positions=[Position(0, 0, 2)])
     with pytest.raises(PositionConflict):
         zombie.apply(make(Position(0, 0, 1), [adapter.put("z", 1), adapter.add("z", 1)]))
     store.apply(make(Position(0, 0, 2), [adapter.add("a", 1)]))
@@ -157,9 +156,10 @@ def test_wipe_removes_all_content_and_can_be_repeated(store: Store, adapter: Ada
     store.apply(make(Position(0, 0), [adapter.put("a", 1), adapter.add("b", 1)]))
     current = store.read_book()
     assert current
-    store.write_book(current.next(state="wiping", epoch=2), positions=[])
-    store.wipe()
-    store.wipe()
+    wiping = current.next(state="wiping", epoch=2)
+    store.write_book(wiping, positions=[])
+    store.wipe(wiping)
+    store.wipe(wiping)
     assert not store.holds_data()
     assert adapter.content() == {"put": {}, "add": {}}
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from logsync.stores.opensearch import DeleteDoc, IndexDoc, UpdateDoc, fold
-from logsync.stores.opensearch.fold import ABSENT, Doc, DocKey, Found
+from logsync.stores.opensearch.fold import ABSENT, Doc, DocKey, Era, Found
 
 EPOCH = 3
 Write = IndexDoc | UpdateDoc | DeleteDoc
@@ -58,7 +58,7 @@ class Server:
         chains, rejected = fold.gather(offsets, [write for event in log[start:end] for write in event], {"x"})
         assert rejected is None
         found = {key: self.docs[key] for key, chain in chains.items() if fold.reads(chain) and key in self.docs}
-        docs = [fold.render(key, chain, found.get(key, ABSENT), EPOCH) for key, chain in chains.items()]
+        docs = [fold.render(key, chain, found.get(key, ABSENT), Era(EPOCH)) for key, chain in chains.items()]
         return [doc for doc in docs if doc is not None]
 
     def check(self, log: list[list[Write]]) -> None:

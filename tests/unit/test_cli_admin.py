@@ -87,7 +87,7 @@ def test_while_a_rebuild_wipes_nothing_can_be_applied_and_another_rebuild_finish
     sink = a_sink(Server())
     applied(sink)
 
-    def dies() -> None:
+    def dies(book: object) -> None:
         with pytest.raises(PositionConflict):
             sink.store.apply(Plan(Position(0, 3), Position(0, 4, 1, 3, "f"), [Upsert("t", key={"name": "x"})], [3]))
         raise KeyboardInterrupt

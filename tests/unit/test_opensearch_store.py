@@ -16,7 +16,7 @@ import pytest
 
 from logsync.errors import ConfigError, WriteRejected
 from logsync.stores.opensearch import DeleteDoc, IndexDoc, OpenSearch, UpdateDoc, fold
-from logsync.stores.opensearch.fold import ABSENT, Found
+from logsync.stores.opensearch.fold import ABSENT, Era, Found
 from logsync.stores.opensearch.layout import Layout
 
 KEY = ("x", "1")
@@ -31,6 +31,7 @@ KEY = ("x", "1")
         IndexDoc("x", "é" * 257, {}),
         IndexDoc("x", "\ud800", {}),
         IndexDoc("x", "logsync-position", {}),
+        IndexDoc("x", "logsync-parked-0-7", {}),
         IndexDoc("x", "1", {"logsync_hidden": "deleted"}),
         IndexDoc("x", "1", [1]),  # type: ignore[arg-type]
         UpdateDoc("x", "1", set={"logsync_position": 1}),
@@ -53,7 +54,7 @@ def test_a_value_that_is_not_json_is_refused_at_its_own_event(value: object) -> 
     chain = [(5, UpdateDoc("x", "1", set={"a": 1})), (6, UpdateDoc("x", "1", set={"a": value}))]
     later = (7, UpdateDoc("x", "1", set={"b": 1}))
     with pytest.raises(WriteRejected) as caught:
-        fold.render(KEY, [*chain, later], ABSENT, 1)
+        fold.render(KEY, [*chain, later], ABSENT, Era(1))
     assert caught.value.offset == 6
 
 
@@ -61,7 +62,7 @@ def test_a_document_that_contains_itself_is_refused() -> None:
     loop: dict[str, Any] = {}
     loop["loop"] = loop
     with pytest.raises(WriteRejected):
-        fold.render(KEY, [(0, IndexDoc("x", "1", loop))], ABSENT, 1)
+        fold.render(KEY, [(0, IndexDoc("x", "1", loop))], ABSENT, Era(1))
 
 
 @pytest.mark.parametrize("value", ["1", 1.0, True, None, [1]])

@@ -15,6 +15,7 @@ from logsync.core.book import Skip
 from logsync.core.codec import RETRY_FROM, Decoder
 from logsync.core.event import Decoded, Event, Record
 from logsync.core.log import Log
+from logsync.core.parking import Parked
 from logsync.core.plan import Plan
 from logsync.core.position import Position
 from logsync.core.sink import Sink
@@ -423,3 +424,21 @@ def test_skips_are_kept_only_where_they_mean_the_same_record(start: int, kept: l
     assert [skip.offset for skip in move.changes["skips"]] == kept
     assert "dropped: " in move.says[0]
     assert move.audit.detail["skips_dropped"] == [f"0:{offset}" for offset in (1, 7) if offset not in kept]
+
+
+def test_adopt_of_other_offsets_is_refused_while_events_are_parked() -> None:
+    """A parked event is known by its offset, and in the new log another event stands there."""
+    old = a_log(3)
+    sink = a_sink()
+    store = sink.store
+    assert isinstance(store, Memory)
+    run(sink, old)
+    entry = Parked(0, 2, "0-2", "x", "thing.made", "HandlerError", "", NOW, NOW, 1, old.records[0][2])
+    store.server.parked["db"] = {(0, 2): entry}
+    with pytest.raises(ConfigError, match="parked under offsets of the old log"):
+        positions.carry_out(adopt(sink, copied(old, before=2)), store)
+    assert store.parked(0) == [entry]
+    same = copied(old)
+    book = positions.carry_out(adopt(sink, same), store)
+    assert book.log == same.identity
+    assert store.parked(0) == [entry]

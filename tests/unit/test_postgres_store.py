@@ -13,13 +13,17 @@ from zoneinfo import ZoneInfo
 import psycopg
 import pytest
 
-from logsync.core.event import Event
+from logsync.core.event import Event, Record
+from logsync.core.parking import Parked
+from logsync.core.plan import Plan
+from logsync.core.position import Position
 from logsync.errors import ConfigError
 from logsync.settings import Settings
 from logsync.stores.postgres import Delete, Increment, InTransaction, Postgres, Sql, Upsert
 from logsync.stores.postgres.coalesce import Refused
 from logsync.stores.postgres.encode import array
 from logsync.stores.postgres.errors import Verdict, describe, verdict, verdict_of_connect
+from logsync.stores.postgres.parking import changes
 from logsync.stores.postgres.shapes import Column, quote
 from logsync.stores.postgres.statements import Statement, Tables
 from logsync.writes import Write
@@ -289,6 +293,21 @@ def test_a_store_shows_no_address_and_opens_nothing() -> None:
 def test_the_schema_is_printed_without_a_server() -> None:
     printed = Postgres(schema="CREATE TABLE IF NOT EXISTS x (id int);").schema()
     assert printed.index("logsync.position") < printed.index("TABLE IF NOT EXISTS x ") < printed.index("INSERT INTO")
+
+
+def test_parking_costs_nothing_unless_something_is_parked_and_then_one_statement() -> None:
+    at = datetime(2026, 1, 1, tzinfo=UTC)
+    start, end = Position(0, 0), Position(0, 5_000)
+    entries = [
+        Parked(0, n, f"k{n}", None, None, "", "", at, at, 0, Record(0, n, b"k", b"v" * 200, [], None, 0))
+        for n in range(5_000)
+    ]
+    assert changes("s", Plan(start, end, [Sql("SELECT 1")], [0])) == []
+    assert len(changes("s", Plan(start, end, parked=entries))) == 1
+    assert len(changes("s", Plan(start, start.drained(), retried=entries[1:2], drained=[0]))) == 2
+    big = [entry._replace(record=entry.record._replace(value=b"v" * 900_000)) for entry in entries[:30]]
+    several = changes("s", Plan(start, end, parked=big))  # one value of Postgres ends at 1 GB
+    assert len(several) == 3
 
 
 def test_importing_the_store_loads_no_client() -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 from datetime import UTC, datetime
 
 import pytest
 from pydantic import BaseModel
 
 from logsync import Log, Sink, admin
-from logsync.core.book import Skip
+from logsync.core.book import Book, Skip
 from logsync.core.codec import RETRY_FROM
 from logsync.core.plan import Plan
 from logsync.core.position import LogIdentity, Position
@@ -446,7 +447,7 @@ def rebuilt(store: Memory, epoch: int) -> None:
     assert book
     wiping = book.next(state="wiping", epoch=epoch)
     store.write_book(wiping, positions=[])
-    store.wipe()
+    store.wipe(wiping)
     store.write_book(wiping.next(state="ready"), positions=[Position(0, 0, epoch)])
 
 
@@ -457,6 +458,20 @@ def test_a_store_that_is_rebuilt_while_the_log_is_quiet_is_filled_again_by_the_i
     made.run(lambda report: report.applied >= 6)
     assert store.content.row("totals", name="cents") == {"name": "cents", "n": 18}
     assert made.report.conflicts == 0
+
+
+def test_a_store_that_is_restored_while_the_log_is_quiet_catches_up_although_nobody_appends() -> None:  # I2 P2
+    source, store = three(), Memory()
+    store.open("db")
+    finish(worker(source, store), source)
+    backup = (copy.deepcopy(store.content), dict(store.server.positions["db"]))
+    source.append(OrderPlaced(order="c", cents=1))
+    made = finish(worker(source, store), source)
+    store.server.contents["db"], store.server.positions["db"] = backup  # the book is the same: only positions tell
+    turns = iter(range(200))
+    made.run(lambda report: report.retries > 0 or next(turns, None) is None)
+    finish(made, source)
+    assert store.content.row("totals", name="cents") == {"name": "cents", "n": 19}
 
 
 def test_conflicts_that_are_far_apart_do_not_add_up() -> None:  # P3
@@ -536,7 +551,7 @@ def test_a_worker_without_a_partition_is_a_spare_one_and_ready() -> None:
     assert ready(made.report, made._clock())[0]
 
 
-def test_a_rebuild_that_another_one_overtook_leaves_nothing_that_looks_whole() -> None:
+def test_a_rebuild_that_another_one_overtook_deletes_nothing_of_its_replay() -> None:
     source, store = three(), Memory()
     finish(worker(source, store), source)
     identity = source.identity
@@ -554,21 +569,16 @@ def test_a_rebuild_that_another_one_overtook_leaves_nothing_that_looks_whole() -
 
     wipe = store.wipe
 
-    def slow_wipe() -> None:  # while the first rebuild stands still here, another one gets through and is replayed
+    def slow_wipe(book: Book) -> None:  # while the first rebuild stands here, another gets through and is replayed
         store.wipe = wipe  # type: ignore[method-assign]
         rebuild()
         finish(worker(source, store), source)
-        wipe()
+        wipe(book)
 
     store.wipe = slow_wipe  # type: ignore[method-assign]
     with pytest.raises(PositionConflict):
         rebuild()
-    book = store.read_book()
-    assert book
-    assert book.state == "wiping"
-    assert store.positions() == {}
-    rebuild()
-    finish(worker(source, store), source)
+    assert store.positions()[0].next_offset == 3
     assert store.content.row("totals", name="cents") == {"name": "cents", "n": 18}
 
 
@@ -579,7 +589,7 @@ def test_a_rebuild_under_way_is_waited_for() -> None:
     assert book
     wiping = book.next(state="wiping", epoch=2)
     store.write_book(wiping, positions=[])
-    store.wipe()
+    store.wipe(wiping)
     made = worker(source, store)
     made.run(lambda report: report.retries == 3)
     assert "rebuild" in made.report.reason

@@ -12,7 +12,7 @@ import pytest
 from logsync.core.book import Book
 from logsync.core.plan import Plan
 from logsync.core.position import Position
-from logsync.errors import ConfigError, StoreUnavailable
+from logsync.errors import ConfigError, StoreUnavailable, WriteRejected
 from logsync.log.base import Batch, Part
 from logsync.stores.memory import Memory, Server
 from logsync.testing import MemoryLog, MemoryReader
@@ -214,4 +214,29 @@ def test_a_topic_that_cannot_be_a_log_is_refused_before_the_store_is_claimed() -
     with pytest.raises(ConfigError, match="compacted"):
         finish(Worker(make_sink(store), Compacted(source), settings(), clock=Clock()), source)
     assert store.read_book() is None
+    assert not store.content
+
+
+@pytest.mark.parametrize("offset", [-1, 3, 5, 1000])  # none; one without writes; none yet; far past the log's end
+def test_a_store_that_refuses_an_event_outside_the_plan_is_named_and_nothing_moves(offset: int) -> None:
+    """Otherwise the plan would be cut there: at -1 for ever, at 1000 by a position that no log has."""
+
+    class Foreign(Memory):
+        kind = "acme"
+        refusals = 0
+
+        def apply(self, plan: Plan) -> None:
+            if self.refusals < 3:  # bounded, so that this test ends without the guard
+                self.refusals += 1
+                raise WriteRejected("no", offset=offset)
+            super().apply(plan)
+
+    source, store = three(), Foreign()
+    source.append(PageSeen(page="/"))
+    source.append(OrderPlaced(order="z", cents=1))
+    made = worker(source, store)
+    with pytest.raises(ConfigError, match="acme") as caught:
+        turn(made, 3)
+    assert str(offset) in str(caught.value)
+    assert store.positions()[0].next_offset == 0
     assert not store.content

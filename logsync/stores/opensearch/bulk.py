@@ -18,9 +18,14 @@ PARAMS = {
 }
 
 
+NUMBERED = {**PARAMS, "filter_path": PARAMS["filter_path"] + ",items.*._seq_no,items.*._primary_term"}
+
+
 class Item(NamedTuple):
     verdict: Verdict
     reason: str
+    seq_no: int | None = None  # only if the request asked for it (NUMBERED)
+    term: int | None = None
 
 
 DONE = Item(Verdict.DONE, "")
@@ -55,7 +60,9 @@ def items(answer: Mapping[str, Any], expected: int) -> Sequence[Item]:
         ((_, item),) = entry.items()
         status, error = item["status"], item.get("error")
         if error is None and status < 300:
-            found.append(DONE)
+            found.append(
+                DONE._replace(seq_no=item["_seq_no"], term=item["_primary_term"]) if "_seq_no" in item else DONE
+            )
         else:
             kind = error.get("type") if isinstance(error, dict) else None
             found.append(Item(verdict(status, kind), reason(error)))

@@ -3,6 +3,11 @@
 # O3: a document at version v IS the fold of all its events up to v. So the version of a stored document tells
 which events it already holds, however often and in whatever batches they arrive; that makes ``UpdateDoc`` and
 its counters exact, and every replay a no-op.
+
+# O4: parked events break this: what "all its events" are changes when one is drained, or when one that stood in a
+batch is refused and parked. A worker that is late by such a change would write what is wrong by now, at a version that
+nobody has passed yet. So each such change begins a *generation* of the index, and a generation moves all versions up by
+more than any plan reaches: nothing that was planned before it can follow a document that was written in it.
 """
 
 from __future__ import annotations
@@ -19,14 +24,18 @@ from logsync.errors import ConfigError, WriteRejected
 from logsync.writes import Write
 from logsync.writes.docs import DeleteDoc, IndexDoc, UpdateDoc
 
-# O4: 11 bits of epoch, 40 of offset, 12 of sub; the sign bit stays free. ``sub`` is for a parked event that is
-# drained later: at position P it writes as (P - 1, sub), newer than what is there and older than what comes.
+# 11 bits of epoch; 40 of offset + generation * REACH; 12 of the generation's last digits, from which both are found
+# again. The sign bit stays free.
 _EPOCH, _OFFSET = 52, 12
-MAX_EPOCH, MAX_OFFSET = (1 << 11) - 1, (1 << 40) - 1
+MAX_EPOCH, MAX_OFFSET, _SUB = (1 << 11) - 1, (1 << 40) - 1, (1 << 12) - 1
+REACH = 1 << 17
+"""Offsets that one plan may span: beyond the most records of a batch. It leaves 8 million generations."""
+_NEWER = 1 << 10  # generations that a document may be ahead of the position that it is read with
 
-HIDDEN = "logsync_hidden"  # "deleted" or "position": readers do not see the document
-POSITION = "logsync_position"
+HIDDEN = "logsync_hidden"  # "deleted", "position", "parked:...": readers do not see the document
+POSITION = "logsync_position"  # the body of logsync's own documents; not indexed
 POSITION_ID = "logsync-position"
+PARKED_ID = "logsync-parked-"
 TOMBSTONE: dict[str, Any] = {HIDDEN: "deleted"}
 
 DocKey = tuple[str, str]  # index (the name that handlers use), document id
@@ -47,6 +56,33 @@ class Found(NamedTuple):
 ABSENT = Found()
 
 
+class Era(NamedTuple):
+    """What a writer stamps the documents of one index with."""
+
+    epoch: int
+    generation: int = 0
+
+    def version(self, offset: int) -> int:
+        """The version of a document that holds all its events up to ``offset``. Raises ConfigError."""
+        return version(self.epoch, offset + self.generation * REACH, self.generation & _SUB)
+
+    def stamp(self, found: Found) -> tuple[int, int]:
+        """The generation that wrote a document, and the last offset that it covers.
+
+        (-1, -1) if there is none, or only one of an older epoch.
+        """
+        if found.version >> _EPOCH != self.epoch:
+            return -1, -1
+        clock = (found.version >> _OFFSET) & MAX_OFFSET
+        newer = (found.version - self.generation) & _SUB
+        generation = self.generation + (newer if newer < _NEWER else newer - _SUB - 1)
+        return generation, clock - generation * REACH
+
+    @property
+    def next(self) -> Era:
+        return self._replace(generation=self.generation + 1)
+
+
 class Doc(NamedTuple):
     """A document ready to be sent."""
 
@@ -61,7 +97,8 @@ def version(epoch: int, offset: int, sub: int = 0) -> int:
         raise ConfigError(
             f"epoch {epoch}, offset {offset}: a document version holds epochs 1 to {MAX_EPOCH} and offsets up to "
             f"{MAX_OFFSET}",
-            fix="delete the sink's indices and its document in the index `logsync`, which starts at epoch 1 again",
+            fix="`logsync rebuild SINK --yes` starts the offsets anew; after the last epoch, delete the sink's indices "
+            "and its document in the index `logsync` as well",
         )
     return epoch << _EPOCH | offset << _OFFSET | sub
 
@@ -94,8 +131,8 @@ def _problem(write: IndexDoc | UpdateDoc | DeleteDoc, indices: Collection[str]) 
         return f"expected an index of this store ({', '.join(sorted(indices))}), found {write.index!r}"
     if type(write.id) is not str or not write.id:
         return f"expected a document id, a non-empty string, found {write.id!r}"
-    if write.id == POSITION_ID:
-        return f"the document id {POSITION_ID!r} belongs to logsync"
+    if write.id == POSITION_ID or write.id.startswith(PARKED_ID):
+        return f"the document id {write.id!r} belongs to logsync"
     try:
         if len(write.id.encode()) > 512:
             return f"expected a document id of at most 512 bytes, found {len(write.id.encode())}"
@@ -126,11 +163,17 @@ def reads(chain: list[Step]) -> bool:
     return all(type(write) is UpdateDoc for _, write in chain)
 
 
-def pending(chain: list[Step], found: Found, epoch: int) -> list[Step]:
+def unseen(chains: Mapping[DocKey, list[Step]], start: int, since: Mapping[str, int]) -> dict[DocKey, list[Step]]:
+    """The chains without what lies before an index's own position (``since``): it is a fold of its own. # O2"""
+    if max(since.values()) == start:
+        return dict(chains)
+    cut = ((key, [step for step in chain if step[0] >= since[key[0]]]) for key, chain in chains.items())
+    return {key: chain for key, chain in cut if chain}
+
+
+def pending(chain: list[Step], found: Found, era: Era) -> list[Step]:
     """The steps whose events the stored document does not hold yet. # O3"""
-    if found.version == 0:
-        return chain
-    horizon = (found.version - (epoch << _EPOCH)) >> _OFFSET  # negative: the document is of an older epoch
+    horizon = era.stamp(found)[1]
     return [step for step in chain if step[0] > horizon]
 
 
@@ -158,17 +201,28 @@ def fold(chain: list[Step], found: Found, epoch: int) -> Source:
     return TOMBSTONE if source is None else source
 
 
-def render(key: DocKey, chain: list[Step], found: Found, epoch: int) -> Doc | None:
+def render(key: DocKey, chain: list[Step], found: Found, era: Era) -> Doc | None:
     """The document to send, or None if the stored one holds it all. Raises WriteRejected for the first bad event."""
-    todo = pending(chain, found, epoch)
-    if not todo:
-        return None
-    source = fold(todo, found, epoch)
+    todo = pending(chain, found, era)
+    return Doc(key, era.version(todo[-1][0]), _body(key, todo, found, era.epoch)) if todo else None
+
+
+def late(key: DocKey, steps: list[Step], found: Found, era: Era, next_offset: int) -> Doc:
+    """The stored document and the ``steps`` of an event from before it, in a generation that nobody wrote in before.
+
+    Without steps this is the same document, sealed against whatever was planned in older generations. ``next_offset``
+    is the position of the index: the document holds its events up to there, and possibly more. # O4
+    """
+    held = max(era.stamp(found)[1], next_offset - 1)
+    return Doc(key, era.version(held), _body(key, steps, found, era.epoch))
+
+
+def _body(key: DocKey, steps: list[Step], found: Found, epoch: int) -> bytes:
+    source = fold(steps, found, epoch)
     try:
-        body = encode(source)
+        return encode(source)
     except (TypeError, ValueError, RecursionError):
-        raise _not_json(key, todo, found, epoch) from None
-    return Doc(key, version(epoch, todo[-1][0]), body)
+        raise _not_json(key, steps, found, epoch) from None
 
 
 def prefixes(chain: list[Step]) -> Iterator[list[Step]]:

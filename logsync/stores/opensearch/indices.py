@@ -43,7 +43,8 @@ class Indices:
     def ensure(self, epoch: int) -> None:
         """Every declared name has its index of ``epoch``, and readers see that one. Safe to repeat.
 
-        An index of another epoch loses its readers and keeps its content. Raises ConfigError.
+        An index of an older epoch loses its readers and keeps its content; one of a newer epoch, which only a rebuild
+        that was overtaken can meet, keeps them. Raises ConfigError.
         """
         layout = self._layout
         for name in layout.names:
@@ -51,7 +52,11 @@ class Indices:
             found = self._look(name, epoch)
             if index not in found:
                 self._create(index, layout.body(name, epoch))
-            others = [other for other, what in found.items() if other != index and _has(what, layout.reader(name))]
+            others = [
+                other
+                for other, what in found.items()
+                if other != index and layout.epoch(what) <= epoch and _has(what, layout.reader(name))
+            ]
             if others or not _has(found.get(index, {}), layout.reader(name)):
                 gone = [{"remove": {"index": other, "alias": layout.reader(name)}} for other in others]
                 self._swap([layout.point_readers(name, epoch), *gone])

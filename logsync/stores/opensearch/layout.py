@@ -58,6 +58,10 @@ class Layout:
         mine = _meta(found)
         return mine.get("sink") == self.sink and mine.get("prefix") == self.prefix
 
+    def epoch(self, found: Mapping[str, Any]) -> int:
+        """The epoch that an index of this sink was made for."""
+        return int(_meta(found)["epoch"])
+
     def meta(self, name: str, epoch: int) -> Body:
         declared = self.bodies[name]
         return {

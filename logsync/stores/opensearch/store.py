@@ -2,11 +2,13 @@
 
 What is written where, and why nobody can do harm:
 
-- Documents carry the version ``epoch | offset | sub`` of their last event (O3, O4). A replay, a late request and a
-  worker that lost its partition get 409 from every document that is newer, and 409 is success.
+- Documents carry a version made of epoch, generation and the offset of their last event (O3, O4). A replay, a late
+  request and a worker that lost its partition get 409 from every document that is newer, and 409 is success.
 - Each index holds its own position (O2), so a restored index brings its position back with it; the sink
   resumes at the lowest. It moves by compare-and-set on its sequence number, after the documents.
 - Every request goes through an alias of the epoch, ``require_alias``: a worker from before a rebuild has none.
+- Parked events are documents of their own in each index (``waiting``), written before everything else of their plan;
+  how one is drained exactly once is told in ``parking``.
 
 The grade's limit, once: documents are no transaction. While the position stands before a batch (crash, refused
 write), documents may be ahead of it; they hold what the log says at a later offset, and replaying changes nothing.
@@ -17,37 +19,32 @@ from __future__ import annotations
 
 import json
 import logging
+from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from pydantic import ValidationError
 
 from logsync.core.book import Book
 from logsync.core.finding import Examined
+from logsync.core.parking import Parked, Waiting
 from logsync.core.plan import Plan
 from logsync.core.position import Position
 from logsync.errors import ConfigError, PositionConflict, WriteRejected
 from logsync.settings import Settings
-from logsync.stores.opensearch import bulk, fold
+from logsync.stores.opensearch import fold, waiting
 from logsync.stores.opensearch.client import Client, parse
-from logsync.stores.opensearch.errors import Verdict, raised
-from logsync.stores.opensearch.fold import ABSENT, Doc, DocKey, Found, Step
-from logsync.stores.opensearch.indices import Indices, checked
+from logsync.stores.opensearch.documents import Documents, compare, lowest
+from logsync.stores.opensearch.fold import ABSENT, Doc, DocKey, Era, Found, Step
+from logsync.stores.opensearch.indices import Indices
 from logsync.stores.opensearch.layout import FILTER, Layout
+from logsync.stores.opensearch.parking import Parking
 from logsync.writes import Write
 from logsync.writes.docs import DeleteDoc, IndexDoc, UpdateDoc
 
 log = logging.getLogger("logsync.stores.opensearch")
-_READ_AT_ONCE = 5_000  # documents per mget
-
-
-class Mark(NamedTuple):
-    """The stored position document of one index, and what a compare-and-set on it needs."""
-
-    positions: dict[int, Position]
-    seq_no: int | None = None  # None: the document is missing
-    term: int | None = None
 
 
 class OpenSearch:
@@ -58,6 +55,7 @@ class OpenSearch:
     """
 
     kind = "opensearch"
+    drains_at_once = 1  # a plan is no transaction
     max_partitions = 1  # O5: offsets of two partitions do not compare, and a document has one version
     accepts: frozenset[type[Write]] = frozenset({IndexDoc, UpdateDoc, DeleteDoc})
 
@@ -71,6 +69,9 @@ class OpenSearch:
         self._client: Client | None = None
         self._layout = Layout("", "", {})
         self._indices: Indices | None = None
+        self._documents: Documents
+        self._parking: Parking
+        self._waiting: waiting.WaitingEvents
 
     def open(self, sink: str, settings: Settings) -> None:
         """Connect; make or update the indices and aliases. Raises StoreUnavailable, ConfigError.
@@ -99,9 +100,12 @@ class OpenSearch:
         """Everything of ``open`` that asks the server nothing."""
         self.close()
         hosts, prefix = parse(self._url or settings.opensearch.get_secret_value())
-        self._layout = Layout(prefix, sink, self._declared)
-        self._client = Client(hosts, settings.store_timeout)
-        self._indices = Indices(self._client, self._layout)
+        self._layout = layout = Layout(prefix, sink, self._declared)
+        self._client = client = Client(hosts, settings.store_timeout)
+        self._indices = Indices(client, layout)
+        self._documents = Documents(client, layout)
+        self._parking = Parking(layout, self._documents)
+        self._waiting = waiting.WaitingEvents(client, layout, self._documents)
 
     def close(self) -> None:
         if self._client is not None:
@@ -133,11 +137,12 @@ class OpenSearch:
                 epoch = book.epoch if positions else (stored.epoch if stored else book.epoch)
                 if positions:
                     indices.ensure(epoch)
-                marks = self._marks(epoch)
+                marks = self._documents.marks(epoch)
                 if self._stored_before(book)[1:] != (seq_no, term):
                     raise PositionConflict(f"the book of sink {layout.sink} was just written by somebody else")
                 moved = {number.partition: number for number in positions}
-                self._write_marks(epoch, {name: (mark, moved) for name, mark in marks.items() if mark is not None})
+                changed = {name: mark._replace(positions=moved) for name, mark in marks.items() if mark is not None}
+                self._documents.write_marks(epoch, changed)
             source = {"sink": layout.sink, "revision": book.revision, "book": book.model_dump(mode="json")}
             if seq_no is None:
                 path, params = f"/{layout.books}/_create/{layout.sink}", {"require_alias": "true"}
@@ -181,39 +186,11 @@ class OpenSearch:
             book = self._read_book()[0]
             if book is None:
                 return {}
-            marks = self._marks(book.epoch)
+            marks = self._documents.marks(book.epoch)
             lost = sorted(name for name, mark in marks.items() if mark is None or not mark.positions)
             if lost and len(lost) < len(marks):
                 log.warning("position is missing", extra={"sink": self._layout.sink, "indices": lost})
-            return _lowest(marks)
-
-    def _marks(self, epoch: int) -> dict[str, Mark | None]:
-        """The position document of every index by its name; None where the index itself is missing."""
-        layout = self._layout
-        wanted = [{"_index": layout.writer(name, epoch), "_id": fold.POSITION_ID} for name in layout.names]
-        marks: dict[str, Mark | None] = {}
-        for name, answer in zip(layout.names, self._mget(wanted), strict=True):
-            try:
-                marks[name] = _mark(checked(answer))
-            except PositionConflict:
-                marks[name] = None
-        return marks
-
-    def _write_marks(self, epoch: int, moves: Mapping[str, tuple[Mark, Mapping[int, Position]]]) -> None:
-        """Move the positions of these indices by compare-and-set, in one request. Raises PositionConflict."""
-        lines = []
-        for name, (mark, positions) in moves.items():
-            head = {"_index": self._layout.writer(name, epoch), "_id": fold.POSITION_ID}
-            if mark.seq_no is None:
-                action: dict[str, Any] = {"create": head}
-            else:
-                action = {"index": {**head, "if_seq_no": mark.seq_no, "if_primary_term": mark.term}}
-            fields = {str(number): position.to_dict() for number, position in positions.items()}
-            source = {fold.HIDDEN: "position", fold.POSITION: fields}
-            lines.append(f"{json.dumps(action)}\n{json.dumps(source)}\n".encode())
-        for (name, _), item in zip(moves.items(), self._send(lines), strict=True) if lines else ():
-            if item.verdict is not Verdict.DONE:
-                raise raised(item.verdict, f"position of sink {self._layout.sink} in {name}: {item.reason}")
+            return lowest(marks)
 
     # Applying
 
@@ -224,133 +201,118 @@ class OpenSearch:
         what was written. Raises WriteRejected for the first event in log order that is refused; other documents
         of the plan may be written by then, each at the version that its content stands for.
         """
-        epoch = plan.start.epoch
         with self._opened.bound():
-            chains, rejected = fold.gather(plan.offsets, plan.writes, self._layout.bodies)
-            marks, found = self._read(epoch, chains)
-            _compare(plan.start, marks)
-            chains, docs, rejected = _render(chains, found, epoch, rejected)
-            self._write_docs(chains, docs, found, epoch)
-            if rejected is not None:
-                raise rejected
-            # O2: an index that a crash left ahead of the others keeps its position until they have caught up.
-            end = {plan.end.partition: plan.end}
-            behind = {
-                name: (mark, {**mark.positions, **end})
-                for name, mark in marks.items()
-                if mark.positions[plan.end.partition].next_offset < plan.end.next_offset
-            }
-            self._write_marks(epoch, behind)
+            if plan.drained or plan.retried:
+                self._parking.apply(plan)
+            else:
+                for part in _within_reach(plan):
+                    self._apply(part)
 
-    def _read(self, epoch: int, chains: Mapping[DocKey, list[Step]]) -> tuple[dict[str, Mark], dict[DocKey, Found]]:
-        """The positions and the documents that the plan builds on, in one request. Raises PositionConflict.
-
-        Asked anew for every plan and never remembered: after a restore of the index a remembered position would
-        let this plan write versions that claim events which the restored documents do not hold. # I2
-        """
-        layout = self._layout
-        keys = [key for key, chain in chains.items() if fold.reads(chain)]
-        wanted = [{"_index": layout.writer(name, epoch), "_id": fold.POSITION_ID} for name in layout.names]
-        wanted += [{"_index": layout.writer(name, epoch), "_id": doc_id} for name, doc_id in keys]
-        answers = self._mget(wanted)
-        marks = {name: _mark(checked(next(answers))) for name in layout.names}
-        found = {}
-        for key, answer in zip(keys, answers, strict=True):
-            if checked(answer).get("found"):
-                source = answer["_source"]
-                found[key] = Found(answer["_version"], None if fold.HIDDEN in source else source)
-        return marks, found
+    def _apply(self, plan: Plan) -> None:
+        start, end = plan.start, plan.end
+        chains, rejected = fold.gather(plan.offsets, plan.writes, self._layout.bodies)
+        keys = {key for key, chain in chains.items() if fold.reads(chain)} | self._parking.targets(plan).keys()
+        marks, found = self._documents.read(start.epoch, keys)
+        compare(start, marks)
+        if self._parking.settle(start, marks):
+            self._apply(plan)
+            return
+        if plan.parked:
+            marks = self._parking.park(plan, marks, found)
+        eras = {name: Era(start.epoch, mark.generation) for name, mark in marks.items()}
+        since = {name: mark.positions[start.partition].next_offset for name, mark in marks.items()}
+        chains = fold.unseen(chains, start.next_offset, since)
+        chains, docs, rejected = _render(chains, found, eras, rejected)
+        self._write_docs(chains, docs, found, eras)
+        if rejected is not None:
+            raise rejected
+        # O2: an index that a crash left ahead of the others keeps its position until they have caught up.
+        behind = {name: mark.at(end) for name, mark in marks.items() if mark.behind(end)}
+        self._documents.write_marks(start.epoch, behind)
 
     def _write_docs(
-        self, chains: Mapping[DocKey, list[Step]], docs: list[Doc], found: Mapping[DocKey, Found], epoch: int
+        self,
+        chains: Mapping[DocKey, list[Step]],
+        docs: list[Doc],
+        found: Mapping[DocKey, Found],
+        eras: Mapping[str, Era],
     ) -> None:
         """Send all documents. Raises WriteRejected for the first event at fault, or what else the answers say."""
-        refused = self._post(docs, epoch)
+        if not docs:
+            return
+        refused = self._documents.post(docs, eras[docs[0].key[0]].epoch)
         if not refused:
             return
         best: WriteRejected | None = None
         # A document's fault is one of its events: which one, the server tells when they are given one by one.
-        todo = ((fold.pending(chains[key], found.get(key, ABSENT), epoch), key, why) for key, why in refused.items())
+        todo = (
+            (fold.pending(chains[key], found.get(key, ABSENT), eras[key[0]]), key, why) for key, why in refused.items()
+        )
         for steps, key, why in sorted(todo, key=lambda entry: entry[0][0][0]):
             if best is not None and steps[0][0] >= best.offset:
                 break
-            fault = self._at_fault(key, steps, why, found.get(key, ABSENT), epoch)
+            fault = self._at_fault(key, steps, why, found.get(key, ABSENT), eras[key[0]])
             if fault is not None and (best is None or fault.offset < best.offset):
                 best = fault
         if best is not None:
             raise best
 
-    def _at_fault(self, key: DocKey, steps: list[Step], why: str, found: Found, epoch: int) -> WriteRejected | None:
+    def _at_fault(self, key: DocKey, steps: list[Step], why: str, found: Found, era: Era) -> WriteRejected | None:
         """The first event of a refused document whose effect is refused; None if it is accepted by now.
 
         Each prefix that is accepted stays: at its version it is what the document has to be. # O3
         """
         for prefix in fold.prefixes(steps):
             if prefix[0][0] != steps[-1][0]:  # several events: ask; a single one was asked already
-                doc = fold.render(key, prefix, found, epoch)
-                answer = self._post([doc], epoch) if doc is not None else {}
+                doc = fold.render(key, prefix, found, era)
+                answer = self._documents.post([doc], era.epoch) if doc is not None else {}
                 if not answer:
                     continue
                 why = answer[key]
             return WriteRejected(f"document {key[1]!r} of {key[0]}: {why}", offset=prefix[-1][0])
         return None
 
-    def _post(self, docs: Sequence[Doc], epoch: int) -> dict[DocKey, str]:
-        """Write documents; return those that were refused for their own sake, with the reason.
+    # What is parked
 
-        Raises before it returns any, if any item was turned away for another cause: a 429 on one item and success
-        on another is no order to rely on, so the whole plan is sent again, and what is there answers 409.
-        """
-        aliases = {name: self._layout.writer(name, epoch) for name in self._layout.names}
-        refused: dict[DocKey, str] = {}
-        for doc, item in zip(docs, self._send(bulk.lines(docs, aliases)), strict=True) if docs else ():
-            if item.verdict is Verdict.REFUSED:
-                refused[doc.key] = item.reason
-            elif item.verdict not in (Verdict.DONE, Verdict.CONFLICT):
-                raise raised(item.verdict, f"document {doc.key[1]!r} of {doc.key[0]}: {item.reason}")
-        return refused
+    def sequences(self, partition: int) -> dict[str, Waiting]:
+        with self._opened.bound():
+            book = self._read_book()[0]
+            return self._waiting.sequences(book.epoch, partition) if book else {}
 
-    def _send(self, lines: Iterator[bytes] | list[bytes]) -> list[bulk.Item]:
-        answers: list[bulk.Item] = []
-        for chunk in bulk.chunks(lines):
-            # Waiting for a shard on the server ends before waiting for the server does: then the outcome is known.
-            params = {**bulk.PARAMS, "timeout": f"{max(1, int(self._opened.remaining * 500))}ms"}
-            answer = self._opened.request("POST", "/_bulk", b"".join(chunk), params=params, writing=True)
-            answers += bulk.items(answer, len(chunk))
-        return answers
-
-    def _mget(self, wanted: list[dict[str, str]]) -> Iterator[dict[str, Any]]:
-        """Documents by id, in this order, as they are now: no refresh is needed (realtime)."""
-        for start in range(0, len(wanted), _READ_AT_ONCE):
-            body = json.dumps({"docs": wanted[start : start + _READ_AT_ONCE]}).encode()
-            answers = self._opened.request("POST", "/_mget", body).get("docs", ())
-            if len(answers) != len(wanted[start : start + _READ_AT_ONCE]):
-                raise raised(Verdict.UNAVAILABLE, "an answer with documents missing")
-            yield from answers
+    def parked(self, partition: int, *, sequence: str | None = None, after: int = -1, limit: int = 100) -> list[Parked]:
+        with self._opened.bound():
+            book = self._read_book()[0]
+            return self._waiting.parked(book.epoch, partition, sequence, after, limit) if book else []
 
     # Content as a whole
 
     def holds_data(self) -> bool:
-        """True if a reader could see a document in any index of the sink. Tombstones and positions are none. # P1"""
+        """True if a reader could see a document in any index of the sink, or an event is parked there. # P1
+
+        Tombstones and positions are no data.
+        """
         indices, _ = self._layout_io
         with self._opened.bound():
-            return indices.count(sorted(indices.owned()), FILTER) > 0
+            return indices.count(sorted(indices.owned()), {"bool": {"should": [FILTER, waiting.ANY]}}) > 0
 
-    def wipe(self) -> None:
+    def wipe(self, book: Book) -> None:
         """Replace the indices by empty ones of the book's epoch, and delete all others that this sink made.
 
-        Readers' names lead to the old index until the new one is there. Without a book, only deletes.
+        Readers' names lead to the old index until the new one is there. Raises PositionConflict.
         """
         indices, layout = self._layout_io
         with self._opened.bound():
-            book, owned = self._read_book()[0], indices.owned()
-            keep: set[str] = set()
-            if book is not None:
-                keep = {layout.index(name, book.epoch) for name in layout.names}
-                # Of this epoch only when a wipe is repeated: keep it if it is as new, else it goes as well.
-                used = sorted(index for index in keep & owned.keys() if indices.count([index], {"match_all": {}}))
-                indices.delete(used)
-                indices.ensure(book.epoch)
+            # Listed before the book is compared: what a later rebuild makes is made under a later book, so whoever
+            # is overtaken after this, and however late, deletes only what was there before.
+            owned = indices.owned()
+            found = self._read_book()[0]
+            if found is None or (found.epoch, found.revision) != (book.epoch, book.revision):
+                raise PositionConflict(f"book of sink {layout.sink}: expected revision {book.revision}, found another")
+            keep = {layout.index(name, book.epoch) for name in layout.names}
+            # Of this epoch only when a wipe is repeated: keep it if it is as new, else it goes as well.
+            used = sorted(index for index in keep & owned.keys() if indices.count([index], {"match_all": {}}))
+            indices.delete(used)
+            indices.ensure(book.epoch)
             indices.delete(sorted(owned.keys() - keep))
 
     def schema(self, sink: str = "", settings: Settings | None = None) -> str:
@@ -392,39 +354,31 @@ class OpenSearch:
         return f"OpenSearch(indices={sorted(self._declared)})"
 
 
-def _mark(answer: Mapping[str, Any]) -> Mark:
-    if not answer.get("found"):
-        return Mark({})
-    fields = answer["_source"].get(fold.POSITION, {})
-    positions = {int(number): Position.from_dict(position) for number, position in fields.items()}
-    return Mark(positions, answer["_seq_no"], answer["_primary_term"])
-
-
-def _lowest(marks: Mapping[str, Mark | None]) -> dict[int, Position]:
-    """The position that every index has reached, per partition that every index knows."""
-    found = [mark.positions if mark else {} for mark in marks.values()]
-    partitions = set.intersection(*(set(positions) for positions in found))
-    return {
-        number: min((positions[number] for positions in found), key=lambda position: position.next_offset)
-        for number in sorted(partitions)
-    }
-
-
-def _compare(start: Position, marks: Mapping[str, Mark]) -> None:
-    stored = _lowest(marks).get(start.partition)
-    if stored is None or (stored.epoch, stored.next_offset) != (start.epoch, start.next_offset):
-        raise PositionConflict(f"expected the position {start}, found {stored}")
+def _within_reach(plan: Plan) -> Iterator[Plan]:
+    """The plan in parts that span less than a generation; nearly always itself. Holes in the log can be long. # O4"""
+    while plan.offsets and plan.offsets[-1] - plan.start.next_offset > fold.REACH - 2:
+        cut = plan.start.next_offset + fold.REACH - 1
+        first = bisect_left(plan.offsets, cut)
+        middle = plan.start.at(cut if first else plan.offsets[0])
+        yield replace(plan, end=middle, writes=plan.writes[:first], offsets=plan.offsets[:first])
+        plan = replace(
+            plan, start=middle, writes=plan.writes[first:], offsets=plan.offsets[first:], parked=[], refused={}
+        )
+    yield plan
 
 
 def _render(
-    chains: dict[DocKey, list[Step]], found: Mapping[DocKey, Found], epoch: int, rejected: WriteRejected | None
+    chains: dict[DocKey, list[Step]],
+    found: Mapping[DocKey, Found],
+    eras: Mapping[str, Era],
+    rejected: WriteRejected | None,
 ) -> tuple[dict[DocKey, list[Step]], list[Doc], WriteRejected | None]:
     """The documents to send. If an event is wrong, only what is older than it, and that event's error."""
     docs: list[Doc] = []
     worst = rejected
     for key, chain in chains.items():
         try:
-            doc = fold.render(key, chain, found.get(key, ABSENT), epoch)
+            doc = fold.render(key, chain, found.get(key, ABSENT), eras[key[0]])
         except WriteRejected as error:
             if worst is None or error.offset < worst.offset:
                 worst = error
@@ -433,4 +387,4 @@ def _render(
                 docs.append(doc)
     if worst is rejected or worst is None:
         return chains, docs, rejected
-    return _render(fold.before(chains, worst.offset), found, epoch, worst)
+    return _render(fold.before(chains, worst.offset), found, eras, worst)

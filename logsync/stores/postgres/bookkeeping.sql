@@ -1,6 +1,7 @@
 -- What logsync keeps beside your tables, in a schema of its own.
 -- A role that only applies events needs: USAGE on schema logsync; SELECT, INSERT, UPDATE, DELETE on its
--- tables and on the sink's own tables; TRUNCATE on the sink's own tables for `logsync rebuild`.
+-- tables and on the sink's own tables; TRUNCATE on the sink's own tables for `logsync rebuild`. A newer logsync may
+-- add a table here: grant again after running this again.
 CREATE SCHEMA IF NOT EXISTS logsync;
 
 -- Where each sink is in the log. One row per partition, moved in the transaction that holds the writes.
@@ -13,8 +14,26 @@ CREATE TABLE IF NOT EXISTS logsync.position (
     last_offset  bigint,
     last_id      text,
     leader_epoch int,
+    drains       bigint NOT NULL DEFAULT 0,
     PRIMARY KEY (sink, partition)
 ) WITH (fillfactor = 50);
+-- For a table that an earlier version made.
+ALTER TABLE logsync.position ADD COLUMN IF NOT EXISTS drains bigint NOT NULL DEFAULT 0;
+
+-- Events that wait because they, or one before them in their sequence, could not be applied. ``body`` is the whole
+-- event. Everything is ASCII, other characters escaped. COLLATE "C": its order is the same on every system.
+CREATE TABLE IF NOT EXISTS logsync.parked (
+    sink       text        NOT NULL,
+    partition  int         NOT NULL,
+    log_offset bigint      NOT NULL,
+    sequence   text        NOT NULL COLLATE "C",
+    error      text        NOT NULL,
+    first_at   timestamptz NOT NULL,
+    body       text        NOT NULL,
+    PRIMARY KEY (sink, partition, log_offset)
+);
+-- left(): a sequence is named after a key, which may be longer than an index takes.
+CREATE INDEX IF NOT EXISTS parked_by_sequence ON logsync.parked (sink, partition, left(sequence, 200), log_offset);
 
 -- What a sink remembers of itself: which log, which types, what people did by hand.
 CREATE TABLE IF NOT EXISTS logsync.book (

@@ -16,8 +16,13 @@ if TYPE_CHECKING:
 
 # Any constant will do, as long as every logsync uses the same one.
 _LOCK = "SELECT pg_advisory_xact_lock(7021969305132019)"
-_EXISTING = "SELECT count(*) FROM pg_catalog.pg_tables WHERE schemaname = 'logsync' AND tablename = ANY(%s)"
-_OWN_TABLES = ["applied_schema", "book", "position"]
+_EXISTING = """
+SELECT count(*) FROM pg_catalog.pg_attribute AS a JOIN pg_catalog.pg_class AS c ON c.oid = a.attrelid
+WHERE c.relnamespace = (SELECT oid FROM pg_catalog.pg_namespace WHERE nspname = 'logsync')
+  AND c.relname || '.' || a.attname = ANY(%s)
+"""
+# One column of each table: the one that came last.
+_OWN = ["applied_schema.hash", "book.body", "parked.body", "position.drains"]
 _APPLIED = "SELECT EXISTS (SELECT FROM logsync.applied_schema WHERE hash = %s)"
 _RECORD = "INSERT INTO logsync.applied_schema (hash) VALUES ('{}') ON CONFLICT DO NOTHING"
 
@@ -59,21 +64,28 @@ class SinkSchema:
 
     def missing(self, link: Link) -> bool:
         """True if anything has to be created: reads only, so any role may ask."""
-        row = link.send([(_EXISTING, (_OWN_TABLES,))])[0].fetchone()
-        if row is None or row[0] < len(_OWN_TABLES):
-            return True
+        return _own_missing(link) or self._sink_s_missing(link)
+
+    def _sink_s_missing(self, link: Link) -> bool:
         applied = link.send([(_APPLIED, (self.hash(),))])[0].fetchone()
         return applied is None or not applied[0]
 
     def create(self, link: Link) -> None:
         """Create it, in the transaction that is open. Two workers starting at once wait for each other here."""
         link.send([(_LOCK, ())])
-        if self.missing(link):
-            # None as parameters: several statements in one text, sent as they are.
+        # No parameters: several statements in one text, sent as they are.
+        if _own_missing(link):  # only then: to alter these tables stops every sink of the database for a moment
             link.execute(bookkeeping().encode())
+        if self._sink_s_missing(link):
             if self.ddl().strip():
                 link.execute(self.ddl().encode())
             link.execute(_RECORD.format(self.hash()).encode())
+
+
+def _own_missing(link: Link) -> bool:
+    """True also if an earlier version made the tables."""
+    row = link.send([(_EXISTING, (_OWN,))])[0].fetchone()
+    return row is None or row[0] < len(_OWN)
 
 
 def bookkeeping() -> str:

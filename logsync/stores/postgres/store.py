@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from logsync.core.book import Book
 from logsync.core.finding import Examined
+from logsync.core.parking import Parked, Waiting
 from logsync.core.plan import Plan
 from logsync.core.position import Position
 from logsync.errors import (
@@ -23,6 +24,7 @@ from logsync.errors import (
 from logsync.settings import Settings
 from logsync.stores.postgres.encode import escaped, unescaped
 from logsync.stores.postgres.errors import Verdict, describe, verdict, verdict_of_connect
+from logsync.stores.postgres.parking import forget_some, read_parked, read_sequences
 from logsync.stores.postgres.schema import SinkSchema
 from logsync.stores.postgres.shapes import CATALOG, quote, read_shapes
 from logsync.stores.postgres.statements import Tables
@@ -32,15 +34,13 @@ from logsync.writes.rows import Delete, Increment, InTransaction, Sql, Upsert
 if TYPE_CHECKING:
     from logsync.stores.postgres.link import Link
 
-_POSITIONS = (
-    "SELECT partition, next_offset, epoch, last_offset, last_id, leader_epoch FROM logsync.position WHERE sink = %s"
-)
-_ADD_POSITION = """
-INSERT INTO logsync.position (sink, partition, next_offset, epoch, last_offset, last_id, leader_epoch)
-VALUES (%s, %s, %s, %s, %s, %s, %s)
-"""
+_COLUMNS = "partition, next_offset, epoch, last_offset, last_id, leader_epoch, drains"  # as in Position
+_POSITIONS = f"SELECT {_COLUMNS} FROM logsync.position WHERE sink = %s"
+_ADD_POSITION = f"INSERT INTO logsync.position (sink, {_COLUMNS}) VALUES (%s, %s, %s, %s, %s, %s, %s, %s)"
 _FIRST_BOOK = "INSERT INTO logsync.book (sink, revision, body) VALUES (%s, %s, %s) ON CONFLICT DO NOTHING"
 _NEXT_BOOK = "UPDATE logsync.book SET revision = %s, body = %s WHERE sink = %s AND revision = %s"
+# Whoever writes another book meanwhile is waited for, or waits.
+_STILL_BOOK = "SELECT FROM logsync.book WHERE sink = %s AND revision = %s FOR UPDATE"
 
 
 class Postgres:
@@ -55,6 +55,7 @@ class Postgres:
     kind = "postgres"
     accepts: frozenset[type[Write]] = frozenset({Upsert, Increment, Delete, Sql, InTransaction})
     max_partitions: int | None = None
+    drains_at_once = 100
 
     def __init__(
         self,
@@ -201,19 +202,37 @@ class Postgres:
             with self._call("apply") as link:
                 Transaction(link, self._writer, self._sink, plan, begin).one_by_one()
 
+    def sequences(self, partition: int) -> dict[str, Waiting]:
+        with self._call("read what waits") as link:
+            return read_sequences(link, self._sink, partition)
+
+    def parked(self, partition: int, *, sequence: str | None = None, after: int = -1, limit: int = 100) -> list[Parked]:
+        with self._call("read parked events") as link:
+            return read_parked(link, self._sink, partition, sequence=sequence, after=after, limit=limit)
+
     def holds_data(self) -> bool:
         with self._transaction("look for data") as link:
             return self._any_row(link)
 
     def _any_row(self, link: Link) -> bool:
-        return any(bool(_one(link, f"SELECT EXISTS (SELECT FROM {name})")) for name in self._existing(link))
+        questions = [(f"SELECT EXISTS (SELECT FROM {name})", ()) for name in self._existing(link)]
+        parked = ("SELECT EXISTS (SELECT FROM logsync.parked WHERE sink = %s)", (self._sink,))
+        return any(cursor.fetchone() == (True,) for cursor in link.send([*questions, parked]))
 
-    def wipe(self) -> None:
-        """Empty the tables that the sink declared; one transaction. Needs the TRUNCATE right on them."""
-        with self._transaction("wipe") as link:
-            found = self._existing(link)
-            if found:
-                link.send([(f"TRUNCATE {', '.join(found)}", ())])
+    def wipe(self, book: Book) -> None:
+        """Forget what is parked, and empty the tables that the sink declared. Needs the TRUNCATE right on them.
+
+        One transaction, and one more for every 100,000 parked events: each within its bound.
+        """
+        left = True
+        while left:
+            with self._transaction("wipe") as link:
+                if link.send([(_STILL_BOOK, (self._sink, book.revision))])[0].rowcount == 0:
+                    raise PositionConflict(f"sink {self._sink}: revision {book.revision} of its book is not stored")
+                left = forget_some(link, self._sink)
+                found = self._existing(link)
+                if found and not left:
+                    link.send([(f"TRUNCATE {', '.join(found)}", ())])
 
     def schema(self, sink: str = "", settings: Settings | None = None) -> str:  # noqa: ARG002 - the contract's
         return self._schema.printed()

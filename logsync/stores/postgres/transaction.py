@@ -15,6 +15,7 @@ from logsync.stores.postgres.encode import escaped
 from logsync.stores.postgres.errors import Verdict, describe, verdict
 from logsync.stores.postgres.guard import GuardedCursor
 from logsync.stores.postgres.link import Link
+from logsync.stores.postgres.parking import changes
 from logsync.stores.postgres.statements import NoSuchTable, Statement, Tables
 from logsync.writes import Write
 from logsync.writes.rows import InTransaction
@@ -27,10 +28,11 @@ BEGIN = Statement("BEGIN ISOLATION LEVEL READ COMMITTED", ())
 # StoreOutcomeUnknown and planned again from the old position. The original still holds this row, so we wait;
 # it commits, we match nothing, and PositionConflict sends the worker back to read the position.
 _MOVE = """
-UPDATE logsync.position SET next_offset = %s, last_offset = %s, last_id = %s, leader_epoch = %s, epoch = %s
-WHERE sink = %s AND partition = %s AND epoch = %s AND next_offset = %s
+UPDATE logsync.position
+SET next_offset = %s, last_offset = %s, last_id = %s, leader_epoch = %s, epoch = %s, drains = %s
+WHERE sink = %s AND partition = %s AND (epoch, next_offset, drains) = (%s, %s, %s)
 """
-_FOUND = "SELECT epoch, next_offset FROM logsync.position WHERE sink = %s AND partition = %s"
+_FOUND = "SELECT epoch, next_offset, drains FROM logsync.position WHERE sink = %s AND partition = %s"
 # Everything the session needs is set for this transaction alone: a pooler may give each one another session.
 # synchronous_commit: with "off" the server answers COMMIT before the writes are durable.  # I4
 # TimeZone: a time without a zone must mean the same instant on every server.  # I5
@@ -76,7 +78,7 @@ class Transaction:
 
     def in_bulk(self) -> None:
         """Two round trips: everything but COMMIT, then COMMIT. Raises Refusal, PositionConflict, psycopg.Error."""
-        self._send(self.plan.writes, before=[*self.opening, self._move()])
+        self._send(self.plan.writes, begin=True)
         try:
             self.link.finish()
         except psycopg.Error as error:
@@ -92,7 +94,7 @@ class Transaction:
         hand has been carried out by then, so the first single event that fails is the first at fault.
         Raises WriteRejected, HandlerError, ConfigError, PositionConflict, psycopg.Error.
         """
-        self._send([], before=[*self.opening, self._move()])
+        self._send([], begin=True)
         pairs = groupby(zip(self.plan.offsets, self.plan.writes, strict=True), key=lambda pair: pair[0])
         self._halve([(offset, [write for _, write in group]) for offset, group in pairs])
         self.link.finish()
@@ -129,21 +131,21 @@ class Transaction:
 
     def _move(self) -> Statement:
         start, end = self.plan.start, self.plan.end
-        new = (end.next_offset, end.last_offset, escaped(end.last_id), end.leader_epoch, end.epoch)
-        return Statement(_MOVE, (*new, self.sink, start.partition, start.epoch, start.next_offset))
+        new = (end.next_offset, end.last_offset, escaped(end.last_id), end.leader_epoch, end.epoch, end.drains)
+        return Statement(_MOVE, (*new, self.sink, start.partition, *start.place))
 
-    def _send(self, writes: Iterable[Write], *, before: Sequence[Statement] = ()) -> None:
-        """Send ``before``, whose last statement moves the position, and ``writes``, in few round trips."""
-        batch = list(before)
-        moves = len(before) - 1
+    def _send(self, writes: Iterable[Write], *, begin: bool = False) -> None:
+        """Send ``writes`` in few round trips. ``begin``: and before them what is logsync's own."""
+        batch = [*self.opening, self._move(), *changes(self.sink, self.plan)] if begin else []
+        own = len(batch)
         for step in self._steps(writes):
             if isinstance(step, InTransaction):
-                self._run(batch, moves)
-                batch, moves = [], -1
+                self._run(batch, own)
+                batch, own = [], 0
                 self._call(step)
             else:
                 batch.append(step)
-        self._run(batch, moves)
+        self._run(batch, own)
 
     def _steps(self, writes: Iterable[Write]) -> Iterator[Statement | InTransaction]:
         try:
@@ -151,15 +153,16 @@ class Transaction:
         except Refused as error:
             raise Refusal(error) from None
 
-    def _run(self, batch: Sequence[Statement], moves: int = -1) -> None:
+    def _run(self, batch: Sequence[Statement], own: int = 0) -> None:
+        """``own``: so many in front are logsync's own, which no event can be at fault for."""
         cursors = [self.link.cursor() for _ in batch]
         try:
             self.link.run(cursors, batch)
         except Exception as error:
-            if moves >= 0 and cursors[moves].rowcount < 0:
+            if own and cursors[own - 1].rowcount < 0:
                 raise  # before the first write
             self._judge(error)
-        if moves >= 0 and cursors[moves].rowcount == 0:
+        if own and cursors[len(self.opening)].rowcount == 0:
             self._conflict()
 
     def _call(self, step: InTransaction) -> None:
@@ -189,11 +192,14 @@ class Transaction:
         start = self.plan.start
         self.link.send([Statement("ROLLBACK", ())])
         row = self.link.send([Statement(_FOUND, (self.sink, start.partition))])[0].fetchone()
-        found = f"epoch {row[0]}, next offset {row[1]}" if row else "no position"
         raise PositionConflict(
-            f"sink {self.sink}, partition {start.partition}: expected the position at epoch {start.epoch}, "
-            f"next offset {start.next_offset}; found {found}"
+            f"sink {self.sink}, partition {start.partition}: expected the position at {_words(*start.place)}; "
+            f"found {_words(*row) if row else 'no position'}"
         )
+
+
+def _words(epoch: int, next_offset: int, drains: int) -> str:
+    return f"epoch {epoch}, next offset {next_offset}" + (f" after {drains} drains" if drains else "")
 
 
 def _blame(cause: Exception, offset: int, writes: Sequence[Write]) -> LogsyncError:

@@ -5,9 +5,12 @@
 -- replica and when persistence failed; without it, the first write to be refused could be any (R1).
 --
 -- KEYS  1 positions (hash: partition -> JSON, and the counts begun and ended)  2 busy marker  3... the keys of the plan
--- ARGV  1 partition  2 epoch  3 next_offset of the expected position  4 the new position (JSON)
---       5 "apply", or "check" to stop before the first write
---       6... instructions: command, mode, n, index of the first key (1 = KEYS[3]), number of keys,
+--       and last, only if the plan says something about parked events: parked, about and order, see parking.py
+-- ARGV  1 partition  2 epoch  3 next_offset  4 drains of the expected position  5 the new position (JSON)
+--       6 "apply", or "check" to stop before the first write
+--       7 how many words about parked events there are at the end: the number of events to forget, their fields, and
+--         field, about and event of each that is to be kept (unless there is one already)
+--       8... instructions: command, mode, n, index of the first key (1 = KEYS[3]), number of keys,
 --             and then n arguments for each of these keys
 --             mode 0: run it   1: check that it cannot fail, and run it   2: only check
 --             MSET has one value per key; it is never checked, because it overwrites whatever there is
@@ -23,7 +26,7 @@
 -- opening in the file; what follows is appended to it, and the start after that runs the torn half, too. So the first
 -- write counts up and the last one notes that count: a half that ran besides leaves "begun" ahead of "ended".
 
-local PARTITION, EPOCH, NEXT, AFTER, MODE, FIRST = 1, 2, 3, 4, 5, 6
+local PARTITION, EPOCH, NEXT, DRAINS, AFTER, MODE, PARKING, FIRST = 1, 2, 3, 4, 5, 6, 7, 8
 local HEADER = 5      -- ARGV before the arguments of an instruction
 local RUN, GUARD = '0', '2'
 local BOOKKEEPING = 2 -- KEYS before those of the plan
@@ -153,6 +156,29 @@ local function set(first, last, at)
   end
 end
 
+-- Parked events: each in the hash, with its place in the order. # I8
+local PARKED, ABOUT, ORDER = KEYS[#KEYS - 2], KEYS[#KEYS - 1], KEYS[#KEYS]
+
+local function place(about)
+  return match(about, '^[^\n]*')
+end
+
+local function forget(field)
+  local about = call('HGET', ABOUT, field)
+  if about then
+    call('ZREM', ORDER, field, place(about))
+    call('HDEL', ABOUT, field)
+  end
+  call('HDEL', PARKED, field)
+end
+
+local function keep(field, about, event)
+  if call('HSETNX', PARKED, field, event) == 1 then -- one that is there stays as it is # K2
+    call('HSET', ABOUT, field, about)
+    call('ZADD', ORDER, 0, field, 0, place(about))
+  end
+end
+
 -- 1. Is this the worker whose turn it is? # I1 I2
 local marker = call('GET', KEYS[2])
 if marker then
@@ -164,13 +190,14 @@ if kept[2] ~= kept[3] then
   return { 'poisoned', 'begun ' .. tostring(kept[2]) .. ', ended ' .. tostring(kept[3]) }
 end
 local position = stored and cjson.decode(stored)
-if not position or position.epoch ~= tonumber(ARGV[EPOCH]) or position.next_offset ~= tonumber(ARGV[NEXT]) then
+if not position or position.epoch ~= tonumber(ARGV[EPOCH]) or position.next_offset ~= tonumber(ARGV[NEXT])
+    or (position.drains or 0) ~= tonumber(ARGV[DRAINS]) then
   return { 'conflict', stored or 'no position' }
 end
 
 -- 2. Can anything fail? Rights once per command: they are given by command and key pattern. # R1
 local allowed = {}
-local i, count = FIRST, #ARGV
+local i, count = FIRST, #ARGV - ARGV[PARKING]
 while i <= count do
   local command, mode, n = ARGV[i], ARGV[i + 1], tonumber(ARGV[i + 2])
   local first, keys = BOOKKEEPING + ARGV[i + 3], tonumber(ARGV[i + 4])
@@ -192,9 +219,18 @@ while i <= count do
   end
   i = i + keys * n
 end
-for command, key in pairs({ HSET = KEYS[1], HINCRBY = KEYS[1], DEL = KEYS[2] }) do
-  if not redis.acl_check_cmd(command, key) then
-    return { 'denied', command, key }
+local needed = { { 'HSET', KEYS[1] }, { 'HINCRBY', KEYS[1] }, { 'DEL', KEYS[2] } }
+if count < #ARGV then
+  call('HLEN', PARKED) -- raises an error if something else has overwritten it
+  call('HLEN', ABOUT)
+  call('ZCARD', ORDER)
+  for command, key in pairs({ HSETNX = PARKED, HGET = ABOUT, HSET = ABOUT, ZADD = ORDER, ZREM = ORDER, HDEL = PARKED }) do
+    needed[#needed + 1] = { command, key }
+  end
+end
+for _, right in ipairs(needed) do
+  if not redis.acl_check_cmd(right[1], right[2]) then
+    return { 'denied', right[1], right[2] }
   end
 end
 if ARGV[MODE] == 'check' then
@@ -217,6 +253,15 @@ while i <= count do
     end
   end
   i = i + keys * n
+end
+if count < #ARGV then
+  local kept_from = count + 2 + ARGV[count + 1]
+  for j = count + 2, kept_from - 1 do
+    forget(ARGV[j])
+  end
+  for j = kept_from, #ARGV, 3 do
+    keep(ARGV[j], ARGV[j + 1], ARGV[j + 2])
+  end
 end
 call('HSET', KEYS[1], ARGV[PARTITION], ARGV[AFTER], 'ended', turn)
 call('DEL', KEYS[2])

@@ -81,13 +81,20 @@ class Client:
         """The answer to one command that reads, or whose repetition changes nothing."""
         return self._exchange(pack([_raw(word) for word in command]), writes=False)
 
+    def ask(self, script: Script, keys: Sequence[bytes], args: Sequence[bytes]) -> Answer:
+        """The answer of a script that reads, or whose repetition changes nothing."""
+        return self._script(script, keys, args, writes=False)
+
     def run(self, script: Script, keys: Sequence[bytes], args: Sequence[bytes]) -> Answer:
         """The answer of a script that writes, run once. Raises StoreOutcomeUnknown if that cannot be told."""
+        return self._script(script, keys, args, writes=True)
+
+    def _script(self, script: Script, keys: Sequence[bytes], args: Sequence[bytes], *, writes: bool) -> Answer:
         rest = [b"%d" % len(keys), *keys, *args]
         try:
-            return self._exchange(pack([b"EVALSHA", script.sha, *rest]), writes=True)
+            return self._exchange(pack([b"EVALSHA", script.sha, *rest]), writes=writes)
         except _NoScript:  # restarted, or failed over: nothing ran, so the whole text may follow
-            return self._exchange(pack([b"EVAL", script.body, *rest]), writes=True)
+            return self._exchange(pack([b"EVAL", script.body, *rest]), writes=writes)
 
     def _exchange(self, packed: bytes, *, writes: bool) -> Answer:
         sent = False

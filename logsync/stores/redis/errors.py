@@ -28,6 +28,7 @@ _ANSWERS: dict[str, tuple[type[LogsyncError], str]] = {
     "NOAUTH": (_HALT, "put user and password into LOGSYNC_REDIS: redis://user:password@host:port/0"),
     "WRONGPASS": (_HALT, "correct user and password in LOGSYNC_REDIS"),
     "NOPERM": (_HALT, "give the user the rights that docs/writes-redis.md lists (`ACL SETUSER`)"),
+    "ACL": (_HALT, "give the user the rights that docs/writes-redis.md lists (`ACL SETUSER`)"),  # NOPERM in a script
     "WRONGTYPE": (_HALT, "a key of logsync's own bookkeeping was overwritten by something else"),
 }
 

@@ -7,6 +7,8 @@ neighbour's keys, and ``wipe`` finds all of its own. What logsync itself must re
     logsync:<sink>:positions   hash: partition -> position, JSON
     logsync:<sink>:busy        only there while a script writes, or after one died half-way (R1)
     logsync:<sink>:evicted     "<run id> <evicted_keys>" of the server when the content began (R2)
+    logsync:<sink>:parked...   events set aside, see parking.py
+    logsync:prefixes           hash: sink -> prefix, of all sinks: none may begin with another's
 
 With a hash tag in the prefix (``{shop}:``) they carry it too, so that all live in one slot of a cluster.
 """
@@ -23,10 +25,12 @@ from typing import TYPE_CHECKING
 
 from logsync.core.book import Book
 from logsync.core.finding import Examined
+from logsync.core.parking import Parked, Waiting
 from logsync.core.plan import Plan
 from logsync.core.position import Position
 from logsync.errors import ConfigError, PositionConflict, StoreUnavailable, WriteRejected
 from logsync.settings import Settings
+from logsync.stores.redis import parking
 from logsync.stores.redis.compile import ACCEPTS, Program, Refused, compile_writes
 from logsync.writes import Write
 
@@ -36,7 +40,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _SCAN = 1000
-"""Keys looked at per SCAN, and deleted per UNLINK."""
+"""Keys looked at per SCAN, and deleted in one step."""
 _WATCH_EVERY = 1.0
 """Seconds between two looks at what Redis evicted: an eviction is noticed by an apply that starts later than this."""
 
@@ -46,6 +50,7 @@ class Redis:
 
     kind = "redis"
     max_partitions = None
+    drains_at_once = 100
 
     def __init__(self, url: str | None = None, *, prefix: str) -> None:
         """``url`` None: LOGSYNC_REDIS. ``prefix`` stands before every key of the sink, and before no other key."""
@@ -74,7 +79,8 @@ class Redis:
         self._check_server()
         self._check_policy()
         self._warn_without_file()
-        for script in (self._apply, self._write_book):  # found wanting now, rather than in the first plan
+        scripts = (self._apply, self._write_book, self._wipe, *self._shelf.scripts)
+        for script in scripts:  # found wanting now, rather than in the first plan
             self._io.call("SCRIPT", "LOAD", script.body)
 
     def _connect(self, sink: str, settings: Settings) -> None:
@@ -89,7 +95,10 @@ class Redis:
         self._book, self._positions, self._busy, self._evicted = (
             (names + name).encode() for name in ("book", "positions", "busy", "evicted")
         )
+        self._prefixes = f"logsync:{self._tag}:prefixes".encode() if self._tag else b"logsync:prefixes"
+        self._shelf = parking.Shelf(names)
         self._apply, self._write_book = client.Script("apply.lua"), client.Script("book.lua")
+        self._wipe = client.Script("wipe.lua")
         self._client = client.Client(self._url or settings.redis.get_secret_value(), settings.store_timeout)
         self._watched = -math.inf
 
@@ -107,10 +116,13 @@ class Redis:
         expected = book.revision - 1
         if expected == 0:
             self._content_begins()
-        args = [b"%d" % expected, book.model_dump_json().encode(), b"keep" if positions is None else b"replace"]
+        args = [b"%d" % expected, book.model_dump_json().encode(), self._sink.encode(), self.prefix.encode()]
+        args.append(b"keep" if positions is None else b"replace")
         for position in positions or ():
             args += (b"%d" % position.partition, _json(position))
-        found = self._io.run(self._write_book, [self._book, self._positions], args)
+        found = self._io.run(self._write_book, [self._book, self._positions, self._prefixes], args)
+        if isinstance(found, list):
+            raise self._overlap(*[str(item, errors="replace") for item in found])
         if found != expected:
             raise PositionConflict(
                 f"{self._io.where}: book of sink {self._sink}: expected revision {expected}, found {found}"
@@ -119,8 +131,11 @@ class Redis:
     def positions(self) -> dict[int, Position]:
         """What is stored, and nothing else: an empty answer after FLUSHALL means "unknown", not "start". # P1
 
-        Raises ConfigError if a script died half-way, or if keys were evicted.
+        Raises ConfigError if a script died half-way, if keys were evicted, or if the content has another prefix.
         """
+        prefix = self._io.call("HGET", self._prefixes, self._sink)
+        if prefix not in (None, self.prefix.encode()):
+            raise self._moved(str(prefix, errors="replace"))
         marker = self._io.call("GET", self._busy)
         if marker is not None:
             raise self._poisoned(marker)
@@ -143,19 +158,20 @@ class Redis:
             self._check_evictions()
         try:
             program = compile_writes(plan.writes, plan.offsets, self.prefix)
-            problem = self._run(plan, program, b"apply")
+            problem = self._run(plan, program, b"apply", parking.changes(plan))
         except Refused as error:
             problem = error.reason
         if problem:
             raise self._first_refused(plan)
 
-    def _run(self, plan: Plan, program: Program, mode: bytes) -> str | None:
+    def _run(self, plan: Plan, program: Program, mode: bytes, parked: Sequence[bytes] = ()) -> str | None:
         """Run the script. Returns what a guard refused, in words, or None."""
         start = plan.start
-        keys = [self._positions, self._busy, *program.keys]
-        args = [b"%d" % start.partition, b"%d" % start.epoch, b"%d" % start.next_offset, _json(plan.end), mode]
+        keys = [self._positions, self._busy, *program.keys, *(self._shelf.keys if parked else ())]
+        args = [b"%d" % number for number in (start.partition, *start.place)]
+        args += (_json(plan.end), mode, b"%d" % len(parked))
         try:
-            verdict, *rest = self._io.run(self._apply, keys, args + program.args)
+            verdict, *rest = self._io.run(self._apply, keys, [*args, *program.args, *parked])
         except ConfigError:
             # Refused before it ran, or died half-way? The marker knows.
             marker = self._io.call("GET", self._busy)
@@ -204,18 +220,34 @@ class Redis:
         except Refused as error:
             return error.reason
 
+    # What is parked
+
+    def sequences(self, partition: int) -> dict[str, Waiting]:
+        return self._shelf.sequences(self._io, partition)
+
+    def parked(self, partition: int, *, sequence: str | None = None, after: int = -1, limit: int = 100) -> list[Parked]:
+        return self._shelf.parked(self._io, partition, sequence=sequence, after=after, limit=limit)
+
+    # All of it
+
     def holds_data(self) -> bool:
-        return next(self._own_keys(), None) is not None
+        return next(self._own_keys(), None) is not None or self._io.call("EXISTS", self._shelf.keys[0]) == 1
 
-    def wipe(self) -> None:
-        """Delete every key of the prefix, then forget evictions and a script that died.
+    def wipe(self, book: Book) -> None:
+        """Delete every key of the prefix, then what is parked, and forget evictions and a script that died.
 
-        In this order: after a crash in between, the sink is still known to be broken.
+        In this order: after a crash in between, the sink is still known to be broken. Each deletion looks at the book.
         """
         for keys in self._own_keys():
-            self._io.call("UNLINK", *keys)
-        self._content_begins()
-        self._io.call("DEL", self._busy)
+            self._delete(book, keys)
+        self._delete(book, [*self._shelf.keys, self._busy], self._now_evicted())
+
+    def _delete(self, book: Book, keys: Sequence[bytes], *evicted: bytes) -> None:
+        found = self._io.ask(self._wipe, [self._book, self._evicted, *keys], [b"%d" % book.revision, *evicted])
+        if found != book.revision:
+            raise PositionConflict(
+                f"{self._io.where}: book of sink {self._sink}: expected revision {book.revision}, found {found}"
+            )
 
     def schema(self, sink: str = "", settings: Settings | None = None) -> str:  # noqa: ARG002 - the contract's
         return ""
@@ -302,11 +334,30 @@ class Redis:
 
     def _content_begins(self) -> None:
         """Evictions before this moment do not matter."""
+        self._io.call("SET", self._evicted, self._now_evicted())
+
+    def _now_evicted(self) -> bytes:
         evicted, run_id = self._evictions()
-        self._io.call("SET", self._evicted, f"{run_id} {evicted}")
+        return f"{run_id} {evicted}".encode()
 
     def _evictions(self) -> tuple[int, str]:
         return int(self._info("stats")["evicted_keys"]), self._info("server")["run_id"]
+
+    def _overlap(self, other: str, prefix: str) -> ConfigError:
+        return ConfigError(
+            f"{self._io.where}: sink {self._sink} has the prefix {self.prefix!r}, sink {other} has {prefix!r}: one "
+            "begins with the other, so a rebuild of one would delete keys of the other",
+            fix=f"choose another prefix; if sink {other} and its keys are no more: "
+            f"`HDEL {self._prefixes.decode()} {other}` in redis-cli",
+        )
+
+    def _moved(self, prefix: str) -> ConfigError:
+        return ConfigError(
+            f"{self._io.where}: the content of sink {self._sink} has the prefix {prefix!r}, and now it is "
+            f"{self.prefix!r}",
+            fix=f"set it back, or `logsync rebuild {self._sink} --yes`; the keys under {prefix!r} stay until you "
+            "delete them",
+        )
 
     def _poisoned(self, marker: bytes) -> ConfigError:
         return ConfigError(

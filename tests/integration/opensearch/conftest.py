@@ -54,7 +54,7 @@ class Shop:
         assert book
         wiping = book.next(state="wiping", epoch=book.epoch + 1)
         store.write_book(wiping, positions=[])
-        store.wipe()
+        store.wipe(wiping)
         store.write_book(wiping.next(state="ready"), positions=[Position(0, 0, wiping.epoch)])
         return store
 

@@ -60,16 +60,16 @@ def test_a_worker_that_dies_between_any_two_requests_leaves_nothing_doubled(
 @pytest.mark.parametrize("first", [0, 1])
 def test_a_crash_between_two_position_documents_resumes_at_the_lower_one(shop: Shop, first: int) -> None:
     store = shop.claimed()
-    send = store._send
+    send = store._documents.send
 
-    def only_one(lines: Any) -> Any:
+    def only_one(lines: Any, *params: Any) -> Any:
         lines = list(lines)
         if b"logsync-position" in lines[0]:
             send([lines[first]])
             raise Died
-        return send(lines)
+        return send(lines, *params)
 
-    store._send = only_one  # type: ignore[method-assign]
+    store._documents.send = only_one  # type: ignore[method-assign]
     with pytest.raises(Died):
         store.apply(plan(0, *EVENTS[:4]))
     restarted = shop.client()

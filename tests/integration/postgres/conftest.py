@@ -20,7 +20,7 @@ from logsync.writes import Write
 def plan_of(start: Position, *events: list[Write]) -> Plan:
     """A plan with one event per list of writes, at the offsets that follow ``start``."""
     pairs = [(offset, write) for offset, writes in enumerate(events, start.next_offset) for write in writes]
-    end = start._replace(next_offset=start.next_offset + len(events))
+    end = start._replace(next_offset=start.next_offset + len(events), drains=0)
     return Plan(start, end, [write for _, write in pairs], [offset for offset, _ in pairs])
 
 
@@ -55,6 +55,11 @@ class Bench:
 
     def apply(self, store: Postgres, *events: list[Write]) -> None:
         store.apply(plan_of(store.positions()[0], *events))
+
+    def book(self) -> Book:
+        found = self.stores[-1].read_book()
+        assert found
+        return found
 
     def position(self) -> int:
         row = self.db.execute("SELECT next_offset FROM logsync.position WHERE sink = %s", (self.name,)).fetchone()

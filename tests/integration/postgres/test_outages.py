@@ -12,6 +12,7 @@ import psycopg
 import pytest
 
 from devstack import Stack
+from logsync.core.plan import Plan
 from logsync.errors import ConfigError, LogsyncError, PositionConflict, StoreOutcomeUnknown, StoreUnavailable
 from logsync.settings import Settings
 from logsync.stores.postgres import Increment, Postgres, Sql, Upsert
@@ -22,10 +23,10 @@ from .conftest import Bench, plan_of
 class Apply(threading.Thread):
     """``store.apply`` on a thread of its own; ``error`` is what left it."""
 
-    def __init__(self, bench: Bench, store: Postgres, *events: Any) -> None:
+    def __init__(self, bench: Bench, store: Postgres, *events: Any, plan: Plan | None = None) -> None:
         super().__init__(daemon=True)
         self.store = store
-        self.plan = plan_of(store.positions()[0], *events)
+        self.plan = plan or plan_of(store.positions()[0], *events)
         self.error: LogsyncError | None = None
         self.bench = bench
         self.start()
@@ -165,11 +166,13 @@ def test_no_call_outlasts_a_server_that_stands_still(bench: Bench, table: str, s
         lambda s: s.positions(),
         lambda s: s.read_book(),
         lambda s: s.holds_data(),
-        lambda s: s.wipe(),
+        lambda s: s.wipe(book),
+        lambda s: s.sequences(0),
+        lambda s: s.parked(0),
         lambda s: s.open(bench.name, bench.settings.model_copy(update={"store_timeout": 1.0})),
     ]
     stores = [bench.store(timeout=1.0) for _ in calls]
-    start = stores[0].positions()[0]
+    start, book = stores[0].positions()[0], bench.book()
     stack.pause("postgres")
     try:
         for store, call in zip(stores, calls, strict=True):

@@ -9,9 +9,13 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from logsync.core.book import Book
+from logsync.core.position import LogIdentity, Position
 from logsync.errors import ConfigError
 from logsync.settings import Settings
 from logsync.stores.postgres import Postgres, Upsert
+from logsync.stores.postgres.schema import SinkSchema
+from tests.contract.test_parking_contract import drain, entry, park
 
 from .conftest import Bench
 
@@ -80,8 +84,12 @@ def test_a_role_without_the_right_to_create_works_on_what_was_printed_for_it(bas
     base.db.execute(f"GRANT TRUNCATE ON {base.name} TO {role}")
     store = base.store(dsn=worker(base), schema=sql)
     base.apply(store, [Upsert(base.name, {"id": 1})])
+    store.apply(park(store.positions()[0], entry(1), to=2))
+    store.apply(drain(store.positions()[0], retried=[entry(1)._replace(attempts=2)]))
+    store.apply(drain(store.positions()[0], 1))
+    assert store.sequences(0) == {}
     assert store.holds_data()
-    store.wipe()
+    store.wipe(base.book())
     assert not store.holds_data()
 
     with pytest.raises(ConfigError, match="permission denied") as caught:
@@ -95,6 +103,43 @@ def test_a_changed_schema_is_applied_when_the_worker_starts_again(base: Bench) -
     store = base.store(dsn=base.dsn, schema=sql + f"ALTER TABLE {base.name} ADD IF NOT EXISTS n int;")
     base.apply(store, [Upsert(base.name, {"id": 1}, {"n": 2})])
     assert base.rows() == [(1, 2)]
+
+
+# What versions before parking created.
+EARLIER = """
+CREATE SCHEMA logsync;
+CREATE TABLE logsync.position (sink text NOT NULL, partition int NOT NULL, epoch bigint NOT NULL,
+    next_offset bigint NOT NULL, last_offset bigint, last_id text, leader_epoch int, PRIMARY KEY (sink, partition));
+CREATE TABLE logsync.book (sink text PRIMARY KEY, revision bigint NOT NULL, body jsonb NOT NULL);
+CREATE TABLE logsync.applied_schema (hash text PRIMARY KEY, applied_at timestamptz NOT NULL DEFAULT now());
+"""
+
+
+def test_a_database_that_an_earlier_version_made_is_brought_up_to_date_and_keeps_its_positions(base: Bench) -> None:
+    base.db.execute(EARLIER)
+    schema = SinkSchema(None)
+    base.db.execute("INSERT INTO logsync.applied_schema (hash) VALUES (%s)", (schema.hash(),))
+    book = Book(sink=base.name, environment="test", log=LogIdentity("cluster", "topic", "id", 1))
+    base.db.execute("INSERT INTO logsync.book VALUES (%s, 1, %s)", (base.name, book.model_dump_json()))
+    base.db.execute("INSERT INTO logsync.position VALUES (%s, 0, 1, 42, 41, 'id-41', 3)", (base.name,))
+    base.db.execute(f"GRANT USAGE ON SCHEMA logsync TO {base.name}_worker")
+    with pytest.raises(ConfigError, match="schema print"):
+        base.store(dsn=worker(base), tables=[])
+
+    store = base.store(dsn=base.dsn, tables=[])
+    assert store.read_book() == book
+    assert store.positions() == {0: Position(0, 42, 1, 41, "id-41", 3)}
+    store.apply(park(store.positions()[0], entry(42), to=43))
+    store.apply(drain(store.positions()[0], 42))
+    assert store.positions()[0].place == (1, 43, 1)
+
+
+def test_a_sink_s_new_schema_does_not_stop_the_sinks_beside_it(base: Bench) -> None:
+    """To alter logsync's own tables means to wait for everybody who writes them, and to let them wait."""
+    base.store(dsn=base.dsn, tables=[])
+    with psycopg.connect(base.dsn) as busy:
+        busy.execute("UPDATE logsync.position SET epoch = epoch; DELETE FROM logsync.parked")
+        base.store(timeout=5.0, dsn=base.dsn, schema=f"CREATE TABLE IF NOT EXISTS public.{base.name} (id int);")
 
 
 def test_a_schema_that_fails_leaves_nothing_behind(base: Bench) -> None:
@@ -123,7 +168,7 @@ def test_wipe_takes_what_the_sink_owns_and_nothing_else(bench: Bench) -> None:
     assert not store.holds_data()
     bench.db.execute(f"INSERT INTO {parent} VALUES (1); INSERT INTO {child} VALUES (1); INSERT INTO {other} VALUES (1)")
     assert store.holds_data()
-    store.wipe()
+    store.wipe(bench.book())
     assert not store.holds_data()
     assert bench.rows(f"SELECT * FROM {other}") == [(1,)]
 
@@ -135,5 +180,5 @@ def test_tables_named_like_logsync_s_own_are_the_sink_s(base: Bench) -> None:
         store = base.store(dsn=base.dsn, schema=sql, tables=["book"])
     base.apply(store, [Upsert("book", {"id": 1}, {"title": "x"})])
     assert base.rows("SELECT * FROM public.book") == [(1, "x")]
-    store.wipe()
+    store.wipe(base.book())
     assert store.read_book()

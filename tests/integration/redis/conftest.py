@@ -71,7 +71,7 @@ def plan(start: Position, *events: list[Write]) -> Plan:
     """One event per list of writes, at the offsets that follow ``start``."""
     offsets = [n for n, writes in enumerate(events, start.next_offset) for _ in writes]
     stop = start.next_offset + len(events)
-    end = start._replace(next_offset=stop, last_offset=stop - 1, last_id=f"event-{stop - 1}")
+    end = start._replace(next_offset=stop, drains=0, last_offset=stop - 1, last_id=f"event-{stop - 1}")
     return Plan(start, end, [write for writes in events for write in writes], offsets)
 
 

@@ -13,7 +13,7 @@ from logsync.core.position import Position
 from logsync.errors import PositionConflict, WriteRejected
 from logsync.stores.redis import Del, ExpireAt, HDel, HIncr, HSet, Incr, Redis, SAdd, Set, SRem, ZAdd, ZIncr, ZRem
 from logsync.writes import Write
-from tests.integration.redis.conftest import Server, plan
+from tests.integration.redis.conftest import BOOK, Server, plan
 from tests.property.redis_model import plainly
 from tests.property.redis_writes import HISTORY
 from tests.property.test_redis_compile import beyond_a_plan
@@ -196,7 +196,7 @@ def test_a_sink_cannot_touch_its_neighbours(server: Server) -> None:
     store = server.begun(prefix="[s]hop:")
     store.apply(plan(START, [Set("shop:kept", 2), *[Set(f"k{n}", n) for n in range(3_000)]]))
     assert store.holds_data()
-    store.wipe()
+    store.wipe(BOOK)
     assert not store.holds_data()
     assert all(plain.get(key) == b"1" for key in neighbours)
     assert store.positions() == {0: Position(0, 1, 1, 0, "event-0")}  # left to the caller

@@ -62,7 +62,7 @@ def test_with_a_hash_tag_keys_and_bookkeeping_share_one_slot(node: int) -> None:
     plain = redis.Redis(port=node)
     assert len({plain.execute_command("CLUSTER KEYSLOT", key) for key in plain.keys("*")}) == 1
     assert store.positions()[0].next_offset == 2
-    store.wipe()
+    store.wipe(BOOK)
     assert not store.holds_data()
 
 

@@ -90,9 +90,10 @@ def test_a_torn_transaction_that_redis_loads_besides_the_next_one_is_never_taken
         for call in (someone.positions, lambda: someone.apply(plan(Position(0, 1), [Incr("n")]))):  # noqa: B023
             with pytest.raises(ConfigError, match=r"begun(.|\n)*logsync rebuild cache --yes"):
                 call()
-    store.write_book(BOOK.next(state="wiping", epoch=2), positions=[])
-    store.wipe()
-    store.write_book(BOOK.next().next(epoch=2), positions=[Position(0, 0, 2)])
+    wiping = BOOK.next(state="wiping", epoch=2)
+    store.write_book(wiping, positions=[])
+    store.wipe(wiping)
+    store.write_book(wiping.next(state="ready"), positions=[Position(0, 0, 2)])
     store.apply(plan(Position(0, 0, 2), [Incr("n")]))
     assert server.content() == {b"n": b"1"}
 
@@ -126,7 +127,13 @@ def test_no_server_is_unavailable_and_names_the_address_without_the_password(ser
     server.plain.acl_setuser("me", enabled=True, passwords=["+secret"], keys=["*"], commands=["+@all"])
     store = server.begun(user="me")
     server.stack.kill("redis")
-    for call in (store.positions, lambda: store.apply(ONE), store.read_book, store.holds_data, store.wipe):
+    for call in (
+        store.positions,
+        lambda: store.apply(ONE),
+        store.read_book,
+        store.holds_data,
+        lambda: store.wipe(BOOK),
+    ):
         with pytest.raises(StoreUnavailable, match=r"redis at 127\.0\.0\.1:") as caught:
             call()
         assert "secret" not in str(caught.value)
@@ -262,7 +269,7 @@ def test_evicted_keys_halt_the_sink_until_it_is_rebuilt_also_after_the_policy_is
     plain.delete("logsync:cache:evicted")  # even if the mark of the sink itself was evicted
     with pytest.raises(ConfigError, match=r"evicted \d+ keys"):
         server.store().positions()
-    again.wipe()
+    again.wipe(BOOK)
     again.positions()
 
 
@@ -291,7 +298,7 @@ def test_the_rights_that_the_docs_list_are_enough(server: Server) -> None:
         store.apply(made)
     store.apply(plan(made.end, [Set("s", 1, datetime(2090, 1, 1, tzinfo=UTC)), Del("count"), SRem("seen", (1,))]))
     assert server.content()
-    store.wipe()
+    store.wipe(BOOK)
     assert not store.holds_data()
 
 
@@ -324,9 +331,10 @@ def test_a_script_that_dies_half_way_poisons_the_sink_until_it_is_rebuilt(server
         for call in (someone.positions, lambda: someone.apply(plan(Position(0, 1), [Incr("n")]))):  # noqa: B023
             with pytest.raises(ConfigError, match="died half-way"):
                 call()
-    store.write_book(BOOK.next(state="wiping", epoch=2), positions=[])
-    store.wipe()
-    store.write_book(BOOK.next(state="wiping", epoch=2).next(state="ready"), positions=[Position(0, 0, 2)])
+    wiping = BOOK.next(state="wiping", epoch=2)
+    store.write_book(wiping, positions=[])
+    store.wipe(wiping)
+    store.write_book(wiping.next(state="ready"), positions=[Position(0, 0, 2)])
     store.apply(plan(Position(0, 0, 2), [Incr("n")]))
     assert server.content() == {b"n": b"1"}
 
@@ -349,6 +357,35 @@ def test_a_wrong_or_missing_password_is_a_matter_of_configuration(
 
 
 # The book
+
+
+@pytest.mark.parametrize(("first", "second"), [("shop:", "shop:eu:"), ("shop:eu:", "shop:"), ("shop:", "shop:"),
+                                               ("{a}:", "{a}:b:")])  # fmt: skip
+def test_a_prefix_that_overlaps_with_that_of_another_sink_is_refused(server: Server, first: str, second: str) -> None:
+    """A rebuild of the one would delete keys of the other; also when the other is empty yet, or comes by a rebuild."""
+    store = server.begun(prefix=first)
+    rival = server.store(prefix=second, sink="other")
+    book = BOOK.model_copy(update={"sink": "other"})
+    for claim in (book, book.model_copy(update={"state": "wiping"})):
+        with pytest.raises(ConfigError) as caught:
+            rival.write_book(claim, positions=[])
+        assert all(repr(name)[1:-1] in str(caught.value) for name in (first, second, "sink other", "sink cache"))
+        assert rival.read_book() is None
+    server.begun(prefix="ship:", sink="beside")
+    # The sink itself goes on, is rebuilt, and its name can be given up by hand.
+    store.apply(ONE)
+    store.write_book(BOOK.next(), positions=[Position(0, 0)])
+    server.plain.hdel("logsync:{a}:prefixes" if "{a}" in first else "logsync:prefixes", "cache")
+    rival.write_book(book, positions=[])
+
+
+def test_a_sink_whose_prefix_was_changed_is_refused_until_it_is_rebuilt(server: Server) -> None:
+    server.begun().apply(ONE)
+    moved = server.store(prefix="store:")
+    with pytest.raises(ConfigError, match=r"'shop:', and now it is 'store:'(.|\n)*rebuild cache"):
+        moved.positions()
+    moved.write_book(BOOK.next(epoch=2), positions=[Position(0, 0, 2)])
+    assert moved.positions() == {0: Position(0, 0, 2)}
 
 
 def test_of_two_books_made_from_one_revision_only_one_is_kept(server: Server) -> None:
@@ -378,19 +415,19 @@ def test_of_two_books_made_from_one_revision_only_one_is_kept(server: Server) ->
 def test_a_wipe_that_was_cut_short_is_finished_by_the_next_one(server: Server) -> None:
     store = server.begun()
     store.apply(plan(START, *[[Set(f"k{n}", n)] for n in range(5000)]))
-    real, calls = store._io.call, []
+    real, steps = store._io.ask, []
 
-    def cut(*command: bytes | str | int) -> object:
-        calls.append(command)
-        if len(calls) == 5:
+    def cut(script: object, keys: object, args: object) -> object:
+        steps.append(script)
+        if len(steps) == 3:
             raise StoreUnavailable("cut")
-        return real(*command)
+        return real(script, keys, args)  # type: ignore[arg-type]
 
-    store._io.call = cut  # type: ignore[method-assign]
+    store._io.ask = cut  # type: ignore[method-assign]
     with pytest.raises(StoreUnavailable):
-        store.wipe()
+        store.wipe(BOOK)
     assert 0 < len(server.content()) < 5000
-    store._io.call = real  # type: ignore[method-assign]
+    store._io.ask = real  # type: ignore[method-assign]
     assert store.holds_data()
-    store.wipe()
+    store.wipe(BOOK)
     assert server.content() == {}

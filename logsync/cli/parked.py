@@ -1,0 +1,202 @@
+"""``parked``: look at events that were set aside, try them again, or give up on them on record."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+import typer
+
+from logsync import admin, parked
+from logsync.cli import out
+from logsync.cli.exits import NotFound, Refused, StillParked
+from logsync.cli.load import load_sink
+from logsync.cli.records import describe
+from logsync.core.parking import Parked
+from logsync.core.sink import Sink
+from logsync.errors import ConfigError
+from logsync.parked import Found, Selection
+from logsync.settings import Settings, load_settings
+from logsync.stores.base import Store
+
+parked_app = typer.Typer(
+    help='Events that could not be applied and were set aside (`on_error="park"`), with all that wait behind them.',
+    no_args_is_help=True,
+)
+SinkArgument = Annotated[str, typer.Argument(metavar="SINK", help="`db`, or `pkg.mod:sink`.", show_default=False)]
+YesOption = Annotated[bool, typer.Option("--yes", help="Do it; without this, only say what would be done.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+KeyOption = Annotated[
+    str | None, typer.Option("--key", help="One sequence: the events of this key.", show_default=False)
+]
+ErrorOption = Annotated[
+    str | None,
+    typer.Option("--error", help="Sequences whose first event failed so: HandlerError, ...", show_default=False),
+]
+EventOption = Annotated[
+    str | None, typer.Option("--event", help="One event: its id, or PARTITION:OFFSET.", show_default=False)
+]
+AllOption = Annotated[bool, typer.Option("--all", help="Everything that is parked.")]
+
+
+@parked_app.command("list")
+def list_(
+    sink: SinkArgument,
+    limit: Annotated[int, typer.Option(min=1, help="The most rows; the sums below count everything.")] = 50,
+    events: Annotated[bool, typer.Option("--events", help="A row per event, not per sequence.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """List what waits: a row per sequence, oldest first, with the event that holds it up.
+
+    Example: logsync parked list db --limit 10
+    """
+    settings, loaded = load_settings(), load_sink(sink)
+    with admin.opened(loaded, settings) as store:
+        found = parked.find(store, Selection())
+        if events:
+            shown = [entry for entry, _ in zip(parked.entries(store), range(limit), strict=False)]
+        else:
+            heads = (store.parked(each.partition, sequence=each.sequence, limit=1) for each in found[:limit])
+            shown = [head[0] for head in heads if head]  # drained since
+    total = sum(each.waiting.events for each in found)
+    if as_json:
+        counts = {(each.partition, each.sequence): each.waiting.events for each in found}
+        rows = [
+            {**_fact(entry), **({} if events else {"waiting": counts.get((entry.partition, entry.sequence), 0)})}
+            for entry in shown
+        ]
+        out.print_json({"sink": loaded.name, "sequences": len(found), "events": total, "rows": rows})
+        return
+    if shown:
+        out.print_table(
+            ("record", "key", "type", "error", "#tries", "parked (UTC)", "message"),
+            [
+                (f"{entry.partition}:{entry.offset}", entry.sequence, entry.type, entry.error or "waits behind another",
+                 entry.attempts, f"{entry.first_at:%Y-%m-%d %H:%M}", _short(entry.message))
+                for entry in shown
+            ],
+        )  # fmt: skip
+    out.say(f"sink {loaded.name}: {_count(found)} parked")
+
+
+@parked_app.command("show")
+def show(sink: SinkArgument, event: Annotated[str, typer.Argument(metavar="EVENT_ID|PARTITION:OFFSET")]) -> None:
+    """Show one parked event whole, as JSON: why, since when, how often tried, and the record as it stood in the log.
+
+    Example: logsync parked show db 0:4711
+    """
+    settings, loaded = load_settings(), load_sink(sink)
+    with admin.opened(loaded, settings) as store:
+        entry = _one(store, event)
+    out.print_json({**_fact(entry), "message": entry.message, "record": describe(entry.record, loaded.log)})
+
+
+@parked_app.command("retry")
+def retry(
+    sink: SinkArgument,
+    event: EventOption = None,
+    key: KeyOption = None,
+    error: ErrorOption = None,
+    all_: AllOption = False,
+    yes: YesOption = False,
+) -> None:
+    """Try parked events again, each sequence in order, up to the first event that still fails.
+
+    With --event the whole sequence of that event is tried from its start: order comes first. A running worker
+    does it, or else this command becomes the worker for as long as it takes; it applies nothing new.
+
+    Example: logsync parked retry db --error HandlerError --yes
+    """
+    selection = _selection(event, key, error, all_)
+    settings, loaded = load_settings(), load_sink(sink)
+    with admin.opened(loaded, settings) as store:
+        found = _found(store, loaded, selection)
+        if not yes:
+            raise Refused("nothing was changed", fix="add --yes to try them again")
+        request = parked.retry(store, found, selection, sink=loaded.name, now=datetime.now(UTC))
+    _finish(loaded, settings, request, found)
+
+
+@parked_app.command("discard")
+def discard(
+    sink: SinkArgument,
+    reason: Annotated[str, typer.Option("--reason", help="Why; kept for ever with the skip.", show_default=False)],
+    event: EventOption = None,
+    key: KeyOption = None,
+    error: ErrorOption = None,
+    all_: AllOption = False,
+    yes: YesOption = False,
+) -> None:
+    """Give up on parked events: they become skips on record, also for every rebuild. What waits behind them is tried.
+
+    --event gives up on that event, --error on those that failed with this error, --key and --all on everything
+    that waits there. The records stay in the log.
+
+    Example: logsync parked discard db --event 0:4711 --reason "sent by a test" --yes
+    """
+    selection = _selection(event, key, error, all_)
+    settings, loaded = load_settings(), load_sink(sink)
+    with admin.opened(loaded, settings) as store:
+        found = _found(store, loaded, selection)
+        if not yes:
+            raise Refused("nothing was changed", fix="add --yes to give up on them")
+        request, count = parked.discard(store, found, selection, sink=loaded.name, reason=reason, now=datetime.now(UTC))
+        out.say(f"{count:,} events are skipped for ever, on record")
+    _finish(loaded, settings, request, found)
+
+
+def _selection(event: str | None, key: str | None, error: str | None, everything: bool) -> Selection:
+    if sum((event is not None, key is not None, error is not None, everything)) != 1:
+        raise ConfigError("expected exactly one of --event, --key, --error and --all")
+    return Selection(key, error, event)
+
+
+def _found(store: Store, sink: Sink, selection: Selection) -> list[Found]:
+    found = parked.find(store, selection)
+    if not found:
+        raise NotFound(
+            f"nothing that is meant is parked in sink {sink.name}", fix=f"`logsync parked list {sink.address}`"
+        )
+    out.say(f"{_count(found)} meant" + (f", of which the event {selection.event}" if selection.event else ""))
+    return found
+
+
+def _finish(sink: Sink, settings: Settings, request: str, found: list[Found]) -> None:
+    """Wait for the request to be carried out, and say what is left."""
+    from logsync.observe import log_to_stderr
+    from logsync.run import run_drain
+
+    log_to_stderr("human")
+    with out.progress(f"draining {sink.name}", lines=False) as report:
+        run_drain(sink, settings, request, on_progress=report)
+    with admin.opened(sink, settings) as store:
+        waiting = {number: store.sequences(number) for number in sorted({each.partition for each in found})}
+    left = [each for each in found if each.sequence in waiting[each.partition]]
+    out.say(f"{len(found) - len(left):,} of {len(found):,} sequences are through")
+    if left:
+        raise StillParked(
+            f"{_count([each._replace(waiting=waiting[each.partition][each.sequence]) for each in left])} still parked",
+            fix=f"`logsync parked list {sink.address}` shows what holds them up",
+        )
+
+
+def _one(store: Store, event: str) -> Parked:
+    entry = parked.find(store, Selection(event=event))[0].event
+    assert entry is not None
+    return entry
+
+
+def _fact(entry: Parked) -> dict[str, Any]:
+    fields = json.loads(entry.to_json())
+    del fields["record"]
+    return dict(fields)
+
+
+def _count(found: list[Found]) -> str:
+    return f"{len(found):,} sequences with {sum(each.waiting.events for each in found):,} events"
+
+
+def _short(text: str) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= 80 else line[:79] + "…"

@@ -1,0 +1,103 @@
+"""What waits in the partitions that a worker reads, and which of it is to be tried again. Pure state, no I/O."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Collection, Iterable, Mapping
+from typing import NamedTuple
+
+from logsync.core.book import Request
+from logsync.core.parking import Waiting
+from logsync.core.plan import Plan
+
+
+class Drain(NamedTuple):
+    """A sequence to be tried again, from its first event to its last or to the first that still fails."""
+
+    partition: int
+    sequence: str
+    request: str | None = None
+    """Who asked; None: nobody, the worker does it by itself."""
+    unfinished: bool = False
+    """A replayable store was interrupted while it drained this: nothing else may be applied before it is through."""
+
+
+class Drains:
+    """Kept beside the positions: loaded when a partition is resumed, forgotten with it."""
+
+    def __init__(self) -> None:
+        self.waiting: dict[int, dict[str, Waiting]] = {}
+        self.queue: deque[Drain] = deque()
+
+    def load(self, partition: int, found: Mapping[str, Waiting]) -> None:
+        """Begin with what the store says."""
+        self.waiting[partition] = dict(found)
+        unfinished = [Drain(partition, name, None, True) for name, known in found.items() if known.unfinished]
+        self.queue.extendleft(unfinished)
+
+    def forget(self, partition: int) -> None:
+        self.waiting.pop(partition, None)
+        self.queue = deque(drain for drain in self.queue if drain.partition != partition)
+
+    def clear(self) -> None:
+        self.waiting.clear()
+        self.queue.clear()
+
+    def events(self, partition: int) -> int:
+        """How many events wait. Walks over all sequences: for once per resume, not for once per plan."""
+        return sum(known.events for known in self.waiting.get(partition, {}).values())
+
+    def oldest(self) -> tuple[int, str, Waiting] | None:
+        """The sequence that has waited longest, with its partition."""
+        every = ((p, name, known) for p, waiting in self.waiting.items() for name, known in waiting.items())
+        return min(every, key=lambda found: found[2].since, default=None)
+
+    def parked(self, made: Plan) -> None:
+        """The store has set these events aside: later events of their sequences join them. # I8"""
+        waiting = self.waiting[made.end.partition]
+        for entry in made.parked:
+            known = waiting.get(entry.sequence) or Waiting(entry.offset, 0, entry.first_at, entry.error)
+            waiting[entry.sequence] = known._replace(events=known.events + 1)
+
+    def drained(self, drain: Drain, made: Plan) -> None:
+        """The store has carried out a drain. Whether the sequence is empty now, only the store can tell."""
+        waiting = self.waiting[drain.partition]
+        known = waiting[drain.sequence]._replace(unfinished=False)
+        if made.drained:
+            known = known._replace(first=made.drained[-1], events=max(1, known.events - len(made.drained)), error="")
+        if made.retried:
+            known = known._replace(first=made.retried[0].offset, error=made.retried[0].error)
+        waiting[drain.sequence] = known
+
+    def empty(self, drain: Drain) -> None:
+        """The store holds no event of this sequence any more: its key is free again."""
+        self.waiting[drain.partition].pop(drain.sequence, None)
+
+    def ask(self, requests: Iterable[Request], partitions: Collection[int]) -> list[tuple[str, int]]:
+        """Queue what people asked for. Returns the (request, partition) for which nothing waits: they are through."""
+        self.queue = deque(drain for drain in self.queue if drain.request is None)
+        through = []
+        for request in requests:
+            for partition in sorted(set(request.partitions) & set(partitions)):
+                found = [
+                    Drain(partition, name, request.id)
+                    for name, known in self.waiting[partition].items()
+                    if request.sequence in (None, name) and request.error in (None, known.error)
+                ]
+                self.queue.extend(found)
+                if not found:
+                    through.append((request.id, partition))
+        return through
+
+    def ask_all(self) -> None:
+        """Queue everything that waits, unless something is queued already."""
+        if not self.queue:
+            self.queue.extend(Drain(p, name) for p, waiting in sorted(self.waiting.items()) for name in waiting)
+
+    def done(self) -> tuple[str, int] | None:
+        """Take the first drain away. Returns its (request, partition) if that request is through with the partition."""
+        drain = self.queue.popleft()
+        if drain.request is None:
+            return None
+        mine = (drain.request, drain.partition)
+        return None if any((other.request, other.partition) == mine for other in self.queue) else mine

@@ -1,0 +1,125 @@
+"""Events set aside without breaking the order of their key. Pure.
+
+What is parked is a *sequence*: once an event cannot be applied, every later event of its sequence waits behind it,
+in log order, until the sequence is drained; the other sequences go on (I8). A sequence is by default the events of
+one key. Parked events live in the sink's own store and move there in the step that moves the position: a dead
+letter topic would be a dual write.
+
+A parked event carries a copy of its record. The log may let the original go by retention while nobody looks, and a
+worker that is down could not copy it in time.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple
+
+from logsync.core.event import Headers, Record
+
+SequenceBy = Callable[[bytes | None, Headers], str | None]
+
+
+class Parking(NamedTuple):
+    """How much may be parked before the worker halts, and whether it tries again by itself.
+
+    Reaching a limit halts the worker: many parked events are no accident of one event, and somebody has to look.
+    """
+
+    sequences: int = 1_000
+    """The most sequences of one partition."""
+    events: int = 10_000
+    """The most events of one sequence."""
+    age: timedelta = timedelta(days=7)
+    """The longest that an event may wait."""
+    retry_every: timedelta | None = None
+    """Drain everything that waits so often; None: only when ``logsync parked retry`` asks."""
+
+
+class Parked(NamedTuple):
+    """One event that waits. ``attempts`` is 0 for one that was never tried: it waits behind another of its sequence."""
+
+    partition: int
+    offset: int
+    sequence: str
+    event_id: str | None
+    type: str | None
+    error: str
+    """The class of the error at its last attempt; empty if it was never tried."""
+    message: str
+    first_at: datetime
+    """When it was parked."""
+    last_at: datetime
+    """When it was last tried."""
+    attempts: int
+    record: Record
+    """The record as it stands in the log, whole."""
+
+    def to_json(self) -> str:
+        """For stores that keep text. :meth:`from_json` gives the same value back, bytes and all."""
+        fields = self._asdict()
+        fields["first_at"], fields["last_at"] = self.first_at.isoformat(), self.last_at.isoformat()
+        _, _, key, value, headers, leader_epoch, timestamp = self.record
+        fields["record"] = [_b64(key), _b64(value), [[n, _b64(v)] for n, v in headers], leader_epoch, timestamp]
+        return json.dumps(fields, separators=(",", ":"))
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> Parked:
+        fields: dict[str, Any] = json.loads(text)
+        key, value, headers, leader_epoch, timestamp = fields["record"]
+        return cls(
+            **{name: fields[name] for name in cls._fields if name not in ("first_at", "last_at", "record")},
+            first_at=datetime.fromisoformat(fields["first_at"]),
+            last_at=datetime.fromisoformat(fields["last_at"]),
+            record=Record(
+                fields["partition"], fields["offset"], _bytes(key), _bytes(value),
+                [(name, _bytes(header)) for name, header in headers], leader_epoch, timestamp,
+            ),
+        )  # fmt: skip
+
+
+class Waiting(NamedTuple):
+    """One sequence that waits, as a worker remembers it."""
+
+    first: int
+    """The offset of its first event. Older events of the same sequence are not part of it."""
+    events: int
+    since: datetime
+    """When its first event was parked."""
+    error: str
+    """The class of the error of its first event."""
+    unfinished: bool = False
+    """Replayable stores: a drain of its first event has begun and must be finished before anything else is applied."""
+
+
+Sequences = Mapping[str, Waiting]
+
+
+def by_key(key: bytes | None, headers: Headers) -> str | None:  # noqa: ARG001 - the signature of a SequenceBy
+    """The default: events of one key are one sequence; those without a key wait together. # K3"""
+    if key is None:
+        return None
+    try:
+        text = key.decode()
+    except UnicodeDecodeError:
+        return "base64:" + base64.b64encode(key).decode()
+    # Stores keep names as text: neither Postgres nor a terminal takes every character.
+    return text if text.isprintable() else "base64:" + base64.b64encode(key).decode()
+
+
+def name_of(sequence_by: SequenceBy, record: Record) -> str:
+    """The sequence of a record. It sees key and headers only: an undecodable record has nothing else. # K3"""
+    return sequence_by(record.key, record.headers) or NO_KEY
+
+
+NO_KEY = "(no key)"
+
+
+def _b64(value: bytes | None) -> str | None:
+    return None if value is None else base64.b64encode(value).decode()
+
+
+def _bytes(text: str | None) -> bytes | None:
+    return None if text is None else base64.b64decode(text)

@@ -1,0 +1,125 @@
+"""What a person can do about parked events: look, ask for another try, give up on them on record.
+
+Nothing here touches the content: only the owner of a partition may, at a plan boundary (K1). A person leaves a
+request in the book; a running worker finds it there, or :func:`logsync.run.run_drain` becomes the worker.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from datetime import datetime
+from typing import NamedTuple
+
+from logsync.admin import amend
+from logsync.core.book import AuditEntry, Book, Request, Skip
+from logsync.core.parking import Parked, Waiting
+from logsync.errors import ConfigError
+from logsync.stores.base import Store
+
+_PAGE = 500
+
+
+class Selection(NamedTuple):
+    """Which parked events are meant; the fields that are None select nothing less."""
+
+    sequence: str | None = None
+    error: str | None = None
+    """Class of the error of the first event of a sequence."""
+    event: str | None = None
+    """An event id, or ``PARTITION:OFFSET``."""
+
+
+class Found(NamedTuple):
+    """A sequence that is meant, and the first event of it that is (not loaded unless it was asked for by name)."""
+
+    partition: int
+    sequence: str
+    waiting: Waiting
+    event: Parked | None
+
+
+def find(store: Store, selection: Selection) -> list[Found]:
+    """The sequences that ``selection`` means, oldest first. Raises ConfigError for an event that is not parked."""
+    if selection.event is not None:
+        event = next((entry for entry in entries(store) if selection.event in _names(entry)), None)
+        if event is None:
+            raise ConfigError(
+                f"no parked event is called {selection.event!r}", fix="`logsync parked list SINK --events`"
+            )
+        waiting = store.sequences(event.partition)[event.sequence]
+        return [Found(event.partition, event.sequence, waiting, event)]
+    found = [
+        Found(partition, name, waiting, None)
+        for partition in sorted(store.positions())
+        for name, waiting in store.sequences(partition).items()
+        if selection.sequence in (None, name) and selection.error in (None, waiting.error)
+    ]
+    return sorted(found, key=lambda each: (each.waiting.since, each.partition, each.waiting.first))
+
+
+def entries(store: Store, *, partition: int | None = None, sequence: str | None = None) -> Iterator[Parked]:
+    """All parked events, or those of one sequence, in log order within a partition."""
+    for number in sorted(store.positions()) if partition is None else [partition]:
+        after = -1
+        while page := store.parked(number, sequence=sequence, after=after, limit=_PAGE):
+            yield from page
+            after = page[-1].offset
+
+
+def retry(store: Store, found: list[Found], selection: Selection, *, sink: str, now: datetime) -> str:
+    """Ask the owners to drain these sequences, each from its first event on. Returns the request's id."""
+    request = _request(found, selection, now)
+    audit = AuditEntry(at=now, action="parked-retry", detail=_detail(found, selection))
+    amend(store, sink, lambda book: book.next(requests=(*book.requests, request), audit=audit))
+    return request.id
+
+
+def discard(
+    store: Store, found: list[Found], selection: Selection, *, sink: str, reason: str, now: datetime
+) -> tuple[str, int]:
+    """Give up on the events that are meant: they join the skips, for ever. Returns the request's id and their number.
+
+    With ``event`` that one; with ``error`` those that failed with it; else all events of the sequences. What
+    waits behind them is tried: it only waited for them.
+    """
+    skips = tuple(
+        Skip(partition=entry.partition, offset=entry.offset, reason=reason, at=now)
+        for each in found
+        for entry in ([each.event] if each.event else entries(store, partition=each.partition, sequence=each.sequence))
+        if selection.error in (None, entry.error)
+    )
+    request = _request(found, selection._replace(error=None), now)
+    audit = AuditEntry(
+        at=now,
+        action="parked-discard",
+        detail={**_detail(found, selection), "reason": reason, "discarded": len(skips)},
+    )
+
+    def change(book: Book) -> Book:
+        known = {(skip.partition, skip.offset) for skip in book.skips}
+        new = tuple(skip for skip in skips if (skip.partition, skip.offset) not in known)
+        return book.next(skips=(*book.skips, *new), requests=(*book.requests, request), audit=audit)
+
+    amend(store, sink, change)
+    return request.id, len(skips)
+
+
+def _request(found: list[Found], selection: Selection, now: datetime) -> Request:
+    one = found[0].sequence if len(found) == 1 else selection.sequence
+    return Request(
+        id=str(uuid.uuid4()),
+        partitions=tuple(sorted({each.partition for each in found})),
+        sequence=one,
+        error=selection.error,
+        at=now,
+    )
+
+
+def _detail(found: list[Found], selection: Selection) -> dict[str, object]:
+    asked = {name: value for name, value in selection._asdict().items() if value is not None}
+    return {**asked, "sequences": len(found), "events": sum(each.waiting.events for each in found)}
+
+
+def _names(entry: Parked) -> tuple[str | None, str]:
+    return entry.event_id, f"{entry.partition}:{entry.offset}"

@@ -1,0 +1,182 @@
+"""Events set aside and drained in a store that has no transactions.
+
+A plan parks before it writes documents, so that a crash leaves an event parked and applied by nobody. It drains in
+steps, each of which a crash or another worker may follow:
+
+1. claim: the index's mark names the event and its documents and begins a new generation (compare-and-set);
+2. the documents are written in this generation, so one that shows it holds the event and is not written again;
+3. a tombstone replaces the parked event (compare-and-set);
+4. the mark moves on (compare-and-set).
+
+Before 3 the event is still parked, and ``settle`` finds out from the claim how far 2 came. Late requests of any of
+these steps lose a compare-and-set or meet a newer generation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from logsync.core.plan import Plan
+from logsync.core.position import Position
+from logsync.errors import PositionConflict, StoreUnavailable, WriteRejected
+from logsync.stores.opensearch import fold, waiting
+from logsync.stores.opensearch.documents import Documents, Draining, Mark, Stored, compare
+from logsync.stores.opensearch.fold import ABSENT, Doc, DocKey, Era, Found
+from logsync.stores.opensearch.indices import checked
+from logsync.stores.opensearch.layout import Layout
+
+
+class Parking:
+    """Carries out what a plan says about parked events. One partition only (O5)."""
+
+    def __init__(self, layout: Layout, documents: Documents) -> None:
+        self._layout, self._documents = layout, documents
+
+    def targets(self, plan: Plan) -> dict[DocKey, list[int]]:
+        """The documents that the plan's parked events would write, and the offsets of these events."""
+        offsets: dict[DocKey, list[int]] = {}
+        for offset, writes in sorted(plan.refused.items()):
+            for key in fold.gather([offset] * len(writes), writes, self._layout.bodies)[0]:
+                offsets.setdefault(key, []).append(offset)
+        return offsets
+
+    def park(self, plan: Plan, marks: Mapping[str, Mark], found: Mapping[DocKey, Found]) -> dict[str, Mark]:
+        """Put the plan's parked events on disk before anything else of it. Returns the marks as they are then.
+
+        # A batch is sent before it is known that one of its events is refused. So documents may hold later events of
+        # the same key already, which now have to wait: those are noted as done. And a worker that is late may still
+        # bring such a document: sealed in a new generation, it cannot.
+        """
+        epoch, partition = plan.start.epoch, plan.start.partition
+        if any(entry.attempts and entry.offset in plan.refused for entry in plan.parked):
+            newer = {name: mark._replace(generation=mark.generation + 1) for name, mark in marks.items()}
+            marks = self._documents.write_marks(epoch, newer)
+        since = {name: _next(plan.start, mark) for name, mark in marks.items()}
+        done: dict[tuple[str, int], list[str]] = {}
+        seals = []
+        for key, offsets in self.targets(plan).items():
+            (name, written), era, doc = key, Era(epoch, marks[key[0]].generation), found.get(key, ABSENT)
+            generation, holds = era.stamp(doc)
+            for offset in offsets:
+                if offset <= holds:
+                    done.setdefault((name, offset), []).append(written)
+            if since[name] <= offsets[-1] and generation < era.generation:
+                seals.append(fold.late(key, [], doc, era, since[name]))
+        places = [(name, entry) for entry in plan.parked for name in marks if since[name] <= entry.offset]
+        wanted = [
+            {
+                "_index": self._layout.writer(name, epoch),
+                "_id": waiting.doc_id(partition, entry.offset),
+                "_source": False,
+            }
+            for name, entry in places
+        ]
+        lines = (
+            self._documents.line(
+                name, epoch, str(asked["_id"]), waiting.source(entry, done.get((name, entry.offset), ())), None
+            )
+            for (name, entry), asked, answer in zip(places, wanted, self._documents.mget(wanted), strict=True)
+            if not checked(answer).get("found")  # K2; one that appears only now was parked by somebody else: a conflict
+        )
+        self._documents.put(lines, "parked event")
+        self._seal(seals, epoch)
+        return dict(marks)
+
+    def apply(self, plan: Plan) -> None:
+        """Drain one event, or note that it failed again. Raises WriteRejected, and what else a plan may raise."""
+        start, end = plan.start, plan.end
+        (offset,) = plan.drained or [entry.offset for entry in plan.retried]
+        chains, rejected = fold.gather(plan.offsets, plan.writes, self._layout.bodies)
+        if rejected is not None:
+            raise rejected
+        marks, found = self._documents.read(start.epoch, chains)
+        compare(start, marks)
+        if self.settle(start, marks):
+            marks, found = self._documents.read(start.epoch, chains)
+            compare(start, marks)
+        doc_id = waiting.doc_id(start.partition, offset)
+        stored = {
+            name: held for name, held in self._documents.own(start.epoch, doc_id).items() if waiting.waits(held.source)
+        }
+        if not stored:
+            raise PositionConflict(f"the parked event at offset {offset} was drained by somebody else")
+        done = {name: waiting.done(held.source) for name, held in stored.items()}
+        if plan.retried:
+            bodies = {name: waiting.source(plan.retried[0], list(done[name])) for name in stored}
+        else:
+            docs = []
+            for key, steps in chains.items():
+                if key[0] in stored and key[1] not in done[key[0]]:
+                    mark = marks[key[0]]
+                    docs.append(
+                        fold.late(key, steps, found.get(key, ABSENT), _era(start, mark).next, _next(start, mark))
+                    )
+            marks |= self._claim(start, marks, offset, docs)
+            refused = self._documents.post(docs, start.epoch)
+            for (name, refused_id), why in refused.items():
+                raise WriteRejected(f"document {refused_id!r} of {name}: {why}", offset=offset)
+            bodies = dict.fromkeys(stored, waiting.ABSENT)
+        self._replace(start, doc_id, stored, bodies)
+        moved = {
+            name: (mark.at(end) if mark.behind(end) else mark)._replace(draining=None)
+            for name, mark in marks.items()
+            if mark.behind(end) or mark.draining
+        }
+        self._documents.write_marks(start.epoch, moved)
+
+    def settle(self, start: Position, marks: Mapping[str, Mark]) -> bool:
+        """Close what an interrupted drain left open, so that it can begin anew. True if there was any.
+
+        What holds the event already is noted with it; what does not is sealed, for the one who was interrupted may
+        only be late. The event stays parked.
+        """
+        begun = {name: mark.draining for name, mark in marks.items() if mark.draining}
+        for name, draining in begun.items():
+            mark, era = marks[name], _era(start, marks[name])
+            doc_id = waiting.doc_id(start.partition, draining.offset)
+            stored = self._documents.own(start.epoch, doc_id).get(name)
+            if stored is not None and waiting.waits(stored.source):
+                keys = [(name, written) for written in draining.ids]
+                _, found = self._documents.read(start.epoch, keys)
+                held = {key for key in keys if era.stamp(found.get(key, ABSENT))[0] == mark.generation}
+                done = waiting.done(stored.source) | {written for _, written in held}
+                body = {**stored.source, fold.POSITION: {**stored.source[fold.POSITION], "done": sorted(done)}}
+                self._replace(start, doc_id, {name: stored}, {name: body})
+                rest = [key for key in keys if key[1] not in done]
+                seals = [fold.late(key, [], found.get(key, ABSENT), era.next, _next(start, mark)) for key in rest]
+                self._seal(seals, start.epoch)
+            closed = mark._replace(generation=mark.generation + 1, draining=None)
+            self._documents.write_marks(start.epoch, {name: closed})
+        return bool(begun)
+
+    def _claim(self, start: Position, marks: Mapping[str, Mark], offset: int, docs: list[Doc]) -> dict[str, Mark]:
+        ids: dict[str, list[str]] = {}
+        for doc in docs:
+            ids.setdefault(doc.key[0], []).append(doc.key[1])
+        claims = {
+            name: marks[name]._replace(generation=marks[name].generation + 1, draining=Draining(offset, tuple(written)))
+            for name, written in ids.items()
+        }
+        return self._documents.write_marks(start.epoch, claims)
+
+    def _replace(
+        self, start: Position, doc_id: str, stored: Mapping[str, Stored], bodies: Mapping[str, fold.Source]
+    ) -> None:
+        lines = [
+            self._documents.line(name, start.epoch, doc_id, bodies[name], (held.seq_no, held.term))
+            for name, held in stored.items()
+        ]
+        self._documents.put(lines, "parked event")
+
+    def _seal(self, docs: list[Doc], epoch: int) -> None:
+        for (name, doc_id), why in self._documents.post(docs, epoch).items():
+            # As it stands in the index, unchanged: somebody has to look at the mapping.
+            raise StoreUnavailable(f"OpenSearch: document {doc_id!r} of {name} cannot be written again: {why}")
+
+
+def _era(start: Position, mark: Mark) -> Era:
+    return Era(start.epoch, mark.generation)
+
+
+def _next(start: Position, mark: Mark) -> int:
+    return mark.positions[start.partition].next_offset

@@ -1,0 +1,341 @@
+"""Parked events in Postgres: one transaction with everything else, whatever stands in them and whatever goes wrong."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import psycopg
+import pytest
+
+from devstack import Stack
+from logsync.core.event import Event
+from logsync.core.parking import Parked
+from logsync.core.plan import Plan
+from logsync.core.position import Position
+from logsync.errors import (
+    ConfigError,
+    HandlerError,
+    PositionConflict,
+    StoreOutcomeUnknown,
+    StoreUnavailable,
+    WriteRejected,
+)
+from logsync.stores.postgres import Delete, Increment, InTransaction, Postgres, Sql, Upsert, parking
+from tests.contract.test_parking_contract import NOON, drain, entry, park
+
+from .conftest import Bench
+from .test_outages import AT_COMMIT, LOCKED, Apply, alive, held, rest, slow_commit, table
+
+__all__ = ["alive", "slow_commit", "table"]  # fixtures
+EVENT: Event[Any] = Event("id", "type", 1, None, datetime(2026, 1, 1, tzinfo=UTC), None, 0, 0, None, [])
+both = pytest.mark.parametrize("what", ["park", "drain"])
+
+
+def step(bench: Bench, table: str, what: str, n: int) -> tuple[Postgres, Plan, list[int], list[int]]:
+    """A plan that parks or drains, and sets row 1 to ``n``; the offsets that are parked before it and after it."""
+    store = bench.store()
+    write = Upsert(table, {"id": 1}, {"n": n})
+    if what == "park":
+        return store, park(store.positions()[0], entry(1), to=2, writes=[[write]]), [], [1]
+    store.apply(park(store.positions()[0], entry(0), entry(1, error=""), to=2))
+    return store, drain(store.positions()[0], 0, writes=[write]), [0, 1], [1]
+
+
+def waits(bench: Bench) -> list[int]:
+    """The offsets of what is parked, as a new worker finds them."""
+    return [found.offset for found in bench.store().parked(0)]
+
+
+@both
+def test_a_server_killed_before_commit_has_parked_and_drained_nothing(
+    bench: Bench, table: str, stack: Stack, what: str
+) -> None:
+    store, plan, before, after = step(bench, table, what, 5)
+    with held(bench, table):
+        apply = Apply(bench, store, plan=plan)
+        apply.until(LOCKED)
+        stack.kill("postgres")
+        assert type(apply.failed()) is StoreUnavailable
+    stack.start("postgres")
+    assert (rest(bench, table), waits(bench)) == (([(0,)], plan.start.next_offset), before)
+    store.open(bench.name, bench.settings)
+    store.apply(plan)
+    stack.kill("postgres")  # and what was parked outlives it, as the position does
+    stack.start("postgres")
+    assert (rest(bench, table), waits(bench)) == (([(5,)], 2), after)
+
+
+@both
+@pytest.mark.usefixtures("slow_commit")
+def test_a_server_killed_during_commit_has_done_all_or_nothing(
+    bench: Bench, table: str, stack: Stack, what: str
+) -> None:
+    store, plan, before, after = step(bench, table, what, 7)
+    apply = Apply(bench, store, plan=plan)
+    apply.until(AT_COMMIT)
+    stack.kill("postgres")
+    assert type(apply.failed()) is StoreOutcomeUnknown
+    stack.start("postgres")
+    store.open(bench.name, bench.settings)
+    if store.positions()[0].place == plan.start.place:
+        assert (rest(bench, table)[0], waits(bench)) == ([(0,)], before)
+        store.apply(plan)
+    assert (rest(bench, table), waits(bench)) == (([(7,)], 2), after)
+
+
+WORKER = """
+import sys
+from logsync.core.plan import Plan
+from logsync.settings import Settings
+from logsync.stores.postgres import Increment, Postgres
+name = sys.argv[1]
+store = Postgres()
+store.open(name, Settings(_env_file=None))
+start = store.positions()[0]
+writes = [Increment(name, {"id": 1}, {"n": 5})]
+store.apply(Plan(start, start.drained(), writes, [0], drained=[0]))
+"""
+
+
+def test_a_worker_killed_in_the_middle_of_a_drain_has_drained_nothing(
+    bench: Bench, table: str, env: dict[str, str]
+) -> None:
+    store = bench.store()
+    store.apply(park(store.positions()[0], entry(0), to=1))
+    with held(bench, table):
+        child = subprocess.Popen([sys.executable, "-c", WORKER, bench.name], env={**os.environ, **env})
+        blocked = f"SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%{table}%'"
+        deadline = time.monotonic() + 60
+        while not bench.db.execute(blocked).fetchone():
+            assert child.poll() is None
+            assert time.monotonic() < deadline
+        child.send_signal(signal.SIGKILL)
+        child.wait()
+    assert waits(bench) == [0]
+    store.apply(drain(store.positions()[0], 0, writes=[Increment(table, {"id": 1}, {"n": 5})]))
+    assert (rest(bench, table), waits(bench)) == (([(5,)], 1), [])
+
+
+def test_a_plan_that_is_run_one_by_one_parks_and_drains_all_the_same(bench: Bench) -> None:  # G1
+    table = bench.table("id int PRIMARY KEY, email text UNIQUE")
+    store = bench.store()
+    bench.apply(store, [Upsert(table, {"id": 1}, {"email": "a"})], [Upsert(table, {"id": 2}, {"email": "b"})])
+    # Two rows that pass a unique value on: refused in bulk, fine in log order.
+    start = store.positions()[0]
+    swap = [
+        Delete(table, {"id": 2}),
+        Upsert(table, {"id": 1}, {"email": "b"}),
+        Upsert(table, {"id": 4}, {"email": "a"}),
+    ]
+    store.apply(park(start, entry(3), entry(4, error=""), to=5, writes=[[*swap]]))
+    assert bench.rows() == [(1, "b"), (4, "a")]
+    assert waits(bench) == [3, 4]
+    swap = [
+        Delete(table, {"id": 1}),
+        Upsert(table, {"id": 4}, {"email": "b"}),
+        Upsert(table, {"id": 5}, {"email": "a"}),
+    ]
+    tried = entry(4)._replace(attempts=2)
+    store.apply(drain(store.positions()[0], 3, writes=[*swap], retried=[tried]))
+    assert bench.rows() == [(4, "b"), (5, "a")]
+    assert store.parked(0) == [tried]
+
+
+def break_it(cursor: Any, _: Event[Any]) -> None:
+    cursor.execute("SELECT 1")
+    raise RuntimeError("not \x00 today \ud800")
+
+
+@pytest.mark.parametrize(
+    ("bad", "error"),
+    [
+        (Sql("SELECT 1/0"), WriteRejected),
+        (Sql("SELECT %(a)s", {"a": "\0"}), WriteRejected),
+        (InTransaction(break_it, EVENT), HandlerError),
+    ],
+)
+def test_an_event_that_fails_in_the_store_is_named_and_can_be_parked_then(
+    bench: Bench, table: str, bad: Sql | InTransaction, error: type[Exception]
+) -> None:
+    """First in a plan that parks others, then among drained ones; the same connection goes on each time."""
+    store = bench.store()
+    good = Increment(table, {"id": 1}, {"n": 1})
+    first = park(store.positions()[0], entry(5), to=6, writes=[[good], [good], [good, bad], [good]])
+    with pytest.raises(error) as caught:
+        store.apply(first)
+    assert caught.value.offset == 2  # type: ignore[attr-defined]
+    assert (rest(bench, table), waits(bench)) == (([(0,)], 0), [])
+    mine = entry(2)._replace(message=str(caught.value))
+    store.apply(park(store.positions()[0], mine, entry(5), to=6, writes=[[good], [good], [], [good]]))
+    assert (rest(bench, table), waits(bench)) == (([(3,)], 6), [2, 5])
+
+    now = store.positions()[0]
+    with pytest.raises(error) as caught:
+        store.apply(Plan(now, now.drained(), [good, good, bad], [2, 5, 5], drained=[2, 5]))
+    assert caught.value.offset == 5  # type: ignore[attr-defined]
+    assert (rest(bench, table), waits(bench)) == (([(3,)], 6), [2, 5])
+    assert store.positions()[0] == now
+    tried = entry(5)._replace(attempts=2, message=str(caught.value))
+    store.apply(drain(now, 2, writes=[good], retried=[tried]))
+    assert (rest(bench, table), store.parked(0)) == (([(4,)], 6), [tried])
+
+
+def test_a_table_of_parked_events_that_takes_none_is_no_fault_of_an_event(bench: Bench, table: str) -> None:
+    role, db = f"{bench.name}_r", bench.db
+    bench.db.execute(
+        f"CREATE ROLE {role} LOGIN; GRANT USAGE ON SCHEMA logsync TO {role}; GRANT ALL ON {table} TO {role}"
+    )
+    bench.db.execute(
+        f"GRANT ALL ON ALL TABLES IN SCHEMA logsync TO {role}; REVOKE INSERT ON logsync.parked FROM {role}"
+    )
+    bench.store()
+    store = bench.store(dsn=bench.dsn.replace("logsync@", f"{role}@"))
+    start, writes = store.positions()[0], [[Upsert(table, {"id": 1}, {"n": 9})]]
+    with pytest.raises(ConfigError, match="permission denied for table parked"):
+        store.apply(park(start, entry(1), to=2, writes=[[*some] for some in writes]))
+    assert (rest(bench, table), waits(bench)) == (([(0,)], 0), [])
+    store.apply(park(start, to=2, writes=[[*some] for some in writes]))
+    assert rest(bench, table) == ([(9,)], 2)
+    db.execute(f"DROP OWNED BY {role}; DROP ROLE {role}")
+
+
+RANDOM = random.Random(4)
+ODD_NAMES = [
+    "nul \0 and \\0 and \\x00",
+    "\x00",
+    "half \ud83d",
+    "\ud83d\ude00",  # two halves that are no character together
+    "\N{GRINNING FACE}",
+    'quote " brace } comma , NULL',
+    "NULL",
+    " ",
+    "\n\t\\n",
+    "%s %(a)s",
+    "x" * 200,
+    "x" * 201,
+    "x" * 5_000,
+    RANDOM.randbytes(4_000).hex(),  # longer than an index takes, and nothing to compress
+    RANDOM.randbytes(450_000).hex(),
+]
+
+
+@pytest.mark.parametrize("encoding", ["UTF8", "LATIN1", "SQL_ASCII"])
+def test_no_name_and_no_record_is_too_odd_to_be_parked(bench: Bench, encoding: str) -> None:
+    base = f"{bench.name}_{encoding.lower()}"
+    bench.db.execute(f"CREATE DATABASE {base} ENCODING '{encoding}' LOCALE 'C' TEMPLATE template0")
+    store = bench.store(dsn=bench.dsn.rsplit("/", 1)[0] + f"/{base}", tables=[])
+    entries = [
+        entry(offset, name)._replace(message=name, type=name, event_id=name) for offset, name in enumerate(ODD_NAMES)
+    ]
+    # What is two halves in Python is one character after a round through JSON: names are kept beside it.
+    expected = [Parked.from_json(found.to_json()) for found in entries]
+    store.apply(park(Position(0, 0), *entries, to=len(entries)))
+    assert store.parked(0) == expected
+    found = store.sequences(0)
+    assert set(found) == set(ODD_NAMES)
+    for offset, name in enumerate(ODD_NAMES):
+        assert (found[name].first, found[name].events) == (offset, 1)
+        assert store.parked(0, sequence=name) == [expected[offset]]
+    tried = [one._replace(attempts=2) for one in entries]
+    store.apply(drain(store.positions()[0], retried=tried))
+    assert [one.attempts for one in store.parked(0)] == [2] * len(entries)
+    store.apply(drain(store.positions()[0], *range(len(entries))))
+    assert store.sequences(0) == {}
+    store.close()
+    bench.db.execute(f"DROP DATABASE {base} WITH (FORCE)")
+
+
+def test_more_than_one_statement_can_carry_is_parked_in_several(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = bench.store(tables=[])
+    value = random.Random(5).randbytes(900_000)
+    entries = [entry(offset, f"k{offset % 3}") for offset in range(40)]
+    entries = [one._replace(record=one.record._replace(value=value)) for one in entries]
+    store.apply(park(Position(0, 0), *entries, to=40))
+    assert store.parked(0) == entries
+    monkeypatch.setattr(parking, "_CHUNK", 1)
+    store.apply(drain(store.positions()[0], retried=[one._replace(attempts=2) for one in entries[:3]]))
+    assert [one.attempts for one in store.parked(0, limit=4)] == [2, 2, 2, 1]
+
+
+def test_the_session_s_zone_and_style_do_not_reach_the_times(bench: Bench) -> None:
+    options = "?options=-c%20DateStyle%3DGerman%20-c%20TimeZone%3DAsia/Tokyo"
+    store = bench.store(dsn=bench.dsn + options, tables=[])
+    at = NOON + timedelta(microseconds=123_456)
+    store.apply(park(Position(0, 0), entry(0)._replace(first_at=at), to=1))
+    since = store.sequences(0)["k"].since
+    assert (since, since.utcoffset()) == (at, timedelta(0))
+
+
+def test_a_conflict_over_drains_says_so(bench: Bench) -> None:
+    store = bench.store(tables=[])
+    store.apply(park(Position(0, 0), entry(0), to=1))
+    stale = store.positions()[0]
+    store.apply(drain(stale, 0))
+    with pytest.raises(PositionConflict, match=r"expected .* next offset 1; found .* next offset 1 after 1 drains$"):
+        store.apply(park(stale, entry(1), to=2))
+    assert waits(bench) == []
+
+
+def test_what_waits_belongs_to_one_sink(bench: Bench) -> None:
+    store = bench.store(tables=[])
+    neighbour = Bench(bench.settings, bench.name + "-b", bench.db)
+    other = neighbour.store(tables=[])
+    for one in (store, other):
+        one.apply(park(Position(0, 0), entry(0), to=1))
+    store.apply(drain(store.positions()[0], 0))
+    assert not store.holds_data()
+    assert other.sequences(0)["k"].events == 1
+    store.wipe(bench.book())
+    assert waits(neighbour) == [0]
+    for one in neighbour.stores:
+        one.close()
+
+
+def test_a_wipe_takes_more_than_one_statement_may(bench: Bench, table: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = bench.store()
+    for count in (4, 5):
+        start = store.positions()[0]
+        store.apply(park(start, *(entry(offset) for offset in range(count)), to=start.next_offset + 1))
+        bench.db.execute(f"INSERT INTO {table} VALUES (1, 0) ON CONFLICT DO NOTHING")
+        monkeypatch.setattr(parking, "_AT_ONCE", 2)
+        store.wipe(bench.book())
+        assert not store.holds_data()
+
+
+def test_a_wipe_waits_for_the_rebuild_that_is_overtaking_it_and_deletes_nothing(bench: Bench, table: str) -> None:
+    """The other one has written its book and not committed yet: to look only would see the old one."""
+    store = bench.store()
+    store.apply(park(Position(0, 0), entry(0), to=1))
+    mine, errors = bench.book(), list[Exception]()
+
+    def wipe() -> None:
+        try:
+            store.wipe(mine)
+        except PositionConflict as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=wipe, daemon=True)
+    theirs = mine.next(state="wiping", epoch=2)
+    with psycopg.connect(bench.dsn) as rival:
+        rival.execute(
+            "UPDATE logsync.book SET revision = %s, body = %s WHERE sink = %s",
+            (theirs.revision, theirs.model_dump_json(), bench.name),
+        )
+        thread.start()
+        blocked = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%logsync.book%UPDATE%'"
+        deadline = time.monotonic() + 20
+        while not bench.db.execute(blocked).fetchone():
+            assert thread.is_alive()
+            assert time.monotonic() < deadline
+    thread.join(60)
+    assert len(errors) == 1
+    assert bench.rows() == [(1, 0)]
+    assert waits(bench) == [0]

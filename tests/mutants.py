@@ -1,0 +1,185 @@
+"""Remove one guard at a time and show which test fails without it: ``python -m tests.mutants`` (``make mutants``).
+
+A guard that no test misses is a gap. Works on a copy of the tree; the tree itself is never touched. Outside CI,
+because it takes long: the guards of the core need seconds each, those of the stores a test against a real server.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).parent.parent
+CORE = ("tests/unit/test_worker.py", "tests/unit", "tests/property", "tests/contract")
+
+
+class Guard(NamedTuple):
+    """``old`` stands exactly once in ``file``; with ``new`` in its place the guard is gone."""
+
+    name: str
+    file: str
+    old: str
+    new: str
+    tests: tuple[str, ...] = CORE
+    servers: str = ""
+    """The stores that the tests need, as an expression for ``pytest -k``; empty: none."""
+
+
+def contract(store: str) -> dict[str, object]:
+    return {"tests": ("tests/contract", f"tests/integration/{store}"), "servers": f"{store} or not contract"}
+
+
+GUARDS = (
+    Guard("I1 commit after apply", "logsync/worker.py",
+          "                self._look_if_due()  # L1: not once",
+          "                self.reader.commit(made.end)\n                self._look_if_due()  # L1: not once"),
+    Guard("I2 resume where the store is", "logsync/worker.py",
+          "self.reader.start(position)\n", "self.reader.start(position.at(high))\n"),
+    Guard("skip what the store holds", "logsync/core/plan.py",
+          "    return [event for event in events if event.offset >= stored.next_offset]", "    return events"),
+    Guard("P2 heal the bookmark at resume", "logsync/worker.py",
+          "            self.reader.commit(position)  # P2", "            # P2"),
+    Guard("P2 compare an idle store", "logsync/worker.py",
+          "            if found is None or found.place != known.place:", "            if False:"),
+    Guard("P3 conflicts halt", "logsync/core/policy.py",
+          "Halt() if conflicts >= CONFLICTS_BEFORE_HALT else Retry(0.0)", "Retry(0.0)"),
+    Guard("P3 environment", "logsync/core/book.py",
+          "    if book.environment != environment:", "    if False:"),
+    Guard("P1 data without a position", "logsync/core/book.py",
+          "    if not from_log_start and holds_data:", "    if False:"),
+    Guard("P1 log without its head", "logsync/core/book.py",
+          "    if not from_log_start and trimmed:", "    if False:"),
+    Guard("L1 identity before apply", "logsync/worker.py",
+          "            check_identity(self._book, self.sink, identity)", "            pass"),
+    Guard("L2 id of the last event", "logsync/core/book.py",
+          "    if position.last_id is not None and found_id != position.last_id:", "    if False:"),
+    Guard("L4 position outside the log", "logsync/core/book.py",
+          "    if position.next_offset > high:", "    if False:"),
+    Guard("L4 end without records", "logsync/core/plan.py",
+          "    elif next_offset is not None:\n        end = end.at(next_offset)", "    elif False:\n        pass"),
+    Guard("T1 unknown types halt", "logsync/core/plan.py",
+          "and sink.unknown == \"skip\" else None", "else None"),
+    Guard("T2 late handlers", "logsync/core/book.py",
+          "    if late and not accept_from_now:", "    if False:"),
+    Guard("T2 skipped types are noted", "logsync/worker.py",
+          "                self._note_skipped(made)\n                try:", "                try:"),
+    Guard("A1 retried appends", "logsync/worker.py",
+          "        if not since:\n            return []", "        return []"),
+    Guard("S2 overwrites of several partitions", "logsync/core/sink.py",
+          "        if partitions == 1 or self.order == \"per-key\":", "        if True:"),
+    Guard("G1 judge an event alone", "logsync/worker.py",
+          "                    if at_fault.offset != fresh[0].offset:", "                    if False:"),
+    Guard("outages are waited for", "logsync/core/policy.py",
+          "    if isinstance(error, StoreError | LogUnavailable):", "    if attempt < 50:"),
+    Guard("I7 an event's writes all or none", "logsync/core/plan.py",
+          "            del writes[mark:]\n            raise located(", "            raise located("),
+    Guard("tombstones", "logsync/core/codec.py",
+          "        if value is None:\n            return self._tombstone",
+          "        if False:\n            return self._tombstone"),
+    Guard("I8 later events join their sequence", "logsync/core/plan.py",
+          "        return waiting is not None and event.offset >= waiting.first", "        return False"),
+    Guard("I8 within one plan", "logsync/core/plan.py",
+          "        if name in self._grown:\n            return True", "        pass"),
+    Guard("I8 older events of a sequence pass on replay", "logsync/core/plan.py",
+          "waiting is not None and event.offset >= waiting.first", "waiting is not None"),
+    Guard("I8 a resumed worker knows what waits", "logsync/worker.py",
+          "self._drains.load(partition, store.sequences(partition))", "self._drains.load(partition, {})"),
+    Guard("I8 a drain stops at what still fails", "logsync/core/plan.py",
+          "                )\n                break\n        drained.append(event.offset)",
+          "                )\n                continue\n        drained.append(event.offset)"),
+    Guard("K1 a drain moves the position", "logsync/core/position.py",
+          "drains=self.drains + 1)", "drains=self.drains)"),
+    Guard("K2 parked stays parked", "logsync/stores/memory.py",
+          "            parked.setdefault((entry.partition, entry.offset), entry)",
+          "            parked[entry.partition, entry.offset] = entry"),
+    Guard("an unfinished drain comes first", "logsync/worker.py",
+          "            if not drain.unfinished and", "            if"),
+    Guard("parking: limit of sequences", "logsync/core/plan.py",
+          "        if not events and len(self._waiting) + new >= limits.sequences:", "        if False:"),
+    Guard("parking: limit of events", "logsync/core/plan.py",
+          "        if events >= limits.events:", "        if False:"),
+    Guard("parking: limit of age", "logsync/worker.py",
+          "self._now() - oldest[2].since > limits.age", "False"),
+    Guard("a full parking is not parked", "logsync/core/policy.py",
+          "if parks and not isinstance(error, ParkingFull)", "if parks"),
+    Guard("a wipe belongs to one rebuild", "logsync/stores/memory.py",
+          "        if self.server.books.get(self.sink) != book:", "        if False:"),
+    Guard("Postgres: compare-and-set", "logsync/stores/postgres/transaction.py",
+          "        if moves >= 0 and cursors[moves].rowcount == 0:", "        if False:", **contract("postgres")),
+    Guard("Postgres: durable commit", "logsync/stores/postgres/transaction.py",
+          "CASE current_setting('synchronous_commit') WHEN 'off' THEN 'on'",
+          "CASE current_setting('synchronous_commit') WHEN 'no' THEN 'on'", **contract("postgres")),
+    Guard("Redis: compare-and-set", "logsync/stores/redis/apply.lua",
+          "if not position or ", "if false and ", **contract("redis")),
+    Guard("Redis: check before the first write", "logsync/stores/redis/apply.lua",
+          "      if problem then\n        return { 'refused'", "      if false then\n        return { 'refused'",
+          **contract("redis")),
+    Guard("Redis: busy marker", "logsync/stores/redis/apply.lua",
+          "if marker then\n", "if false then\n", **contract("redis")),
+    Guard("Redis: torn transactions", "logsync/stores/redis/apply.lua",
+          "if kept[2] ~= kept[3] then", "if false then", **contract("redis")),
+    Guard("Redis: evictions", "logsync/stores/redis/store.py",
+          "        if evicted > (int(before) if begun_under == run_id else 0):", "        if False:",
+          **contract("redis")),
+    Guard("OpenSearch: compare the position", "logsync/stores/opensearch/store.py",
+          "            _compare(plan.start, marks)", "            pass", **contract("opensearch")),
+    Guard("OpenSearch: a document holds its events", "logsync/stores/opensearch/fold.py",
+          "    return [step for step in chain if step[0] > horizon]", "    return chain", **contract("opensearch")),
+    Guard("OpenSearch: deletes keep their version", "logsync/stores/opensearch/fold.py",
+          "    return TOMBSTONE if source is None else source", "    return source or {}", **contract("opensearch")),
+)  # fmt: skip
+
+
+def missed_by(guard: Guard, tree: Path) -> str:
+    """The first test that fails without this guard, or an empty string."""
+    path = tree / guard.file
+    text = path.read_text()
+    if text.count(guard.old) != 1:
+        return f"LIST IS OLD: {guard.file} has the guard {text.count(guard.old)} times"
+    path.write_text(text.replace(guard.old, guard.new))
+    try:
+        select = ["-k", guard.servers] if guard.servers else ["-m", "not servers"]
+        command = [sys.executable, "-m", "pytest", "-x", "-q", "--no-header", "-p", "no:cacheprovider", *select]
+        try:
+            ran = subprocess.run(
+                [*command, *guard.tests], cwd=tree, capture_output=True, text=True, check=False, timeout=600
+            )
+        except subprocess.TimeoutExpired:
+            return "(hangs: the run was stopped after 600 s)"
+        found = re.search(r"^(?:FAILED|ERROR) (\S+)", ran.stdout, re.MULTILINE)
+        return found.group(1) if found else ("" if ran.returncode == 0 else ran.stdout[-300:])
+    finally:
+        path.write_text(text)
+
+
+def main() -> int:
+    """Print a line per guard. Exit code 1 if a guard can be removed unnoticed."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("only", nargs="?", default="", help="guards whose name contains this")
+    parser.add_argument("--no-servers", action="store_true", help="leave out what needs a real store")
+    options = parser.parse_args()
+    gaps = 0
+    with tempfile.TemporaryDirectory() as folder:
+        tree = Path(folder) / "logsync"
+        shutil.copytree(
+            ROOT, tree, ignore=shutil.ignore_patterns(".git", ".venv", ".devstack", "__pycache__", ".*_cache")
+        )
+        for guard in GUARDS:
+            if options.only not in guard.name or (guard.servers and options.no_servers):
+                continue
+            began = time.monotonic()
+            test = missed_by(guard, tree)
+            gaps += not test or test.startswith("LIST")
+            print(f"{guard.name:<48}{test or 'NOBODY NOTICES':<90}{time.monotonic() - began:6.1f} s", flush=True)
+    return 1 if gaps else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

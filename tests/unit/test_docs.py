@@ -1,0 +1,33 @@
+"""The Python blocks of docs/ run, and mean what the text around them says."""
+
+from __future__ import annotations
+
+import re
+import sys
+import types
+from pathlib import Path
+
+import pytest
+
+from logsync import DecodeError, HandlerError, UnknownEventType
+from tests.unit import shop
+
+DOCS = Path(__file__).parents[2] / "docs"
+
+
+def blocks(page: str) -> list[str]:
+    return re.findall(r"^```python\n(.*?)^```", (DOCS / page).read_text(), re.MULTILINE | re.DOTALL)
+
+
+def test_the_example_of_parking_does_what_its_comments_say(monkeypatch: pytest.MonkeyPatch) -> None:
+    events = types.ModuleType("events")
+    events.log, events.OrderPlaced = shop.log, shop.OrderPlaced  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "events", events)
+    (block,) = blocks("parking.md")
+    namespace: dict[str, object] = {}
+    exec(compile(block, "docs/parking.md", "exec"), namespace)
+    sink = namespace["sink"]
+    found = [sink.parks(error("x")) for error in (HandlerError, UnknownEventType, DecodeError)]  # type: ignore[attr-defined]
+    assert found == [True, False, False]
+    assert sink.parks(DecodeError("x", event_type="order.placed"))  # type: ignore[attr-defined]
+    assert sink.parking.sequences == 500  # type: ignore[attr-defined]
