@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from logsync.core.finding import Examined, Finding, Severity, noting
 from logsync.settings import Settings
+from logsync.stores.opensearch import waiting
 from logsync.stores.opensearch.layout import FILTER
 
 if TYPE_CHECKING:
@@ -109,4 +110,5 @@ def _indices(store: OpenSearch, book: Book | None) -> list[Finding]:
 def _any_document(store: OpenSearch) -> bool:
     owned = sorted(store._layout_io[0].owned())
     path = f"/{','.join(owned)}/_count"
-    return bool(owned) and int(store._opened.request("POST", path, {"query": FILTER})["count"]) > 0
+    query = {"bool": {"should": [FILTER, waiting.ANY]}}
+    return bool(owned) and int(store._opened.request("POST", path, {"query": query})["count"]) > 0
