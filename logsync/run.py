@@ -54,7 +54,7 @@ def run_worker(
         if health_port is not None:
             bound = 2 * settings.store_timeout + 60
             stack.enter_context(Health(sink.name, worker.report, health_port, bound=bound))
-        stack.enter_context(_signals(worker, reader, settings.drain_timeout))
+        stack.enter_context(_signals(worker, settings.drain_timeout))
         stack.enter_context(worker)
         worker.run(_Goal(sink, settings, reader, until_end, on_progress))
     log.info("stopped", extra={"sink": sink.name, "positions": worker.report.positions})
@@ -97,7 +97,7 @@ def run_drain(
             return False  # the worker meets it too, and waits
 
     with ExitStack() as stack:
-        stack.enter_context(_signals(worker, reader, settings.drain_timeout))
+        stack.enter_context(_signals(worker, settings.drain_timeout))
         stack.enter_context(worker)
         worker.run(done)
 
@@ -161,12 +161,11 @@ class _Goal:
 
 
 @contextmanager
-def _signals(worker: Worker, reader: KafkaReader, drain_timeout: float) -> Iterator[None]:
+def _signals(worker: Worker, drain_timeout: float) -> Iterator[None]:
     def handle(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
         if worker.stopping:
             os._exit(128 + number)  # asked twice: at once. The store rolls back what it did not commit.
         worker.stop()
-        reader.interrupt()  # it may be looking through a long range of the log, for a plan that need not be made now
         timer = threading.Timer(drain_timeout, _give_up)
         timer.daemon = True
         timer.start()
