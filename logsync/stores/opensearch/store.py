@@ -80,12 +80,8 @@ class OpenSearch:
         """
         self.close()
         hosts, prefix = parse(self._url or settings.opensearch.get_secret_value())
-        self._layout = layout = Layout(prefix, sink, self._declared)
-        self._client = client = Client(hosts, settings.store_timeout)
-        self._indices = indices = Indices(client, layout)
-        self._documents = Documents(client, layout)
-        self._parking = Parking(layout, self._documents)
-        self._waiting = waiting.WaitingEvents(client, layout, self._documents)
+        client = Client(hosts, settings.store_timeout)
+        indices = self._attach(client, Layout(prefix, sink, self._declared))
         try:
             with client.bound():
                 indices.ensure_books()
@@ -100,6 +96,13 @@ class OpenSearch:
         except BaseException:
             self.close()
             raise
+
+    def _attach(self, client: Client, layout: Layout) -> Indices:
+        self._layout, self._client, self._indices = layout, client, Indices(client, layout)
+        self._documents = Documents(client, layout)
+        self._parking = Parking(layout, self._documents)
+        self._waiting = waiting.WaitingEvents(client, layout, self._documents)
+        return self._indices
 
     def close(self) -> None:
         if self._client is not None:
