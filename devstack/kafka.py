@@ -50,7 +50,8 @@ class Kafka(Server):
 
     def create(self) -> None:
         self.data.mkdir()
-        cluster = urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+        # No "-": in front it would be taken for an option.
+        cluster = urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=").replace("-", "_")
         tool = self._java(
             "kafka.tools.StorageTool", "format", "-t", cluster, "-c", str(self._write_config()), "--standalone"
         )

@@ -7,6 +7,7 @@ both the log and the store. They are the worker's own: what would make it refuse
 from __future__ import annotations
 
 import platform
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -18,6 +19,7 @@ from logsync.core.book import check_book, check_identity, check_last, check_rang
 from logsync.core.codec import id_of
 from logsync.core.event import Record
 from logsync.core.finding import Examined, Finding, Severity, noting
+from logsync.core.parking import Waiting
 from logsync.core.position import LogIdentity, Position
 from logsync.core.sink import Sink
 from logsync.log.doctor import judge_topic
@@ -80,7 +82,7 @@ def _sink(sink: Sink, facts: TopicFacts | None, settings: Settings, clock: Calla
         if seen.positions is not None:
             spans = lookup.spans()
             findings += judge_book(sink, seen, facts.identity, spans, settings.environment)
-            # Parked sequences are to be judged here, from what the store tells of them.
+            findings += judge_parked(sink, seen.waiting, datetime.fromtimestamp(clock(), UTC))
             same_log = seen.book is not None and not seen.book.log.differences(facts.identity)
             for partition, at in sorted(seen.positions.items()) if same_log else ():
                 findings += _position(sink, at, spans[partition], committed.get(partition), lookup, clock)
@@ -124,6 +126,25 @@ def judge_book(
         fix = f"if none is running, run it again, or `logsync rebuild {sink.address} --yes`"
         findings.append(Finding(Severity.ERROR, "sink.epoch", what, why, fix))
     return findings
+
+
+def judge_parked(sink: Sink, waiting: Mapping[int, Mapping[str, Waiting]], now: datetime) -> list[Finding]:
+    """What waits for somebody to look, and whether it is near the point where a worker halts."""
+    limits, every = sink.parking, [known for found in waiting.values() for known in found.values()]
+    if not every:
+        return []
+    oldest, most = min(known.since for known in every), max(len(found) for found in waiting.values())
+    longest = max(known.events for known in every)
+    errors = ", ".join(f"{error} {count:,}" for error, count in Counter(known.error for known in every).most_common())
+    events = sum(known.events for known in every)
+    since = f"the first since {oldest:%Y-%m-%d %H:%M} UTC"
+    what = f"{len(every):,} sequences with {events:,} events are parked ({errors}), {since}"
+    why = "events of these keys are not applied: readers of this store see the keys as they were"
+    full = most >= limits.sequences or longest >= limits.events or now - oldest > limits.age
+    if full:
+        why = "a limit of Parking is reached: a worker halts at the next event that it would have to park, or at once"
+    fix = f"`logsync parked list {sink.address}` shows why; then `parked retry` or `parked discard`"
+    return [Finding(Severity.ERROR if full else Severity.WARNING, "sink.parked", what, why, fix)]
 
 
 def _position(

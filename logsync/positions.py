@@ -285,6 +285,12 @@ def carry_out(move: Move, store: Store) -> Book:
             f"`{_rebuild(move.sink)}`",
         )
     if _remembers_offsets(store):
+        if any(store.sequences(number) for number in move.stored):
+            # What documents note about parked events was not made for positions that go back; so it is not tried.
+            raise ConfigError(
+                f"sink {seen.sink}: events are parked, and documents keep notes about them that only fit its position",
+                fix=f"`logsync parked retry {move.sink.address}` or `discard` first, or `{_rebuild(move.sink)}`",
+            )
         if store.positions() != move.stored:
             raise PositionConflict(f"sink {seen.sink}: its position has moved since it was shown", fix=_AGAIN)
         epoch = seen.epoch

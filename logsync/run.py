@@ -5,11 +5,11 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from types import FrameType
 
 from logsync.admin import opened
 from logsync.core.sink import Sink
@@ -23,6 +23,7 @@ log = logging.getLogger("logsync.worker")
 _ALONE = 3.0
 """Seconds without any partition after which "until the end" looks at what the group's other workers have done."""
 
+_STOP = (signal.SIGTERM, signal.SIGINT)
 _OTHERS = 5.0
 """Seconds in which a running worker finds a request; later, whoever asked becomes a worker."""
 
@@ -54,7 +55,7 @@ def run_worker(
         if health_port is not None:
             bound = 2 * settings.store_timeout + 60
             stack.enter_context(Health(sink.name, worker.report, health_port, bound=bound))
-        stack.enter_context(_signals(worker, reader, settings.drain_timeout))
+        stack.enter_context(_signals(worker, settings.drain_timeout))
         stack.enter_context(worker)
         worker.run(_Goal(sink, settings, reader, until_end, on_progress))
     log.info("stopped", extra={"sink": sink.name, "positions": worker.report.positions})
@@ -97,7 +98,7 @@ def run_drain(
             return False  # the worker meets it too, and waits
 
     with ExitStack() as stack:
-        stack.enter_context(_signals(worker, reader, settings.drain_timeout))
+        stack.enter_context(_signals(worker, settings.drain_timeout))
         stack.enter_context(worker)
         worker.run(done)
 
@@ -129,9 +130,9 @@ class _Goal:
         if not self._until_end and self._on_progress is None:
             return False
         for partition, position in report.positions.items():
-            if partition not in self._targets:
+            if partition not in self._starts:  # it may have a target already: its owner was waited for
                 try:
-                    self._targets[partition] = self._reader.bounds(partition)[1]
+                    self._targets.setdefault(partition, self._reader.bounds(partition)[1])
                 except LogUnavailable:
                     return False  # the worker meets the same outage in its next step, and waits
                 self._starts[partition] = position
@@ -161,30 +162,47 @@ class _Goal:
 
 
 @contextmanager
-def _signals(worker: Worker, reader: KafkaReader, drain_timeout: float) -> Iterator[None]:
-    def handle(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
-        if worker.stopping:
-            os._exit(128 + number)  # asked twice: at once. The store rolls back what it did not commit.
-        worker.stop()
-        reader.interrupt()  # it may be looking through a long range of the log, for a plan that need not be made now
-        timer = threading.Timer(drain_timeout, _give_up)
-        timer.daemon = True
-        timer.start()
+def _signals(worker: Worker, drain_timeout: float) -> Iterator[None]:
+    """SIGTERM and SIGINT stop the worker, within ``drain_timeout`` seconds whatever its thread does meanwhile.
 
-    def _give_up() -> None:
-        # From a thread of its own: a log line can block on a full pipe, and this must end whatever happens.
-        said = threading.Thread(target=log.error, args=("drain timeout: ending where it stands; nothing is lost",))
-        said.daemon = True
-        said.start()
-        said.join(0.5)
-        os._exit(EXIT_DRAIN_TIMEOUT)
-
+    Python runs signal handlers between two bytecodes of the main thread, and that thread may sit in a call of a
+    client library for long. So the handlers do nothing; a thread of its own reads which signals arrived.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield  # signals are the main thread's; whoever runs a worker elsewhere stops it by Worker.stop
         return
-    before = {number: signal.signal(number, handle) for number in (signal.SIGTERM, signal.SIGINT)}
+    heard, told = socket.socketpair()
+    told.setblocking(False)
+    before = {number: signal.signal(number, lambda *_: None) for number in _STOP}
+    fd = signal.set_wakeup_fd(told.fileno(), warn_on_full_buffer=False)
+    threading.Thread(target=_listen, args=(heard, worker, drain_timeout), name="logsync-signals", daemon=True).start()
     try:
         yield
     finally:
+        signal.set_wakeup_fd(fd)
         for number, handler in before.items():
             signal.signal(number, handler)
+        told.close()
+
+
+def _listen(heard: socket.socket, worker: Worker, drain_timeout: float) -> None:
+    with heard:
+        while numbers := heard.recv(64):  # empty: the worker has ended
+            for number in numbers:
+                if number not in _STOP:
+                    continue
+                if worker.stopping:
+                    os._exit(128 + number)  # asked twice: at once. The store rolls back what it did not commit.
+                worker.stop()
+                timer = threading.Timer(drain_timeout, _give_up)
+                timer.daemon = True
+                timer.start()
+
+
+def _give_up() -> None:
+    # From a thread of its own: a log line can block on a full pipe, and this must end whatever happens.
+    said = threading.Thread(target=log.error, args=("drain timeout: ending where it stands; nothing is lost",))
+    said.daemon = True
+    said.start()
+    said.join(0.5)
+    os._exit(EXIT_DRAIN_TIMEOUT)

@@ -149,8 +149,9 @@ class Worker:
         self.sink.store.close()
 
     def stop(self) -> None:
-        """Ask the loop to end after the plan it is applying."""
+        """Ask the loop to end after the plan it is applying. A search of the log for a plan not yet made is cut off."""
         self._stopping = True
+        self.reader.interrupt()
 
     @property
     def stopping(self) -> bool:

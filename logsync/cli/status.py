@@ -53,6 +53,8 @@ class Row(NamedTuple):
     lag: int | None = None
     lag_seconds: float | None = None
     """The age of the oldest record that is not applied; 0 when there is none."""
+    parked: int | None = None
+    """Events that were set aside, and those that wait behind them."""
     detail: str = ""
 
 
@@ -85,8 +87,22 @@ def status(
         out.print_json([{**row._asdict(), "environment": settings.environment} for row in rows])
     else:
         out.print_table(
-            ("sink", "#partition", "state", "#position", "#committed", "#log end", "#lag", "#lag seconds", "detail"),
-            [(*row[:7], None if row.lag_seconds is None else round(row.lag_seconds, 1), row.detail) for row in rows],
+            (
+                "sink",
+                "#partition",
+                "state",
+                "#position",
+                "#committed",
+                "#log end",
+                "#lag",
+                "#lag seconds",
+                "#parked",
+                "detail",
+            ),
+            [
+                (*row[:7], None if row.lag_seconds is None else round(row.lag_seconds, 1), row.parked, row.detail)
+                for row in rows
+            ],
         )
     if fail_behind is not None and any(too_far(row, fail_behind) for row in rows):
         raise typer.Exit(Exit.BEHIND)
@@ -151,7 +167,7 @@ def survey(sink: Sink, settings: Settings, *, clock: Callable[[], float] = time)
                 elif row.state in (State.OK, State.BEHIND) and row.position is not None:
                     first = lookup.first_at(partition, row.position) if row.lag else None
                     age = 0.0 if first is None else max(0.0, clock() - first.timestamp / 1000)
-                    row = row._replace(lag_seconds=round(age, 3))
+                    row = row._replace(lag_seconds=round(age, 3), parked=stored.parked.get(partition, 0))
                 rows.append(row._replace(committed=bookmarks.get(partition)))
             return rows
     except LogUnavailable as error:
@@ -165,6 +181,7 @@ def survey(sink: Sink, settings: Settings, *, clock: Callable[[], float] = time)
 class _Stored(NamedTuple):
     book: Book | None
     positions: dict[int, Position]
+    parked: dict[int, int]
     trouble: State | None = None
     detail: str = ""
 
@@ -174,11 +191,12 @@ def _read_store(sink: Sink, settings: Settings) -> _Stored:
 
     try:
         seen = look(sink, settings.model_copy(update={"store_timeout": _PATIENCE}))
-        return _Stored(seen.book, dict(seen.positions or {}))
+        parked = {p: sum(known.events for known in waiting.values()) for p, waiting in seen.waiting.items()}
+        return _Stored(seen.book, dict(seen.positions or {}), parked)
     except StoreError as error:
-        return _Stored(None, {}, State.STORE_UNREACHABLE, error.message)
+        return _Stored(None, {}, {}, State.STORE_UNREACHABLE, error.message)
     except ConfigError as error:
-        return _Stored(None, {}, State.MISCONFIGURED, error.message)
+        return _Stored(None, {}, {}, State.MISCONFIGURED, error.message)
 
 
 def _look(name: str, settings: Settings) -> list[Row]:

@@ -9,6 +9,7 @@ from enum import IntEnum
 from typing import NamedTuple
 
 from logsync.core.book import Book
+from logsync.core.parking import Waiting
 from logsync.core.position import Position
 from logsync.errors import ConfigError, LogsyncError, LogUnavailable, StoreError
 
@@ -46,6 +47,8 @@ class Examined(NamedTuple):
     positions: Mapping[int, Position] | None = None
     holds_data: bool = False
     """Asked only if there is no book."""
+    waiting: Mapping[int, Mapping[str, Waiting]] = {}
+    """What is parked, by partition."""
 
 
 @contextmanager

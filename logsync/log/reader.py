@@ -101,6 +101,9 @@ class KafkaReader:
 
     def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         gone = {part.partition for part in partitions}
+        # A callback that takes nothing away makes the client take away all of them by itself, and it raises if one is
+        # not being read: seen when a waiting worker lost its partition. An empty list counts as having done it.
+        consumer.incremental_unassign([])
         self._drop(consumer, gone)
         self._held -= gone
         for number in gone:

@@ -143,7 +143,8 @@ class Memory:
 
     def examine(self, sink: str, settings: Settings | None = None) -> Examined:
         self.open(sink, settings)
-        return Examined([], self.read_book(), self.positions(), self.holds_data())
+        waiting = {number: self.sequences(number) for number in self.positions()}
+        return Examined([], self.read_book(), self.positions(), self.holds_data(), waiting)
 
     def __repr__(self) -> str:
         return "Memory()"

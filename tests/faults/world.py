@@ -64,6 +64,7 @@ class World:
         self.producer = Producer(log, settings=self.settings)
         self.lanes = {kind: Lane(self, kind) for kind in KINDS}
         self.writer = Process(["tests.faults.writer", str(self.seed)], self.env, self.folder)
+        self.grows(100)
         return self
 
     def __exit__(self, *_: object) -> None:

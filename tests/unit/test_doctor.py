@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
 import pytest
 import typer
@@ -11,8 +12,9 @@ from logsync.cli import doctor as command
 from logsync.cli.exits import Exit
 from logsync.core.book import Book
 from logsync.core.finding import Examined, Finding, Severity, noting
+from logsync.core.parking import Parking, Waiting
 from logsync.core.position import LogIdentity, Position
-from logsync.doctor import judge_book
+from logsync.doctor import judge_book, judge_parked
 from logsync.errors import ConfigError, LogIdentityError, LogUnavailable, StoreUnavailable
 from logsync.log.doctor import judge_topic
 from logsync.log.lookup import Span
@@ -104,3 +106,23 @@ def test_the_exit_code_is_that_of_the_worst_finding(
         assert words in shown.out
     assert "\x1b[2J" not in shown.out
     assert "looked at db" in shown.err
+
+
+@pytest.mark.parametrize(
+    ("limits", "severity"),
+    [
+        (Parking(), Severity.WARNING),
+        (Parking(sequences=2), Severity.ERROR),
+        (Parking(events=7), Severity.ERROR),
+        (Parking(age=timedelta(hours=1)), Severity.ERROR),
+    ],
+)
+def test_what_is_parked_is_a_warning_and_an_error_where_a_worker_halts(limits: Parking, severity: Severity) -> None:
+    sink = make_sink(on_error="park", parking=limits)
+    since = datetime(2026, 1, 1, tzinfo=UTC)
+    waiting = {0: {"a": Waiting(3, 7, since, "HandlerError"), "b": Waiting(5, 1, since, "DecodeError")}, 1: {}}
+    (found,) = judge_parked(sink, waiting, since + timedelta(hours=2))
+    assert (found.severity, found.check) == (severity, "sink.parked")
+    assert "2 sequences with 8 events" in found.found
+    assert "HandlerError 1" in found.found
+    assert judge_parked(sink, {0: {}}, since) == []

@@ -386,6 +386,16 @@ def test_adopt_refuses_what_no_event_can_settle() -> None:
         adopt(versioned, new)
 
 
+def test_no_position_beside_documents_is_set_while_events_are_parked() -> None:
+    sink, source = a_sink(store := Versioned()), a_log(5)
+    run(sink, source)
+    entry = Parked(0, 3, "0-3", "x", "thing.made", "HandlerError", "", NOW, NOW, 1, source.records[0][3])
+    store.server.parked["db"] = {(0, 3): entry}
+    with pytest.raises(ConfigError, match="events are parked"):
+        positions.carry_out(set_(sink, source, 3), store)
+    assert store.positions()[0].next_offset == 5
+
+
 def retried(source: MemoryLog, offset: int, since: int) -> Record:
     """The record at ``offset`` appended again, as a producer does after an unknown outcome."""
     record = source.records[0][offset]

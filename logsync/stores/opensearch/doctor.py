@@ -7,7 +7,9 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from logsync.core.finding import Examined, Finding, Severity, noting
+from logsync.core.parking import Waiting
 from logsync.settings import Settings
+from logsync.stores.opensearch import waiting
 from logsync.stores.opensearch.layout import FILTER
 
 if TYPE_CHECKING:
@@ -67,9 +69,9 @@ def _put(path: str, body: str) -> str:
 
 
 def examine(store: OpenSearch, sink: str, settings: Settings) -> Examined:
-    """See Store.examine. Not even a refresh: documents of the last second may not be counted."""
+    """See Store.examine. Refreshes the indices to see what is parked, and writes nothing."""
     findings: list[Finding] = []
-    book, positions, holds_data = None, None, False
+    book, positions, holds_data, parked = None, None, False, dict[int, dict[str, Waiting]]()
     try:
         with noting(findings, "opensearch.server"):
             store._connect(sink, settings)
@@ -85,9 +87,10 @@ def examine(store: OpenSearch, sink: str, settings: Settings) -> Examined:
                 findings += _indices(store, book)
                 holds_data = book is None and _any_document(store)
             positions = store.positions()
+            parked = {number: store.sequences(number) for number in positions}
     finally:
         store.close()
-    return Examined(findings, book, positions, holds_data)
+    return Examined(findings, book, positions, holds_data, parked)
 
 
 def _indices(store: OpenSearch, book: Book | None) -> list[Finding]:
@@ -109,4 +112,5 @@ def _indices(store: OpenSearch, book: Book | None) -> list[Finding]:
 def _any_document(store: OpenSearch) -> bool:
     owned = sorted(store._layout_io[0].owned())
     path = f"/{','.join(owned)}/_count"
-    return bool(owned) and int(store._opened.request("POST", path, {"query": FILTER})["count"]) > 0
+    query = {"bool": {"should": [FILTER, waiting.ANY]}}
+    return bool(owned) and int(store._opened.request("POST", path, {"query": query})["count"]) > 0

@@ -60,7 +60,7 @@ class Parking:
             for offset in offsets:
                 if offset <= holds:
                     done.setdefault((name, offset), []).append(written)
-            if since[name] <= offsets[-1] and generation < era.generation:
+            if since[name] <= offsets[-1] and max(generation, 0) < era.generation:
                 seals.append(fold.late(key, [], doc, era, since[name]))
         places = [(name, entry) for entry in plan.parked for name in marks if since[name] <= entry.offset]
         wanted = [

@@ -79,8 +79,7 @@ class OpenSearch:
         Indices are made only for a sink without a book. Where a book exists, a missing index is an accident or a
         new name, and an empty one in its place would look whole.
         """
-        self._connect(sink, settings)
-        indices, _ = self._layout_io
+        indices = self._connect(sink, settings)
         try:
             with self._opened.bound():
                 indices.ensure_books()
@@ -96,16 +95,18 @@ class OpenSearch:
             self.close()
             raise
 
-    def _connect(self, sink: str, settings: Settings) -> None:
+    def _connect(self, sink: str, settings: Settings) -> Indices:
         """Everything of ``open`` that asks the server nothing."""
         self.close()
         hosts, prefix = parse(self._url or settings.opensearch.get_secret_value())
-        self._layout = layout = Layout(prefix, sink, self._declared)
-        self._client = client = Client(hosts, settings.store_timeout)
-        self._indices = Indices(client, layout)
+        return self._attach(Client(hosts, settings.store_timeout), Layout(prefix, sink, self._declared))
+
+    def _attach(self, client: Client, layout: Layout) -> Indices:
+        self._layout, self._client, self._indices = layout, client, Indices(client, layout)
         self._documents = Documents(client, layout)
         self._parking = Parking(layout, self._documents)
         self._waiting = waiting.WaitingEvents(client, layout, self._documents)
+        return self._indices
 
     def close(self) -> None:
         if self._client is not None:

@@ -7,6 +7,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 from logsync.core.finding import Examined, Finding, Severity, noting
+from logsync.core.parking import Waiting
 from logsync.settings import Settings
 from logsync.stores.postgres.transaction import opening
 
@@ -50,7 +51,7 @@ def judge(facts: Mapping[str, str]) -> list[Finding]:
 def examine(store: Postgres, sink: str, settings: Settings) -> Examined:
     """See Store.examine. One transaction that may only read."""
     findings: list[Finding] = []
-    book, positions, holds_data = None, None, False
+    book, positions, holds_data, parked = None, None, False, dict[int, dict[str, Waiting]]()
     try:
         with noting(findings, "postgres.server"):
             store._connect(sink, settings)
@@ -65,7 +66,8 @@ def examine(store: Postgres, sink: str, settings: Settings) -> Examined:
                     book = store.read_book() if there else None
                     found = store.positions() if there else {}
                     holds_data = book is None and store._any_row(link)
+                    parked = {number: store.sequences(number) for number in found}
                     positions = found
     finally:
         store.close()
-    return Examined(findings, book, positions, holds_data)
+    return Examined(findings, book, positions, holds_data, parked)

@@ -42,8 +42,6 @@ _CHUNK = 16_000_000
 
 def changes(sink: str, plan: Plan) -> list[Statement]:
     """What the plan says about parked events; empty, as a rule. No content of an event can make these fail."""
-    if not (plan.parked or plan.retried or plan.drained):
-        return []
     partition = plan.start.partition
     made = [_keep(_PARK, sink, partition, *some) for some in _chunks(plan.parked)]
     made += [_keep(_AGAIN, sink, partition, *some) for some in _chunks(plan.retried)]

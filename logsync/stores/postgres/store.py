@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from time import monotonic
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from logsync.core.book import Book
 from logsync.core.finding import Examined
@@ -215,9 +215,13 @@ class Postgres:
             return self._any_row(link)
 
     def _any_row(self, link: Link) -> bool:
-        questions = [(f"SELECT EXISTS (SELECT FROM {name})", ()) for name in self._existing(link)]
-        parked = ("SELECT EXISTS (SELECT FROM logsync.parked WHERE sink = %s)", (self._sink,))
-        return any(cursor.fetchone() == (True,) for cursor in link.send([*questions, parked]))
+        """True if a table of the sink holds a row, or an event is parked. Needs no tables that only `open` makes."""
+        questions: list[tuple[str, Any]] = [
+            (f"SELECT EXISTS (SELECT FROM {name})", ()) for name in self._existing(link)
+        ]
+        if _one(link, "SELECT to_regclass('logsync.parked')") is not None:
+            questions.append(("SELECT EXISTS (SELECT FROM logsync.parked WHERE sink = %s)", (self._sink,)))
+        return any(cursor.fetchone() == (True,) for cursor in link.send(questions))
 
     def wipe(self, book: Book) -> None:
         """Forget what is parked, and empty the tables that the sink declared. Needs the TRUNCATE right on them.

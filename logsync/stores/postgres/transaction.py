@@ -36,8 +36,13 @@ _FOUND = "SELECT epoch, next_offset, drains FROM logsync.position WHERE sink = %
 # Everything the session needs is set for this transaction alone: a pooler may give each one another session.
 # synchronous_commit: with "off" the server answers COMMIT before the writes are durable.  # I4
 # TimeZone: a time without a zone must mean the same instant on every server.  # I5
+# transaction_timeout (17 and later; a repetition before that): a pipeline that arrived only in part, because the worker
+# stands still or the line went dead, has moved the position and waits for the next message. No other timeout runs in
+# that state, and its lock would hold up the successor without bound (seen: SIGSTOP in the middle of an apply).
 _SETTINGS = """
-SELECT set_config('statement_timeout', %s, true), set_config('lock_timeout', %s, true),
+SELECT set_config(CASE WHEN current_setting('server_version_num')::int >= 170000 THEN 'transaction_timeout'
+                       ELSE 'statement_timeout' END, %s, true),
+       set_config('statement_timeout', %s, true), set_config('lock_timeout', %s, true),
        set_config('idle_in_transaction_session_timeout', %s, true), set_config('TimeZone', 'UTC', true),
        set_config('synchronous_commit', CASE current_setting('synchronous_commit') WHEN 'off' THEN 'on'
                   ELSE current_setting('synchronous_commit') END, true),
@@ -52,10 +57,12 @@ FROM unnest(current_schemas(false)) WITH ORDINALITY AS path (name, n)
 
 
 def opening(timeout: float, search_path: str) -> list[Statement]:
-    """How every transaction of the store begins. ``timeout`` in seconds bounds each statement."""
+    """How every transaction of the store begins. ``timeout`` in seconds bounds each statement; twice as long bounds
+    (Postgres 17 and later) the whole transaction, should its client fall silent."""
     # Each well before our own deadline, and locks first: the server's words say more than "no answer".
     limit, lock = str(max(1, int(timeout * 800))), str(max(1, int(timeout * 500)))
-    return [BEGIN, Statement(_SETTINGS, (limit, lock, limit, search_path))]
+    whole = str(max(1, int(timeout * 2000)))  # after our own deadline: a COMMIT that was sent may still win (P4)
+    return [BEGIN, Statement(_SETTINGS, (whole, limit, lock, limit, search_path))]
 
 
 class Refusal(Exception):

@@ -33,7 +33,8 @@ local BOOKKEEPING = 2 -- KEYS before those of the plan
 local CHUNK = 4000    -- arguments per call: unpack() fails at about 8,000
 local EXACT = 9007199254740992 -- 2^53: doubles, so sorted-set scores, hold no larger integers exactly
 
-local call = redis.call
+local call, pcall = redis.call, redis.pcall
+local KEYS, ARGV, tonumber, unpack = KEYS, ARGV, tonumber, unpack -- locals: they are looked up per argument
 local sub, match = string.sub, string.match
 local min, floor = math.min, math.floor
 
@@ -69,20 +70,31 @@ local function typed(key, expected)
   end
 end
 
-local function integer(value, by, what)
+-- What is wrong with a value that shall bear `by` more; `member` for the message, which is only made when it is needed.
+local function integer(value, by, member)
   if value and not bears(value, by) then
+    local what = member and ' in ' .. member or ''
     return 'expected a 64-bit integer that bears ' .. by .. ' more' .. what .. ', found ' .. sub(value, 1, 80)
   end
 end
 
+-- Why a command that reads has failed. It tells the wrong type by itself, so TYPE is only asked now; whatever else it
+-- fails of (rights) ends the script here, before the first write.
+local function failed(answer, key, expected)
+  return typed(key, expected) or error(answer)
+end
+
 -- For each member of a command that adds: its value on the server, and what is to be added.
-local function each(key, at, n, read, check)
+local function each(key, at, n, expected, command, check)
   local half = n / 2
   for i = at, at + half - 1, CHUNK do
     local last = min(i + CHUNK, at + half) - 1
-    local values = call(read, key, unpack(ARGV, i, last))
+    local values = pcall(command, key, unpack(ARGV, i, last))
+    if values.err then
+      return failed(values, key, expected)
+    end
     for j = i, last do
-      local problem = check(values[j - i + 1], ARGV[j + half], ' in ' .. ARGV[j])
+      local problem = check(values[j - i + 1], ARGV[j + half], ARGV[j])
       if problem then
         return problem
       end
@@ -91,7 +103,7 @@ local function each(key, at, n, read, check)
 end
 
 -- The sum itself cannot be compared: 2^53 + 1 is 2^53 in doubles.
-local function score(value, by, what)
+local function score(value, by, member)
   local now, more = tonumber(value or 0) or 0, tonumber(by)
   local fits = now >= -EXACT and now <= EXACT
   if more >= 0 then
@@ -100,24 +112,29 @@ local function score(value, by, what)
     fits = fits and now >= -EXACT - more
   end
   if not fits then
-    return 'expected a score that stays within 2^53 with ' .. by .. ' more' .. what .. ', found ' .. tostring(value)
+    local what = by .. ' more in ' .. member
+    return 'expected a score that stays within 2^53 with ' .. what .. ', found ' .. tostring(value)
   end
 end
 
 local guards = {
   INCRBY = function(key, at, n)
-    local problem = typed(key, 'string')
-    local value = not problem and call('GET', key)
-    for i = at, at + n - 1 do
-      problem = problem or integer(value, ARGV[i], '')
+    local value = pcall('GET', key)
+    if type(value) == 'table' then
+      return failed(value, key, 'string')
     end
-    return problem
+    for i = at, at + n - 1 do
+      local problem = integer(value, ARGV[i])
+      if problem then
+        return problem
+      end
+    end
   end,
   HINCRBY = function(key, at, n)
-    return typed(key, 'hash') or each(key, at, n, 'HMGET', integer)
+    return each(key, at, n, 'hash', 'HMGET', integer)
   end,
   ZINCRBY = function(key, at, n)
-    return typed(key, 'zset') or each(key, at, n, 'ZMSCORE', score)
+    return each(key, at, n, 'zset', 'ZMSCORE', score)
   end,
   HSET = function(key) return typed(key, 'hash') end,
   SADD = function(key) return typed(key, 'set') end,
@@ -224,7 +241,8 @@ if count < #ARGV then
   call('HLEN', PARKED) -- raises an error if something else has overwritten it
   call('HLEN', ABOUT)
   call('ZCARD', ORDER)
-  for command, key in pairs({ HSETNX = PARKED, HGET = ABOUT, HSET = ABOUT, ZADD = ORDER, ZREM = ORDER, HDEL = PARKED }) do
+  local rights = { HSETNX = PARKED, HGET = ABOUT, HSET = ABOUT, HDEL = PARKED, ZADD = ORDER, ZREM = ORDER }
+  for command, key in pairs(rights) do
     needed[#needed + 1] = { command, key }
   end
 end

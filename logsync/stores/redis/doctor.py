@@ -7,6 +7,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 from logsync.core.finding import Examined, Finding, Severity, noting
+from logsync.core.parking import Waiting
 from logsync.settings import Settings
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ def judge(facts: Mapping[str, str]) -> list[Finding]:
 def examine(store: Redis, sink: str, settings: Settings) -> Examined:
     """See Store.examine. Commands that read, and not one script."""
     findings: list[Finding] = []
-    book, positions, holds_data = None, None, False
+    book, positions, holds_data, parked = None, None, False, dict[int, dict[str, Waiting]]()
     try:
         with noting(findings, "redis.server"):
             store._connect(sink, settings)
@@ -57,6 +58,7 @@ def examine(store: Redis, sink: str, settings: Settings) -> Examined:
                 book = store.read_book()
                 holds_data = book is None and store.holds_data()
                 positions = store.positions()
+                parked = {number: store.sequences(number) for number in positions}
     finally:
         store.close()
-    return Examined(findings, book, positions, holds_data)
+    return Examined(findings, book, positions, holds_data, parked)

@@ -386,7 +386,7 @@ def test_a_redis_user_with_the_least_rights_is_told_what_was_not_looked_at(
     cache: Clinic, plain: redis.Redis, unique: str
 ) -> None:
     rights = ["+@read", "+@write", "+@scripting", "+@connection", "+info", "+ping"]
-    keys = [f"{unique}:*", f"logsync:{unique}:*"]
+    keys = [f"{unique}:*", f"logsync:{unique}:*", "logsync:prefixes"]
     plain.acl_setuser(unique, enabled=True, passwords=["+hunter2"], keys=keys, commands=rights)
     try:
         address = cache.shell.env["LOGSYNC_REDIS"]

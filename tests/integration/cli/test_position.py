@@ -59,6 +59,7 @@ def test_set_shows_first_then_moves_and_the_content_is_what_it_said(
     said = shell("position", "set", "db", "0", "3", *BECAUSE, code=Exit.REFUSED).stderr
     for words in ("next offset 5 -> 3", "after event id-c", "applied AGAIN", "nothing was changed"):
         assert words in said
+    assert "has effects" not in said
     assert shown(shell) == before
     shell("position", "set", "db", "0", "3", *BECAUSE, "--yes")
     assert {name: at(shell)[name] for name in ("next_offset", "last_offset", "last_id")} == {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import Any
 
 import psycopg
@@ -16,6 +16,7 @@ from logsync.core.plan import Plan
 from logsync.errors import ConfigError, LogsyncError, PositionConflict, StoreOutcomeUnknown, StoreUnavailable
 from logsync.settings import Settings
 from logsync.stores.postgres import Increment, Postgres, Sql, Upsert
+from logsync.stores.postgres.transaction import opening
 
 from .conftest import Bench, plan_of
 
@@ -306,3 +307,30 @@ def test_a_wrong_password_halts_and_too_many_connections_wait(bench: Bench, sett
     finally:
         hba.write_text(before)
         bench.db.execute("SELECT pg_reload_conf()")
+
+
+def test_a_pipeline_that_arrived_only_in_part_does_not_hold_up_the_successor(bench: Bench) -> None:
+    """As a worker that stands still in the middle of an apply leaves it: moved, not committed, nothing follows."""
+    bench.table("id int PRIMARY KEY")
+    store = bench.store(timeout=2)
+    move = f"UPDATE logsync.position SET next_offset = 99 WHERE sink = '{bench.name}'"
+    with closing(psycopg.connect(bench.dsn, autocommit=True, application_name="still")) as stale:
+        pipeline = stale.pgconn
+        pipeline.enter_pipeline_mode()
+        for sql, params in [*opening(2.0, "public"), (move, ())]:
+            pipeline.send_query_params(psycopg.ClientCursor(stale).mogrify(sql, params).encode(), [])
+        pipeline.flush()  # without a Sync
+        question = (
+            "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'still' AND wait_event = 'ClientRead'"
+        )
+        deadline = time.monotonic() + 60
+        while bench.db.execute(question).fetchone() != (1,):
+            assert time.monotonic() < deadline, "it did not arrive"
+        while bench.position() == 0:
+            assert time.monotonic() < deadline, "the position is still locked"
+            try:
+                bench.apply(store, [Upsert(bench.name, {"id": 1}, {})])
+            except StoreUnavailable:
+                store = bench.store(timeout=2)
+    assert bench.rows() == [(1,)]
+    assert bench.position() == 1

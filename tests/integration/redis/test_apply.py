@@ -114,6 +114,8 @@ REFUSED = {
     "sorted set on a hash": ([HSet("k", {"a": 1})], ZIncr("k", {"x": 1})),
     "counter on a hash": ([HSet("k", {"a": 1})], Incr("k")),
     "removal on another type": ([Set("k", 1)], HDel("k", ("a",))),
+    "field counter on a string": ([Set("k", 1)], HIncr("k", {"a": 1})),
+    "score counter on a string": ([Set("k", 1)], ZIncr("k", {"a": 1})),
     "counter on text": ([Set("k", "seven")], Incr("k")),
     "counter on a spelling that Redis does not take": ([Set("k", "007")], Incr("k")),
     "field counter on text": ([HSet("k", {"a": "1.5"})], HIncr("k", {"a": 1})),

@@ -17,7 +17,7 @@ import redis
 
 from logsync.core.position import Position
 from logsync.errors import ConfigError, PositionConflict, StoreError, StoreOutcomeUnknown, StoreUnavailable
-from logsync.stores.redis import Del, HSet, Incr, SAdd, Set, SRem
+from logsync.stores.redis import Del, HIncr, HSet, Incr, SAdd, Set, SRem, ZIncr
 from tests.integration.redis.conftest import BOOK, Server, plan
 from tests.integration.redis.fold import events_of, fold
 
@@ -283,6 +283,21 @@ def test_a_user_without_rights_to_one_command_writes_nothing(server: Server) -> 
     with pytest.raises(ConfigError, match=r"may not run SADD(.|\n)*ACL SETUSER"):
         limited.apply(plan(START, [Incr("n")], [SAdd("m", ("a",))]))
     assert server.content() == {}
+    assert store.positions() == {0: START}
+
+
+@pytest.mark.parametrize("right", ["get", "hmget", "zmscore"])
+def test_a_user_without_rights_to_read_what_is_checked_writes_nothing(server: Server, right: str) -> None:
+    """What the check cannot see must not pass for "nothing is there", nor for the fault of an event."""
+    store = server.begun()
+    server.plain.acl_setuser("me", enabled=True, passwords=["+secret"], keys=["*"], commands=["+@all"])
+    limited = server.store(user="me")
+    limited.positions()
+    server.plain.acl_setuser("me", commands=[f"-{right}"])
+    with pytest.raises(ConfigError, match=r"no permissions to run(.|\n)*ACL SETUSER"):
+        limited.apply(plan(START, [Set("a", 1), Incr("n"), HIncr("h", {"a": 1}), ZIncr("z", {"a": 1})]))
+    assert server.content() == {}
+    assert server.plain.exists("logsync:cache:busy") == 0
     assert store.positions() == {0: START}
 
 

@@ -44,7 +44,13 @@ STEPS = (
     "between-documents-and-position",  # OpenSearch only: of the n-th plan
     "after-apply",  # the n-th plan is durable, Kafka does not know
     "after-commit",  # and now Kafka does
+    "before-drain",  # the n-th plan that drains parked events is made
+    "after-drain",  # and is durable
+    "within-drain",  # OpenSearch only: before the n-th request of such a plan that writes
 )
+
+
+READS = ("/_mget", "/_search", "/_refresh", "/_count")  # POST, and yet they only read
 
 
 class Fate:
@@ -154,16 +160,19 @@ class DeadlyStore:
 
     def apply(self, plan: Plan) -> None:
         self._fate.plan = plan
-        self._fate.reach("before-apply")
+        self._fate.reach("before-drain" if plan.drained else "before-apply")
         try:
             self._store.apply(plan)
+            if plan.drained:
+                self._fate.reach("after-drain")
         except Exception as error:
             print(f"REFUSED {type(error).__name__}", flush=True)
             raise
 
 
 def watch_documents(fate: Fate) -> None:
-    """Reach a step of its own before the bulk request that moves the position: it is the one without versions."""
+    """Reach a step before the bulk request that moves the position, which is the one without versions; and one
+    before every request with which a drain writes."""
     from opensearchpy import Transport
 
     send = Transport.perform_request
@@ -172,6 +181,8 @@ def watch_documents(fate: Fate) -> None:
         body = options.get("body") or b""
         if url == "/_bulk" and fate.plan is not None and b'"version"' not in bytes(body).partition(b"\n")[0]:
             fate.reach("between-documents-and-position")
+        if fate.plan is not None and fate.plan.drained and method != "GET" and not url.endswith(READS):
+            fate.reach("within-drain")
         return send(self, method, url, *args, **options)
 
     Transport.perform_request = perform  # type: ignore[method-assign]
@@ -180,7 +191,7 @@ def watch_documents(fate: Fate) -> None:
 def main(step: str, count: str, name: str, action: str = "kill") -> None:
     settings, sink = load_settings(), load_sink(name)
     fate = Fate(step, int(count), action)
-    if step == "between-documents-and-position":
+    if step in ("between-documents-and-position", "within-drain"):
         watch_documents(fate)
     DeadlyReader.fate = fate
     logsync.run.KafkaReader = DeadlyReader  # type: ignore[misc, attr-defined]

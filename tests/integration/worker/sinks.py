@@ -23,6 +23,10 @@ from logsync.writes import Write
 
 NAME, ORDER = "WORKER_TEST_NAME", "WORKER_TEST_ORDER"
 """Environment variables: the name of topic, tables, prefix and indices; what the sinks say about order."""
+PARK, MENDED = "WORKER_TEST_PARK", "WORKER_TEST_MENDED"
+"""Set: the sinks park what cannot be applied; the handlers take what they used to raise at."""
+POISON = "poison"
+"""A note at which the handlers raise."""
 
 
 class ItemPut(BaseModel):
@@ -44,6 +48,17 @@ class ItemLooked(BaseModel):
     k: str
 
 
+def on_error() -> Literal["halt", "park"]:
+    return "park" if PARK in os.environ else "halt"
+
+
+def taken(event: Event[ItemPut]) -> ItemPut:
+    """What the event holds. Raises ValueError at poison, until that was mended."""
+    if event.data.note == POISON and MENDED not in os.environ:
+        raise ValueError("this note is poison")
+    return event.data
+
+
 def declare(topic: str) -> Log:
     log = Log(topic)
     log.event("item.put", key="k")(ItemPut)
@@ -58,11 +73,11 @@ def make_db(log: Log, name: str, order: Literal["total", "per-key"]) -> Sink:
         CREATE TABLE {items} (k text PRIMARY KEY, n bigint NOT NULL, writer text NOT NULL, note text NOT NULL);
         CREATE TABLE {tally} (name text PRIMARY KEY, n bigint NOT NULL);
     """
-    sink = Sink(f"{name}-db", log, Postgres(schema=schema, tables=[items, tally]), order=order)
+    sink = Sink(f"{name}-db", log, Postgres(schema=schema, tables=[items, tally]), order=order, on_error=on_error())
 
     @sink.on(ItemPut)
     def put(event: Event[ItemPut]) -> Iterator[Write]:
-        yield Upsert(items, {"k": event.data.k}, event.data.model_dump(exclude={"k"}))
+        yield Upsert(items, {"k": event.data.k}, taken(event).model_dump(exclude={"k"}))
         yield Increment(tally, {"name": "all"}, {"n": event.data.n})
         yield Increment(tally, {"name": f"puts:{event.data.k}"}, {"n": 1})
 
@@ -79,11 +94,11 @@ def make_db(log: Log, name: str, order: Literal["total", "per-key"]) -> Sink:
 
 
 def make_cache(log: Log, name: str, order: Literal["total", "per-key"]) -> Sink:
-    sink = Sink(f"{name}-cache", log, Redis(prefix=f"{name}:"), order=order)
+    sink = Sink(f"{name}-cache", log, Redis(prefix=f"{name}:"), order=order, on_error=on_error())
 
     @sink.on(ItemPut)
     def put(event: Event[ItemPut]) -> Iterator[Write]:
-        yield Set(f"item:{event.data.k}", json.dumps(event.data.model_dump(exclude={"k"})))
+        yield Set(f"item:{event.data.k}", json.dumps(taken(event).model_dump(exclude={"k"})))
         yield HIncr("tally", {"all": event.data.n, f"puts:{event.data.k}": 1})
 
     @sink.on(ItemDropped)
@@ -104,11 +119,11 @@ def make_search(log: Log, name: str, order: Literal["total", "per-key"]) -> Sink
             tally: {"settings": settings, "mappings": {"dynamic": "strict", "properties": {"n": {"type": "long"}}}},
         }
     )
-    sink = Sink(f"{name}-search", log, store, order=order)
+    sink = Sink(f"{name}-search", log, store, order=order, on_error=on_error())
 
     @sink.on(ItemPut)
     def put(event: Event[ItemPut]) -> Iterator[Write]:
-        yield IndexDoc(items, event.data.k, event.data.model_dump(exclude={"k"}))
+        yield IndexDoc(items, event.data.k, taken(event).model_dump(exclude={"k"}))
         yield UpdateDoc(tally, "all", add={"n": event.data.n})
         yield UpdateDoc(tally, f"puts:{event.data.k}", add={"n": 1})
 

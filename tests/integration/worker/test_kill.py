@@ -81,3 +81,14 @@ def test_documents_that_are_ahead_of_their_position_count_nothing_twice(case: Ca
     assert found != fold([raw for raw in records if raw.offset < start])
     case.finish("search")
     case.is_the_fold("search")
+
+
+def test_until_the_end_waits_for_the_session_of_a_worker_that_was_killed_and_takes_over(case: Case) -> None:
+    case.session(6000)  # longer than it waits before it looks at what others have done
+    case.append_mix(50)
+    worker = case.start("cache")
+    case.catches_up("cache")
+    worker.kill()
+    case.append_mix(50)
+    case.finish("cache")
+    case.is_the_fold("cache")

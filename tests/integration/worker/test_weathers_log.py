@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from datetime import UTC, datetime
 
 import pytest
 from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, Message, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewPartitions
 
+from logsync.core.book import AuditEntry
 from logsync.core.plan import Plan
+from logsync.core.position import Position
 from logsync.errors import PositionConflict
+from logsync.positions import Move, carry_out
 
 from . import sinks
 from .harness import KINDS, Case, Process, named, until
@@ -174,6 +178,24 @@ def test_a_position_set_back_under_running_workers_doubles_what_it_says_and_noth
         assert found["tally"]["puts:counted"] == 2 * once["tally"]["puts:counted"] == 10
         assert found["tally"]["puts:after"] == 1
         assert "a test" in command(case, "position", "show", named(kind)).ends(0)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_move_is_refused_once_a_worker_has_moved_the_position_since_it_was_shown(case: Case, kind: str) -> None:
+    case.append_mix(20)
+    case.finish(kind)
+    store = case._store(kind)
+    book, stored = store.read_book(), store.positions()
+    assert book is not None
+    audit = AuditEntry(at=datetime.now(UTC), action="position-set")
+    move = Move(case.sinks[kind], book, stored, {0: Position(0, 5)}, (), audit)
+    case.append_mix(20)
+    case.finish(kind)
+    before = case._store(kind).read_book()
+    with pytest.raises(PositionConflict):
+        carry_out(move, store)
+    assert case._store(kind).read_book() == before
+    case.is_the_fold(kind)
 
 
 def test_a_position_that_is_moved_from_outside_the_group_again_and_again_halts_its_worker(case: Case) -> None:  # P3
