@@ -11,7 +11,6 @@ from pathlib import Path
 from benchmarks import limit, model
 from logsync.settings import Settings, load_settings
 
-
 Cost = tuple[float, float, int]
 """Seconds, seconds of CPU of all threads, and the peak of memory in MB after a quarter of the events (0: not taken)."""
 
@@ -48,6 +47,7 @@ def by_logsync(store: str, count: int, settings: Settings) -> Cost:
     if store == "append":
         return (*append_many(count), 0)
     from logsync.log.reader import KafkaReader
+    from logsync.run import collected_rarely
     from logsync.worker import Report, Worker
 
     sink = getattr(model, store)
@@ -61,7 +61,7 @@ def by_logsync(store: str, count: int, settings: Settings) -> Cost:
             quarter.append(peak_mb())
         return report.applied >= count
 
-    with Worker(sink, KafkaReader(sink.log.topic, sink.name, settings), settings) as worker:
+    with collected_rarely(), Worker(sink, KafkaReader(sink.log.topic, sink.name, settings), settings) as worker:
         worker.run(done)
         return time.perf_counter() - started[0], time.process_time() - started[1], quarter[0]
 
