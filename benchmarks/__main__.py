@@ -82,12 +82,13 @@ def main(
         console.print(f"appending {events:,} events", style="dim")
         run("limit", "append", events, fill)
         table = Table(title=f"{events:,} small JSON events, {rounds} rounds, median (min to max)")
-        for heading in ("", "logsync / by hand", "logsync per s", "by hand per s", "peak memory"):
+        for heading in ("", "logsync / by hand", "logsync per s", "by hand per s", "CPU us", "by hand", "peak memory"):
             table.add_column(heading, justify="left" if not heading else "right")
         results = {}
         for store in only.split(","):
             sides: dict[str, list[float]] = {"logsync": [], "limit": []}
-            peak = 0
+            cpu: dict[str, list[float]] = {"logsync": [], "limit": []}
+            peak = quarter = 0
             for number in range(rounds):
                 digests = []
                 for who in sides:
@@ -98,19 +99,29 @@ def main(
                         create_topic(settings, env["BENCH_TOPIC"])
                     result = run(who, store, events, env)
                     sides[who].append(result["per_second"])
-                    peak = max(peak, result["peak_mb"] if who == "logsync" else 0)
+                    cpu[who].append(result["cpu_us"])
+                    if who == "logsync":
+                        peak, quarter = max(peak, result["peak_mb"]), max(quarter, result["quarter_mb"])
                     console.print(f"{store} {who}: {result['per_second']:,.0f} per s", style="dim")
                     if store != "append":
                         digests.append(content(store, name, settings))
                 if digests and digests[0] != digests[1]:
                     raise SystemExit(f"{store}: the contents differ, the round does not count: {digests}")
             ratios = [mine / theirs for mine, theirs in zip(sides["logsync"], sides["limit"], strict=True)]
-            results[store] = {"ratio": statistics.median(ratios), **sides, "peak_mb": peak}
+            results[store] = {
+                "ratio": statistics.median(ratios),
+                **sides,
+                "cpu_us": cpu,
+                "peak_mb": peak,
+                "quarter_mb": quarter,
+            }
             table.add_row(
                 store,
                 spread(ratios, ".2f"),
                 spread(sides["logsync"], ",.0f"),
                 spread(sides["limit"], ",.0f"),
+                spread(cpu["logsync"], ".1f"),
+                spread(cpu["limit"], ".1f"),
                 f"{peak} MB",
             )
         Console().print(table)
