@@ -68,7 +68,7 @@ class Fold:
 
     def __init__(self) -> None:
         self.at = 0
-        self.doubles = 0
+        self.retried = self.doubles = 0
         self.tables: dict[str, dict[Any, list[Any]]] = {name: {} for name in TABLES}
         self.keys: dict[tuple[str, str, str], Any] = {}
         self.docs: dict[str, dict[str, Any]] = {}
@@ -79,6 +79,7 @@ class Fold:
         double = fact.retry_from is not None and any(offset >= fact.retry_from for offset in seen)
         seen.append(self.at)
         self.at += 1
+        self.retried += fact.retry_from is not None
         if double:
             self.doubles += 1
             return
