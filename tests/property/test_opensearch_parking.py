@@ -157,6 +157,8 @@ def test_whatever_comes_between_any_two_requests_the_content_is_the_fold(seed: i
         if world.chance.random() < 0.5:  # nothing is mended yet: they fail again, some of them midway
             world.ask()
             world.run(drained=True)
+    while world.weather.late:
+        world.weather.arrive()
     world.healed = world.server.mended = True
     world.ask()
     world.run(drained=True)
