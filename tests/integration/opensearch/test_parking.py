@@ -86,6 +86,19 @@ def test_a_drain_of_which_one_document_arrived_is_completed(shop: Shop, keep: in
     drained(shop, 1111)
 
 
+def test_a_plan_over_an_unfinished_drain_does_not_hide_how_far_it_came(shop: Shop) -> None:
+    """A worker finishes the drain first; a plan that comes in between must not blur what holds the event."""
+    store = parked(shop)
+    interpose(store, "/_bulk", nth=2, before=die)
+    with pytest.raises(Died):
+        store.apply(drain(store.positions()[0], 1, writes=LATE))  # type: ignore[arg-type]
+    other = shop.client()
+    other.apply(plan(3, [add("c", 1000), add("c", 1000, B)]))
+    assert other.sequences(0)["k"] == (1, 1, entry(1).first_at, "HandlerError", False)
+    other.apply(drain(other.positions()[0], 1, writes=LATE))  # type: ignore[arg-type]
+    drained(shop, 1111)
+
+
 @pytest.mark.parametrize("nth", [1, 2, 3, 4])
 def test_a_late_drain_of_a_zombie_changes_nothing(shop: Shop, nth: int) -> None:
     owner = parked(shop)
@@ -131,6 +144,31 @@ def test_what_an_event_and_those_behind_it_wrote_before_it_was_refused_is_not_wr
     store.apply(drain(store.positions()[0], 2, writes=behind))  # type: ignore[arg-type]
     assert shop.content(A) == {"c": {"n": 1010}, "own": {"n": 7}, "other": {"n": 1}}
     assert shop.content(B) == {"c": {"n": 5}, "d": {"n": 3}}
+
+
+def test_a_batch_that_is_late_by_a_refusal_cannot_apply_what_waits_by_then(shop: Shop) -> None:
+    """It was planned when nobody knew that its first event would be refused, so the one behind it is in it too. # O4"""
+    owner = shop.claimed()
+    zombie = shop.client()
+    bad: Event = [add("c", 10), put("own", "no number")]
+    behind: Event = [add("c", 1000), add("c", 5, B)]
+
+    def meanwhile() -> None:
+        with pytest.raises(WriteRejected):
+            owner.apply(plan(0, bad))
+        first = plan(0, [])
+        owner.apply(Plan(first.start, first.end, parked=[entry(0)], refused={0: bad}))  # type: ignore[dict-item]
+        then = plan(1, [], [])
+        owner.apply(Plan(then.start, then.end, parked=[entry(2, error="")], refused={2: behind}))  # type: ignore[dict-item]
+
+    interpose(zombie, "/_bulk", before=meanwhile)
+    with pytest.raises((WriteRejected, PositionConflict)):
+        zombie.apply(plan(0, bad, [], behind))
+    assert shop.content(A) == {"c": {"n": 10}}
+    owner.apply(drain(owner.positions()[0], 0, writes=[add("c", 10), put("own", 7)]))
+    owner.apply(drain(owner.positions()[0], 2, writes=behind))  # type: ignore[arg-type]
+    assert shop.content(A) == {"c": {"n": 1010}, "own": {"n": 7}}
+    assert shop.content(B) == {"c": {"n": 5}}
 
 
 def test_a_restored_index_brings_back_its_own_parked_events(shop: Shop) -> None:
