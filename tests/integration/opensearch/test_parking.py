@@ -195,6 +195,30 @@ def test_a_restored_index_brings_back_its_own_parked_events(shop: Shop) -> None:
         shop.ask("DELETE", repo)
 
 
+def test_an_index_that_is_ahead_is_given_nothing_from_before_its_own_position(shop: Shop) -> None:  # O2
+    """Neither writes nor parked events: it was there already, and what it did with them is part of it."""
+    store = shop.claimed()
+    send = store._documents.send
+
+    def only_b(lines: Any, *params: Any) -> Any:
+        lines = list(lines)
+        if b"logsync-position" not in lines[0]:
+            return send(lines, *params)
+        send(lines[:1])  # sorted by name: that of B
+        raise Died
+
+    store._documents.send = only_b  # type: ignore[method-assign]
+    with pytest.raises(Died):
+        store.apply(plan(0, [add("c", 1, A)], [add("c", 1, B)], [add("c", 10), add("c", 10, B)]))
+    store = shop.client()
+    assert store.positions()[0].next_offset == 0
+    made = plan(0, [add("c", 1), add("new", 1, B)], [])
+    store.apply(Plan(made.start, made.end, made.writes, made.offsets, parked=[entry(1)]))
+    store.apply(drain(store.positions()[0], 1, writes=[add("c", 100), add("c", 100, B)]))
+    assert shop.content(B) == {"c": {"n": 11}}
+    assert shop.content(A) == {"c": {"n": 111}}
+
+
 def test_readers_see_nothing_of_what_waits_and_names_may_be_anything(shop: Shop) -> None:
     names = ["x" * 40_000, "\ud800 lone", 'quote " and \x00', "ünïcode", "a b", "sequence=x"]
     store = parked(shop, *(entry(number + 3, name) for number, name in enumerate(names)))
