@@ -254,20 +254,15 @@ def test_a_rebuild_that_another_one_overtook_midway_deletes_none_of_its_content(
     assert first
     wiping = first.next(state="wiping", epoch=2)
     slow.write_book(wiping, positions=[])
-    client = slow._client
-    assert client is not None
-    overtaken = False
+    overtook: list[OpenSearch] = []
 
-    def request(method: str, path: str, *args: Any, **options: Any) -> Any:
-        nonlocal overtaken
-        if method == "DELETE" and not overtaken:
-            overtaken = True
-            shop.rebuild().apply(plan(0, [put("x", 2)], epoch=3))
-        return Client.request(client, method, path, *args, **options)
+    def overtake() -> None:
+        overtook.append(shop.rebuild())
+        overtook[0].apply(plan(0, [put("x", 2)], epoch=3))
 
-    client.request = request  # type: ignore[method-assign]
+    interpose(slow, "/_aliases", after=overtake)  # between the first index and the second
     slow.wipe(wiping)
-    assert overtaken
+    assert overtook
     with pytest.raises(PositionConflict):
         slow.write_book(wiping.next(state="ready"), positions=[Position(0, 0, 2)])
     assert shop.content(A) == {"x": {"n": 2}}
