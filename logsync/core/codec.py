@@ -205,6 +205,12 @@ def id_of(headers: Headers, value: bytes | None, place: str) -> str | None:
     return found or place if value is None else found
 
 
+def retry_from(record: Record) -> int | None:
+    """What RETRY_FROM says on a record that cannot be decoded; None if that cannot be read either."""
+    text = _text(dict(record.headers).get(RETRY_FROM))
+    return int(text) if text is not None and text.isdecimal() else None
+
+
 def _is_json(media: bytes) -> bool:
     kind = media.split(b";")[0].strip().lower()
     return kind == b"application/json" or (kind.startswith(b"application/") and kind.endswith(b"+json"))

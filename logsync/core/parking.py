@@ -18,6 +18,7 @@ from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 from logsync.core.event import Headers, Record
+from logsync.errors import ConfigError
 
 SequenceBy = Callable[[bytes | None, Headers], str | None]
 
@@ -111,10 +112,24 @@ def by_key(key: bytes | None, headers: Headers) -> str | None:  # noqa: ARG001 -
 
 def name_of(sequence_by: SequenceBy, record: Record) -> str:
     """The sequence of a record. It sees key and headers only: an undecodable record has nothing else. # K3"""
-    return sequence_by(record.key, record.headers) or NO_KEY
+    try:
+        name = sequence_by(record.key, record.headers)
+    except Exception as error:
+        raise _wrong(record, f"it raised {type(error).__name__}: {error}") from error
+    if not isinstance(name, str | None):
+        raise _wrong(record, f"it returned {type(name).__name__}")  # what a store gives back would be another name
+    return name or NO_KEY
 
 
 NO_KEY = "(no key)"
+
+
+def _wrong(record: Record, what: str) -> ConfigError:
+    return ConfigError(
+        f"sequence_by must name the sequence of every record, by a str or None; for partition {record.partition}, "
+        f"offset {record.offset}, {what}",
+        fix="deploy a function that takes any key and any headers",
+    )
 
 
 def _b64(value: bytes | None) -> str | None:
