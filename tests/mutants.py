@@ -100,7 +100,7 @@ GUARDS = (
           "            parked.setdefault((entry.partition, entry.offset), entry)",
           "            parked[entry.partition, entry.offset] = entry"),
     Guard("an unfinished drain comes first", "logsync/worker.py",
-          "            if not drain.unfinished and", "            if"),
+          "            urgent = any(left.unfinished for left in self._drains.queue)", "            urgent = False"),
     Guard("parking: limit of sequences", "logsync/core/plan.py",
           "        if not events and len(self._waiting) + new >= limits.sequences:", "        if False:"),
     Guard("parking: limit of events", "logsync/core/plan.py",

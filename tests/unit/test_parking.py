@@ -502,6 +502,27 @@ def test_a_replayable_store_finishes_its_drain_before_it_applies_anything() -> N
     assert order == ["drain", "drain", "drain", "apply"]
 
 
+def test_every_interrupted_drain_comes_before_what_is_new_however_long_that_takes() -> None:
+    source = MemoryLog(log)
+    for order in "abc":  # a sink's indices, restored from snapshots of different times, may name several
+        source.append(OrderPlaced(order=order, cents=-1))
+
+    class Unfinished(Memory):
+        def sequences(self, partition: int) -> dict[str, object]:  # type: ignore[override]
+            return {name: known._replace(unfinished=True) for name, known in super().sequences(partition).items()}
+
+    class Slow(Clock):
+        def __call__(self) -> float:
+            self.now += 10
+            return self.now
+
+    store = Unfinished()
+    parked(source, store)
+    made = Worker(mended(store), MemoryReader(source), settings(), clock=Slow())
+    made.step()
+    assert store.parked(0) == []
+
+
 def test_only_the_event_that_was_interrupted_holds_up_the_loop() -> None:
     """Else a long sequence would keep the worker from polling for as long as it takes, and out of its group."""
     source = MemoryLog(log)
