@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from demo.proof import TABLES, Part, compare, opensearch_docs, postgres_rows, redis_values
 
@@ -41,6 +43,14 @@ class Tail:
         self.close = self._consumer.close
 
     def end(self) -> int:
+        """Asked again while Kafka is between two leaders, as after its restart."""
+        for _ in range(9):
+            with suppress(KafkaException):
+                return self._end()
+            time.sleep(0.5)
+        return self._end()
+
+    def _end(self) -> int:
         return int(self._consumer.get_watermark_offsets(self._part, timeout=30)[1])
 
     def up_to(self, offset: int) -> list[Fact]:
