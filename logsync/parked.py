@@ -40,15 +40,11 @@ class Found(NamedTuple):
 
 
 def find(store: Store, selection: Selection) -> list[Found]:
-    """The sequences that ``selection`` means, oldest first. Raises ConfigError for an event that is not parked."""
+    """The sequences that ``selection`` means, oldest first; none if nothing that is meant is parked."""
     if selection.event is not None:
         event = next((entry for entry in entries(store) if selection.event in _names(entry)), None)
-        if event is None:
-            raise ConfigError(
-                f"no parked event is called {selection.event!r}", fix="`logsync parked list SINK --events`"
-            )
-        waiting = store.sequences(event.partition)[event.sequence]
-        return [Found(event.partition, event.sequence, waiting, event)]
+        waiting = store.sequences(event.partition).get(event.sequence) if event else None  # None: drained since
+        return [Found(event.partition, event.sequence, waiting, event)] if event and waiting else []
     found = [
         Found(partition, name, waiting, None)
         for partition in sorted(store.positions())
@@ -91,7 +87,7 @@ def discard(
         nonlocal given_up
         meant = [entry for each in found for entry in _still(store, each) if selection.error in (None, entry.error)]
         if not meant:
-            raise ConfigError("what was meant is not parked any more", fix="`logsync parked list SINK`")
+            raise ConfigError("what was meant is not parked any more", fix=f"`logsync parked list {sink}`")
         given_up, known = len(meant), {(skip.partition, skip.offset) for skip in book.skips}
         new = tuple(
             Skip(partition=entry.partition, offset=entry.offset, reason=reason, at=now)

@@ -102,7 +102,7 @@ GUARDS = (
     Guard("an unfinished drain comes first", "logsync/worker.py",
           "            urgent = any(left.unfinished for left in self._drains.queue)", "            urgent = False"),
     Guard("parking: limit of sequences", "logsync/core/plan.py",
-          "        if not events and len(self._waiting) + new >= limits.sequences:", "        if False:"),
+          "        if not events and held >= limits.sequences:", "        if False:"),
     Guard("parking: limit of events", "logsync/core/plan.py",
           "        if events >= limits.events:", "        if False:"),
     Guard("parking: limit of age", "logsync/worker.py",

@@ -47,15 +47,11 @@ def store(source: MemoryLog) -> Memory:
         (Selection(event="event-0-2"), ["a"]),
         (Selection(event="broken"), ["d"]),
         (Selection(sequence="c"), []),
+        (Selection(event="0:4"), []),
     ],
 )
 def test_a_selection_means_sequences(store: Memory, selection: Selection, sequences: list[str]) -> None:
     assert sorted(found.sequence for found in parked.find(store, selection)) == sequences
-
-
-def test_an_event_that_is_not_parked_is_an_error(store: Memory) -> None:
-    with pytest.raises(ConfigError, match="no parked event is called '0:4'"):
-        parked.find(store, Selection(event="0:4"))
 
 
 def test_a_retry_is_a_request_and_on_record(source: MemoryLog, store: Memory) -> None:
