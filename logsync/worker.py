@@ -361,7 +361,7 @@ class Worker:
             retried_from = event.retry_from if type(event) is Event else None
             if type(event) is Undecodable:
                 retried_from = retry_from(record(event.offset))
-            if retried_from is not None:
+            if retried_from is not None and retried_from < event.offset:  # else the range is empty
                 since[event.offset] = retried_from
         if not since:
             return []

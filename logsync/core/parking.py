@@ -64,11 +64,13 @@ class Parked(NamedTuple):
         fields["first_at"], fields["last_at"] = self.first_at.isoformat(), self.last_at.isoformat()
         _, _, key, value, headers, leader_epoch, timestamp = self.record
         fields["record"] = [_b64(key), _b64(value), [[n, _b64(v)] for n, v in headers], leader_epoch, timestamp]
-        return json.dumps(fields, separators=(",", ":"))
+        text = json.dumps(fields, separators=(",", ":"))
+        # JSON reads two lone surrogates in a row as the one character that they stand for elsewhere.
+        return json.dumps(_escaped(fields), separators=(",", ":")) if "\\ud" in text else text
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Parked:
-        fields: dict[str, Any] = json.loads(text)
+        fields: dict[str, Any] = _plain(json.loads(text))
         key, value, headers, leader_epoch, timestamp = fields["record"]
         return cls(
             **{name: fields[name] for name in cls._fields if name not in ("first_at", "last_at", "record")},
@@ -130,6 +132,26 @@ def _wrong(record: Record, what: str) -> ConfigError:
         f"offset {record.offset}, {what}",
         fix="deploy a function that takes any key and any headers",
     )
+
+
+def _escaped(found: Any) -> Any:
+    """Text that is no valid Unicode, as ``{"bytes": base64}`` of its UTF-8; everything else as it is."""
+    if isinstance(found, str) and any("\ud800" <= character <= "\udfff" for character in found):
+        return {"bytes": _b64(found.encode("utf-8", "surrogatepass"))}
+    if isinstance(found, list):
+        return [_escaped(each) for each in found]
+    return {name: _escaped(each) for name, each in found.items()} if isinstance(found, dict) else found
+
+
+def _plain(found: Any) -> Any:
+    """What ``_escaped`` was given."""
+    if isinstance(found, list):
+        return [_plain(each) for each in found]
+    if not isinstance(found, dict):
+        return found
+    if found.keys() == {"bytes"}:
+        return base64.b64decode(found["bytes"]).decode("utf-8", "surrogatepass")
+    return {name: _plain(each) for name, each in found.items()}
 
 
 def _b64(value: bytes | None) -> str | None:

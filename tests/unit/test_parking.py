@@ -712,9 +712,10 @@ def test_an_event_whose_handler_raises_half_way_leaves_none_of_its_writes(on_err
         assert total(store) == 3012
 
 
-def test_the_json_of_a_parked_event_gives_it_back() -> None:
-    record = Record(3, 9, b"\xff", None, [("a", b"\x00"), ("b", None)], None, 5)
-    entry = Parked(3, 9, "s", None, None, "", "\udcff \x00", NOON, NOON, 0, record)
+@pytest.mark.parametrize("text", ["\udcff \x00", "\ud83d\ude00", "\U0001f600", "\\ud83d"])
+def test_the_json_of_a_parked_event_gives_it_back(text: str) -> None:
+    record = Record(3, 9, b"\xff", None, [("a", b"\x00"), (text, None)], None, 5)
+    entry = Parked(3, 9, "s", text, None, "", text, NOON, NOON, 0, record)
     assert Parked.from_json(entry.to_json()) == entry
     assert entry.to_json().isascii()
 
