@@ -44,7 +44,7 @@ class Tail:
 
     def end(self) -> int:
         """Asked again while Kafka is between two leaders, as after its restart."""
-        for _ in range(9):
+        for _ in range(100):
             with suppress(KafkaException):
                 return self._end()
             time.sleep(0.5)
