@@ -7,7 +7,7 @@ request in the book; a running worker finds it there, or :func:`logsync.run.run_
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 from typing import NamedTuple
 
@@ -40,15 +40,11 @@ class Found(NamedTuple):
 
 
 def find(store: Store, selection: Selection) -> list[Found]:
-    """The sequences that ``selection`` means, oldest first. Raises ConfigError for an event that is not parked."""
+    """The sequences that ``selection`` means, oldest first; none if nothing that is meant is parked."""
     if selection.event is not None:
         event = next((entry for entry in entries(store) if selection.event in _names(entry)), None)
-        if event is None:
-            raise ConfigError(
-                f"no parked event is called {selection.event!r}", fix="`logsync parked list SINK --events`"
-            )
-        waiting = store.sequences(event.partition)[event.sequence]
-        return [Found(event.partition, event.sequence, waiting, event)]
+        waiting = store.sequences(event.partition).get(event.sequence) if event else None  # None: drained since
+        return [Found(event.partition, event.sequence, waiting, event)] if event and waiting else []
     found = [
         Found(partition, name, waiting, None)
         for partition in sorted(store.positions())
@@ -83,26 +79,35 @@ def discard(
     With ``event`` that one; with ``error`` those that failed with it; else all events of the sequences. What
     waits behind them is tried: it only waited for them.
     """
-    skips = tuple(
-        Skip(partition=entry.partition, offset=entry.offset, reason=reason, at=now)
-        for each in found
-        for entry in ([each.event] if each.event else entries(store, partition=each.partition, sequence=each.sequence))
-        if selection.error in (None, entry.error)
-    )
-    request = _request(found, selection._replace(error=None), now)
-    audit = AuditEntry(
-        at=now,
-        action="parked-discard",
-        detail={**_detail(found, selection), "reason": reason, "discarded": len(skips)},
-    )
+    request = _request(found, selection, now)
+    given_up = 0
 
     def change(book: Book) -> Book:
-        known = {(skip.partition, skip.offset) for skip in book.skips}
-        new = tuple(skip for skip in skips if (skip.partition, skip.offset) not in known)
+        # What was drained since it was found must not become a skip: a rebuild would leave out an applied event.
+        nonlocal given_up
+        meant = [entry for each in found for entry in _still(store, each) if selection.error in (None, entry.error)]
+        if not meant:
+            raise ConfigError("what was meant is not parked any more", fix=f"`logsync parked list {sink}`")
+        given_up, known = len(meant), {(skip.partition, skip.offset) for skip in book.skips}
+        new = tuple(
+            Skip(partition=entry.partition, offset=entry.offset, reason=reason, at=now)
+            for entry in meant
+            if (entry.partition, entry.offset) not in known
+        )
+        detail = {**_detail(found, selection), "reason": reason, "discarded": given_up}
+        audit = AuditEntry(at=now, action="parked-discard", detail=detail)
         return book.next(skips=(*book.skips, *new), requests=(*book.requests, request), audit=audit)
 
     amend(store, sink, change)
-    return request.id, len(skips)
+    return request.id, given_up
+
+
+def _still(store: Store, found: Found) -> Iterable[Parked]:
+    """The events that are meant and that are parked now."""
+    if found.event is None:
+        return entries(store, partition=found.partition, sequence=found.sequence)
+    offset = found.event.offset
+    return [e for e in store.parked(found.partition, after=offset - 1, limit=1) if e.offset == offset]
 
 
 def _request(found: list[Found], selection: Selection, now: datetime) -> Request:

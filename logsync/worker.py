@@ -20,10 +20,10 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from types import TracebackType
 
-from logsync.core.book import Book, check_book, check_identity, check_last, check_range, first_book
-from logsync.core.codec import Decoder
+from logsync.core.book import Book, Skip, check_book, check_identity, check_last, check_range, first_book
+from logsync.core.codec import Decoder, retry_from
 from logsync.core.drains import Drain, Drains
-from logsync.core.event import Decoded, Event
+from logsync.core.event import Decoded, Event, Record, Undecodable
 from logsync.core.plan import Aside, Plan, located, plan, plan_drain, skip_applied
 from logsync.core.policy import Park, Retry, disposition
 from logsync.core.position import LogIdentity, Position
@@ -122,6 +122,8 @@ class Worker:
         self._only_drain = only_drain
         self._decode = Decoder(sink.log, sink.handled)
         self._book: Book | None = None
+        self._skips: tuple[tuple[Skip, ...], dict[int, frozenset[int]]] = ((), {})
+        self._asked = 0  # the revision whose requests are queued; _book may be newer
         self._assigned: set[int] = set()
         self._positions: dict[int, Position] = {}  # of the partitions being read; empty: resume first
         self._drains = Drains()
@@ -191,7 +193,7 @@ class Worker:
 
     def _apply(self, part: Part) -> None:
         events = [self._decode(record) for record in part.records]  # 2 decode
-        repeats = self._repeats(skip_applied(events, self._positions[part.partition]))
+        repeats = self._repeats(skip_applied(events, self._positions[part.partition]), part.record)
         verdicts: dict[int, EventError] = {}  # of the store, on events that it refused alone
         suspect: int | None = None
         while True:
@@ -252,7 +254,10 @@ class Worker:
                 through = self._drains.done()
                 if through is not None:
                     self._close(*through)
-            if not drain.unfinished and self._clock() - began >= DRAIN_FOR:
+            elif drain.unfinished:
+                self._drains.finished()
+            urgent = any(left.unfinished for left in self._drains.queue)
+            if self._stopping or (not urgent and self._clock() - began >= DRAIN_FOR):
                 return
 
     def _drain_some(self, drain: Drain) -> bool:
@@ -268,12 +273,17 @@ class Worker:
             return False
         entries = due
         events = [self._decode(entry.record) for entry in entries]
-        repeats, verdicts, count = self._repeats(events), dict[int, EventError](), len(events)
+        verdicts, count = dict[int, EventError](), len(events)
         while True:
             made = plan_drain(
                 self.sink, entries[:count], events[:count], stored, now=self._now(), refused=verdicts,
-                skips=self._book.skips_of(drain.partition), repeats=repeats, partitions=self._book.log.partitions,
+                skips=self._skips_of(drain.partition), partitions=self._book.log.partitions,
             )  # fmt: skip
+            if made.applied:  # has somebody discarded one of them since? Then it must not be applied.
+                current = self._current_book()
+                if current.skips != self._book.skips:
+                    self._book = current
+                    continue
             self._look_if_due()
             self._note_skipped(made)
             try:
@@ -299,8 +309,8 @@ class Worker:
         assert self._book is not None
         self._watched_at = self._clock()
         current = self._current_book()
-        if current.revision != self._book.revision:
-            self._book = current
+        self._book = current
+        if current.revision != self._asked:
             self._ask()
         limits = self.sink.parking
         if limits.retry_every and self._clock() - self._drained_at >= limits.retry_every.total_seconds():
@@ -320,6 +330,7 @@ class Worker:
 
     def _ask(self) -> None:
         assert self._book is not None
+        self._asked = self._book.revision
         for request, partition in self._drains.ask(self._book.requests, self._positions.keys()):
             self._close(request, partition)
 
@@ -340,11 +351,18 @@ class Worker:
             raise StoreUnavailable(f"the book of sink {self.sink.name} was changed: it has to be read anew")
         return current
 
-    def _repeats(self, events: Sequence[Decoded]) -> list[int]:
-        """Offsets of retried appends whose event stands in the log already, further up. # A1"""
-        since = {
-            event.offset: event.retry_from for event in events if type(event) is Event and event.retry_from is not None
-        }
+    def _repeats(self, events: Sequence[Decoded], record: Callable[[int], Record]) -> list[int]:
+        """Offsets of retried appends whose event stands in the log already, further up. # A1
+
+        Also of those that cannot be decoded now: drained after an upgrade, they may find that range of the log gone.
+        """
+        since = dict[int, int]()
+        for event in events:
+            retried_from = event.retry_from if type(event) is Event else None
+            if type(event) is Undecodable:
+                retried_from = retry_from(record(event.offset))
+            if retried_from is not None and retried_from < event.offset:  # else the range is empty
+                since[event.offset] = retried_from
         if not since:
             return []
         retried = [event for event in events if event.offset in since]
@@ -370,11 +388,21 @@ class Worker:
             fresh,
             stored,
             next_offset=next_offset,
-            skips=self._book.skips_of(stored.partition),
+            skips=self._skips_of(stored.partition),
             repeats=repeats,
             partitions=self._book.log.partitions,
             aside=aside,
         )
+
+    def _skips_of(self, partition: int) -> frozenset[int]:
+        """The same for every plan under one book: there may be thousands of them."""
+        assert self._book is not None
+        if self._skips[0] is not self._book.skips:
+            self._skips = self._book.skips, {}
+        known = self._skips[1]
+        if partition not in known:
+            known[partition] = self._book.skips_of(partition)
+        return known[partition]
 
     def _note_skipped(self, made: Plan) -> None:
         """Write down types that are passed over for the first time, before the position moves past them. # T2"""

@@ -13,7 +13,8 @@ from devstack import Stack
 from logsync.settings import Settings
 
 INTEGRATION = Path(__file__).parent / "integration"
-STACK = os.environ.get("LOGSYNC_TEST_STACK", "tests")
+# Several processes of one run (pytest-xdist) have servers of their own: some tests kill theirs.
+STACK = "-".join(filter(None, (os.environ.get("LOGSYNC_TEST_STACK", "tests"), os.environ.get("PYTEST_XDIST_WORKER"))))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -39,7 +39,7 @@ class Exit(IntEnum):
 
 MEANING = {
     Exit.OK: "done; consume: drained after a signal, or caught up with --until-end",
-    Exit.NOT_FOUND: "show, history: no such record in the log",
+    Exit.NOT_FOUND: "show, history: no such record in the log; parked: nothing that is meant is parked",
     Exit.USAGE: "the command line itself is wrong",
     Exit.CONFIG: "settings, sink, topic or store are set up wrongly; restarting will not help",
     Exit.EVENT: "halted at an event that cannot be applied; nothing after it was applied",
@@ -63,7 +63,7 @@ class Refused(LogsyncError):
 
 
 class NotFound(LogsyncError):
-    """What was asked for is not in the log."""
+    """What was asked for is not in the log, or not parked."""
 
 
 class StillParked(LogsyncError):

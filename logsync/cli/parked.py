@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
@@ -52,7 +54,7 @@ def list_(
     Example: logsync parked list db --limit 10
     """
     settings, loaded = load_settings(), load_sink(sink)
-    with admin.opened(loaded, settings) as store:
+    with _opened(loaded, settings) as store:
         found = parked.find(store, Selection())
         if events:
             shown = [entry for entry, _ in zip(parked.entries(store), range(limit), strict=False)]
@@ -87,9 +89,10 @@ def show(sink: SinkArgument, event: Annotated[str, typer.Argument(metavar="EVENT
     Example: logsync parked show db 0:4711
     """
     settings, loaded = load_settings(), load_sink(sink)
-    with admin.opened(loaded, settings) as store:
-        entry = _one(store, event)
-    out.print_json({**_fact(entry), "message": entry.message, "record": describe(entry.record, loaded.log)})
+    with _opened(loaded, settings) as store:
+        entry = _found(store, loaded, Selection(event=event))[0].event
+    assert entry is not None
+    out.print_json({**_fact(entry), "record": describe(entry.record, loaded.log)})
 
 
 @parked_app.command("retry")
@@ -110,8 +113,9 @@ def retry(
     """
     selection = _selection(event, key, error, all_)
     settings, loaded = load_settings(), load_sink(sink)
-    with admin.opened(loaded, settings) as store:
+    with _opened(loaded, settings) as store:
         found = _found(store, loaded, selection)
+        _say_meant(found, selection)
         if not yes:
             raise Refused("nothing was changed", fix="add --yes to try them again")
         request = parked.retry(store, found, selection, sink=loaded.name, now=datetime.now(UTC))
@@ -137,13 +141,25 @@ def discard(
     """
     selection = _selection(event, key, error, all_)
     settings, loaded = load_settings(), load_sink(sink)
-    with admin.opened(loaded, settings) as store:
+    with _opened(loaded, settings) as store:
         found = _found(store, loaded, selection)
+        _say_meant(found, selection)
         if not yes:
             raise Refused("nothing was changed", fix="add --yes to give up on them")
         request, count = parked.discard(store, found, selection, sink=loaded.name, reason=reason, now=datetime.now(UTC))
         out.say(f"{count:,} events are skipped for ever, on record")
     _finish(loaded, settings, request, found)
+
+
+@contextmanager
+def _opened(sink: Sink, settings: Settings) -> Iterator[Store]:
+    """The sink's store, if it knows the sink: opening another one would create things there."""
+    if admin.look(sink, settings).book is None:
+        raise ConfigError(
+            f"sink {sink.name} has no position in this store yet", fix=f"`logsync consume {sink.address}` starts it"
+        )
+    with admin.opened(sink, settings) as store:
+        yield store
 
 
 def _selection(event: str | None, key: str | None, error: str | None, everything: bool) -> Selection:
@@ -158,8 +174,11 @@ def _found(store: Store, sink: Sink, selection: Selection) -> list[Found]:
         raise NotFound(
             f"nothing that is meant is parked in sink {sink.name}", fix=f"`logsync parked list {sink.address}`"
         )
-    out.say(f"{_count(found)} meant" + (f", of which the event {selection.event}" if selection.event else ""))
     return found
+
+
+def _say_meant(found: list[Found], selection: Selection) -> None:
+    out.say(f"{_count(found)} meant" + (f", of which the event {selection.event}" if selection.event else ""))
 
 
 def _finish(sink: Sink, settings: Settings, request: str, found: list[Found]) -> None:
@@ -179,12 +198,6 @@ def _finish(sink: Sink, settings: Settings, request: str, found: list[Found]) ->
             f"{_count([each._replace(waiting=waiting[each.partition][each.sequence]) for each in left])} still parked",
             fix=f"`logsync parked list {sink.address}` shows what holds them up",
         )
-
-
-def _one(store: Store, event: str) -> Parked:
-    entry = parked.find(store, Selection(event=event))[0].event
-    assert entry is not None
-    return entry
 
 
 def _fact(entry: Parked) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from logsync.errors import AppendRejected
 
 RETRY_FROM = "logsync-retry-from"
 """On a retried append: the partition's end as last known before the first attempt. # A1"""
+_DIGITS = 19  # of the largest 64-bit offset
 _RESERVED = ("ce_", "logsync-", "content-type")
 # https://www.w3.org/TR/trace-context/#traceparent-header: version 00 has exactly these four fields.
 _TRACEPARENT = re.compile(r"^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$")
@@ -160,7 +161,7 @@ class Decoder:
             return tuple.__new__(Event, (
                 event_id, name, version, None if key_bytes is None else key_bytes.decode(), time,
                 validate_json(value), partition, offset, leader_epoch, headers,
-                None if retry is None else int(retry),
+                _offset(retry),
             ))  # fmt: skip
         except ValidationError as error:
             first = error.errors(include_url=False, include_input=False)[0]
@@ -196,7 +197,7 @@ class Decoder:
             data = Tombstone(key=key, of=None if of in (None, Tombstone.TYPE) else of)
             return Event(
                 event_id, Tombstone.TYPE, 1, key, time, data, partition, offset, leader_epoch, headers,
-                None if retry is None else int(retry),
+                _offset(retry),
             )  # fmt: skip
         except Exception as error:  # noqa: BLE001 - bytes are anything
             return Undecodable(
@@ -209,6 +210,23 @@ def id_of(headers: Headers, value: bytes | None, place: str) -> str | None:
     """The event id of a record as the decoder sees it, without decoding. ``place``: ``topic/partition/offset``."""
     found = _text(dict(headers).get("ce_id"))
     return found or place if value is None else found
+
+
+def retry_from(record: Record) -> int | None:
+    """What RETRY_FROM says on a record that cannot be decoded; None if that cannot be read either."""
+    try:
+        return _offset(dict(record.headers).get(RETRY_FROM))
+    except ValueError:
+        return None
+
+
+def _offset(header: bytes | None) -> int | None:
+    """Raises ValueError for what no partition can hold: ``int`` takes signs, and refuses very long numbers itself."""
+    if header is None:
+        return None
+    if not header.isdigit() or len(header) > _DIGITS:
+        raise ValueError(f"{RETRY_FROM} is {_text(header[:40])!r}, expected an offset")
+    return int(header)
 
 
 def _is_json(media: bytes) -> bool:

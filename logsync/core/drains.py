@@ -19,7 +19,7 @@ class Drain(NamedTuple):
     request: str | None = None
     """Who asked; None: nobody, the worker does it by itself."""
     unfinished: bool = False
-    """A replayable store was interrupted while it drained this: nothing else may be applied before it is through."""
+    """A replayable store was interrupted while it drained the first event: that comes before everything else."""
 
 
 class Drains:
@@ -66,7 +66,8 @@ class Drains:
         if made.drained:
             known = known._replace(first=made.drained[-1], events=max(1, known.events - len(made.drained)), error="")
         if made.retried:
-            known = known._replace(first=made.retried[0].offset, error=made.retried[0].error)
+            head = made.retried[0]
+            known = known._replace(first=head.offset, since=head.first_at, error=head.error)
         waiting[drain.sequence] = known
 
     def empty(self, drain: Drain) -> None:
@@ -74,25 +75,36 @@ class Drains:
         self.waiting[drain.partition].pop(drain.sequence, None)
 
     def ask(self, requests: Iterable[Request], partitions: Collection[int]) -> list[tuple[str, int]]:
-        """Queue what people asked for. Returns the (request, partition) for which nothing waits: they are through."""
-        self.queue = deque(drain for drain in self.queue if drain.request is None)
+        """Queue what people asked for. Returns the (request, partition) for which nothing waits: they are through.
+
+        A request that is queued already goes on where it is: begun anew with every change of the book, it might never
+        end. A sequence whose first event was never tried is meant by every error: a drain was interrupted there.
+        """
+        asked = {(request.id, partition): request for request in requests for partition in sorted(request.partitions)}
+        self.queue = deque(d for d in self.queue if d.request is None or (d.request, d.partition) in asked)
+        begun = {(drain.request, drain.partition) for drain in self.queue}
         through = []
-        for request in requests:
-            for partition in sorted(set(request.partitions) & set(partitions)):
-                found = [
-                    Drain(partition, name, request.id)
-                    for name, known in self.waiting[partition].items()
-                    if request.sequence in (None, name) and request.error in (None, known.error)
-                ]
-                self.queue.extend(found)
-                if not found:
-                    through.append((request.id, partition))
+        for (request_id, partition), request in asked.items():
+            if partition not in partitions or (request_id, partition) in begun:
+                continue
+            found = [
+                Drain(partition, name, request_id)
+                for name, known in self.waiting[partition].items()
+                if request.sequence in (None, name) and (request.error is None or known.error in ("", request.error))
+            ]
+            self.queue.extend(found)
+            if not found:
+                through.append((request_id, partition))
         return through
 
     def ask_all(self) -> None:
         """Queue everything that waits, unless something is queued already."""
         if not self.queue:
             self.queue.extend(Drain(p, name) for p, waiting in sorted(self.waiting.items()) for name in waiting)
+
+    def finished(self) -> None:
+        """What was interrupted in the first drain is through: whatever else waits in its sequence is not urgent."""
+        self.queue[0] = self.queue[0]._replace(unfinished=False)
 
     def done(self) -> tuple[str, int] | None:
         """Take the first drain away. Returns its (request, partition) if that request is through with the partition."""

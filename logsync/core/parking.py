@@ -18,6 +18,7 @@ from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 from logsync.core.event import Headers, Record
+from logsync.errors import ConfigError
 
 SequenceBy = Callable[[bytes | None, Headers], str | None]
 
@@ -63,11 +64,13 @@ class Parked(NamedTuple):
         fields["first_at"], fields["last_at"] = self.first_at.isoformat(), self.last_at.isoformat()
         _, _, key, value, headers, leader_epoch, timestamp = self.record
         fields["record"] = [_b64(key), _b64(value), [[n, _b64(v)] for n, v in headers], leader_epoch, timestamp]
-        return json.dumps(fields, separators=(",", ":"))
+        text = json.dumps(fields, separators=(",", ":"))
+        # JSON reads two lone surrogates in a row as the one character that they stand for elsewhere.
+        return json.dumps(_escaped(fields), separators=(",", ":")) if "\\ud" in text else text
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Parked:
-        fields: dict[str, Any] = json.loads(text)
+        fields: dict[str, Any] = _plain(json.loads(text))
         key, value, headers, leader_epoch, timestamp = fields["record"]
         return cls(
             **{name: fields[name] for name in cls._fields if name not in ("first_at", "last_at", "record")},
@@ -111,10 +114,44 @@ def by_key(key: bytes | None, headers: Headers) -> str | None:  # noqa: ARG001 -
 
 def name_of(sequence_by: SequenceBy, record: Record) -> str:
     """The sequence of a record. It sees key and headers only: an undecodable record has nothing else. # K3"""
-    return sequence_by(record.key, record.headers) or NO_KEY
+    try:
+        name = sequence_by(record.key, record.headers)
+    except Exception as error:
+        raise _wrong(record, f"it raised {type(error).__name__}: {error}") from error
+    if not isinstance(name, str | None):
+        raise _wrong(record, f"it returned {type(name).__name__}")  # what a store gives back would be another name
+    return name or NO_KEY
 
 
 NO_KEY = "(no key)"
+
+
+def _wrong(record: Record, what: str) -> ConfigError:
+    return ConfigError(
+        f"sequence_by must name the sequence of every record, by a str or None; for partition {record.partition}, "
+        f"offset {record.offset}, {what}",
+        fix="deploy a function that takes any key and any headers",
+    )
+
+
+def _escaped(found: Any) -> Any:
+    """Text that is no valid Unicode, as ``{"bytes": base64}`` of its UTF-8; everything else as it is."""
+    if isinstance(found, str) and any("\ud800" <= character <= "\udfff" for character in found):
+        return {"bytes": _b64(found.encode("utf-8", "surrogatepass"))}
+    if isinstance(found, list):
+        return [_escaped(each) for each in found]
+    return {name: _escaped(each) for name, each in found.items()} if isinstance(found, dict) else found
+
+
+def _plain(found: Any) -> Any:
+    """What ``_escaped`` was given."""
+    if isinstance(found, list):
+        return [_plain(each) for each in found]
+    if not isinstance(found, dict):
+        return found
+    if found.keys() == {"bytes"}:
+        return base64.b64decode(found["bytes"]).decode("utf-8", "surrogatepass")
+    return {name: _plain(each) for name, each in found.items()}
 
 
 def _b64(value: bytes | None) -> str | None:

@@ -67,6 +67,7 @@ class Aside:
         self.refused = refused or {}
         self.parked: list[Parked] = []
         self._grown: Counter[str] = Counter()
+        self._new = 0  # sequences that nothing waited in before
 
     def joins(self, event: Decoded) -> bool:
         """Does this event wait behind an earlier one of its sequence? # I8
@@ -87,13 +88,13 @@ class Aside:
         name = name_of(self._sink.sequence_by, record)
         waiting, limits = self._waiting.get(name), self._sink.parking
         events = self._grown[name] + (waiting.events if waiting else 0)
-        new = sum(other not in self._waiting for other in self._grown)
         if events >= limits.events:
             raise self._full(event, f"sequence {name!r} holds {events:,} parked events", "events", limits.events)
-        if not events and len(self._waiting) + new >= limits.sequences:
-            held = len(self._waiting) + new
+        held = len(self._waiting) + self._new
+        if not events and held >= limits.sequences:
             raise self._full(event, f"{held:,} sequences are parked", "sequences", limits.sequences)
         self._grown[name] += 1
+        self._new += not events
         self.parked.append(
             Parked(
                 event.partition, event.offset, name, event.id, event.type,
@@ -179,7 +180,6 @@ def plan_drain(
     stored: Position,
     *,
     skips: Collection[int] = (),
-    repeats: Collection[int] = (),
     partitions: int = 1,
     refused: Mapping[int, EventError] | None = None,
     now: datetime,
@@ -193,7 +193,7 @@ def plan_drain(
     drained: list[int] = []
     retried: list[Parked] = []
     for entry, event in zip(entries, events, strict=True):
-        rule = _passed_over(sink, event, skips, repeats)
+        rule = _passed_over(sink, event, skips, ())  # no repeat is ever parked  # A1
         if rule is not None:
             skipped[rule] += 1
         else:
@@ -217,10 +217,12 @@ def _passed_over(sink: Sink, event: Decoded, skips: Collection[int], repeats: Co
     """The rule by which an event is skipped and counted, or None. # I7"""
     if skips and event.offset in skips:
         return f"by-hand:{event.type}"
-    if type(event) is Event:
-        return "repeat:" + event.type if repeats and event.offset in repeats else None
     if type(event) is Ignored:
         return "unhandled:" + event.type
+    if repeats and event.offset in repeats:
+        return f"repeat:{event.type}"
+    if type(event) is Event:
+        return None
     return f"unknown:{event.type}" if event.unknown_type and sink.unknown == "skip" else None  # type: ignore[union-attr]
 
 

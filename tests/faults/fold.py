@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from demo.proof import TABLES, Part, compare, opensearch_docs, postgres_rows, redis_values
 
@@ -41,6 +43,14 @@ class Tail:
         self.close = self._consumer.close
 
     def end(self) -> int:
+        """Asked again while Kafka is between two leaders, as after its restart."""
+        for _ in range(100):
+            with suppress(KafkaException):
+                return self._end()
+            time.sleep(0.5)
+        return self._end()
+
+    def _end(self) -> int:
         return int(self._consumer.get_watermark_offsets(self._part, timeout=30)[1])
 
     def up_to(self, offset: int) -> list[Fact]:
@@ -68,7 +78,7 @@ class Fold:
 
     def __init__(self) -> None:
         self.at = 0
-        self.doubles = 0
+        self.retried = self.doubles = 0
         self.tables: dict[str, dict[Any, list[Any]]] = {name: {} for name in TABLES}
         self.keys: dict[tuple[str, str, str], Any] = {}
         self.docs: dict[str, dict[str, Any]] = {}
@@ -79,6 +89,7 @@ class Fold:
         double = fact.retry_from is not None and any(offset >= fact.retry_from for offset in seen)
         seen.append(self.at)
         self.at += 1
+        self.retried += fact.retry_from is not None
         if double:
             self.doubles += 1
             return

@@ -25,8 +25,8 @@ class Proxy:
         """How many more answers pass until one is cut off in its middle; asked again after each cut."""
         self.lost = 0
         """Answers that were cut off so far."""
-        self.hold_after: int | None = None
-        """How many more requests pass until one is held back, with all that would follow on its connection."""
+        self.hold_at: tuple[bytes, int] | None = None
+        """So many pieces after the one with these bytes, a request is held back, and all that follows it."""
         self.held = threading.Event()
         """One is held."""
         self._left = 0
@@ -40,10 +40,10 @@ class Proxy:
     def lose(self, after: Callable[[], int]) -> None:
         self._left, self.lose_after = after(), after
 
-    def hold(self, after: int) -> None:
+    def hold(self, at: bytes, after: int) -> None:
         self.held.clear()
         self._loop.call_soon_threadsafe(self._released.clear)
-        self.hold_after = after
+        self.hold_at = at, after
 
     def release(self) -> None:
         """What was held arrives now."""
@@ -99,12 +99,16 @@ class Proxy:
                     continue
                 if self.delay:
                     await asyncio.sleep(self.delay)
-                if not answers and self.hold_after is not None:
-                    self.hold_after -= 1
-                    if self.hold_after < 0:
-                        self.hold_after = None
+                if not answers and self.hold_at is not None:
+                    text, left = self.hold_at
+                    if text in data:
+                        text = b""
+                    if not text and left == 0:
+                        self.hold_at = None
                         self.held.set()
                         await self._released.wait()
+                    elif not text:
+                        self.hold_at = b"", left - 1
                 if answers and self.lose_after is not None:
                     if self._left == 0:
                         self._left = self.lose_after()

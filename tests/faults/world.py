@@ -92,13 +92,18 @@ class World:
         goal = self.tail.end() + count
         until(lambda: self.tail.end() >= goal, lambda: f"the log grows to {goal}\n{self.writer.output[-2000:]}")
 
-    def every_acknowledged_event_is_in_the_log(self) -> int:
+    def every_acknowledged_event_is_in_the_log(self) -> str:
+        """Returns how many, and what became of those that were retried. # A1"""
         acknowledged = [line for line in self.writer.output.split("\n")[:-1] if len(line) == 36]
-        found = {fact.id for fact in self.tail.up_to(self.tail.end())}
+        facts, fold = self.tail.up_to(self.tail.end()), Fold()
+        for fact in facts:
+            fold.add(fact)
+        found = {fact.id for fact in facts}
         lost = [event_id for event_id in acknowledged if event_id not in found]
         assert acknowledged, self.writer.output
         assert not lost, f"{len(lost)} acknowledged events are not in the log, the first is {lost[0]}"
-        return len(acknowledged)
+        retried = f"{fold.retried} retries, {fold.doubles} of them twice in the log"
+        return f"{len(acknowledged):,} appends acknowledged ({retried})"
 
 
 class Lane:
@@ -159,7 +164,7 @@ class Lane:
         """Whatever the worker has said so far, the next ``waits`` is about what comes now."""
         self._waited = self.worker.output.count(WAITING)
 
-    def is_the_fold(self) -> int:
+    def is_the_fold(self) -> None:
         """SIGTERM drains; then the store's content is that of the log up to its position, value by value. # I3"""
         self.worker.terminate()
         position = self.position()
@@ -170,7 +175,6 @@ class Lane:
             self._fold.add(fact)
         found = self._fold.differences(self.kind, self.url)
         assert not found, f"{self.kind} is not the fold of the log up to {position}: {found}"
-        return self._fold.doubles
 
     @contextmanager
     def watched(self, *, may_go_back: bool) -> Iterator[None]:

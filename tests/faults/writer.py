@@ -19,18 +19,20 @@ from pydantic import BaseModel
 from demo.data import closing, events, survey
 from logsync import Producer
 from logsync.errors import AppendOutcomeUnknown, AppendRejected
-from sinks.events import BasketPaid, BasketReturned, ProductListed, log
+from sinks.events import BasketPaid, BasketReturned, HouseholdDescribed, ProductListed, log
 
 LINES = 3_000
 PAUSE = 0.015  # seconds after each event: about sixty in a second
 
 
 def deck() -> list[BaseModel]:
-    """One lap. Few products are listed, and some go again, so that documents come and go; returns come at once."""
+    """One lap. Mostly baskets: their effects count. Some products are listed and go again; returns come at once."""
     cut = survey(LINES)
     found: list[BaseModel] = [event for _, event in closing(cut)]
     for _, event in events(LINES, cut):
-        if isinstance(event, ProductListed) and event.product_id % 25 and event.product_id % 50:
+        if isinstance(event, ProductListed) and (event.product_id not in cut.first_sales or event.product_id % 10):
+            continue
+        if isinstance(event, HouseholdDescribed) and event.household_id % 20:
             continue
         found.append(event)
         if isinstance(event, BasketPaid) and event.basket_id % 3 == 0:

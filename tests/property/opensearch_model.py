@@ -48,7 +48,11 @@ class Server:
             return {"docs": [self._get(wanted) for wanted in json.loads(body)["docs"]]}
         if path == "/_bulk":
             lines = body.splitlines()
-            return {"items": [self._write(json.loads(a), json.loads(b)) for a, b in zip(lines[::2], lines[1::2], strict=True)]}
+            return {
+                "items": [
+                    self._write(json.loads(a), json.loads(b)) for a, b in zip(lines[::2], lines[1::2], strict=True)
+                ]
+            }
         if action == "_refresh":
             for name in where.split(","):
                 self.searchable[name] = dict(self.indices.get(name, {}))
@@ -69,7 +73,11 @@ class Server:
         return {}
 
     def content(self, name: str) -> dict[str, Any]:
-        return {key: kept.source for key, kept in self.indices.get(f"{name}--e1-write", {}).items() if HIDDEN not in kept.source}
+        return {
+            key: kept.source
+            for key, kept in self.indices.get(f"{name}--e1-write", {}).items()
+            if HIDDEN not in kept.source
+        }
 
     def _next(self) -> int:
         self.seq_no += 1
@@ -139,7 +147,9 @@ class Weather:
     def request(self, method: str, path: str, body: Any) -> dict[str, Any]:
         if self.calm or self.chance.random() > self.rate:
             return self.server.answer(method, path, body)
-        what = self.chance.choice(["arrive", "meanwhile", "meanwhile", "die", "down", "died after", "half", "late", "late and die"])
+        what = self.chance.choice(
+            ["arrive", "meanwhile", "meanwhile", "die", "down", "died after", "half", "late", "late and die"]
+        )
         if what == "arrive":
             self.arrive()
         elif what == "meanwhile" and self._depth < 2:
@@ -195,7 +205,7 @@ class _NoIndices:
     def owned(self) -> dict[str, Any]:
         return {}
 
-    def count(self, names: list[str], query: object) -> int:  # noqa: ARG002
+    def count(self, names: list[str], query: object) -> int:
         return 0
 
 
@@ -206,7 +216,7 @@ class Simulated(OpenSearch):
         super().__init__(indices={A: {}, B: {}})
         self._weather = weather
 
-    def open(self, sink: str, settings: Settings) -> None:  # noqa: ARG002
+    def open(self, sink: str, settings: Settings) -> None:
         self._attach(_Client(self._weather), Layout("", sink, self._declared))  # type: ignore[arg-type]
         self._indices = _NoIndices()  # type: ignore[assignment]
 

@@ -102,6 +102,24 @@ def test_versions_order_by_epoch_then_offset_then_sub_and_fit_63_bits(epoch: int
     assert (version >> 52, (version >> 12) & fold.MAX_OFFSET, version & 4095) == (epoch, offset, sub)
 
 
+@given(st.integers(0, 8_000_000), st.integers(-3000, 1000), st.integers(0, 1 << 38))
+def test_a_version_tells_the_generation_and_the_offset_it_was_made_of(generation: int, other: int, offset: int) -> None:
+    writer = Era(EPOCH, max(0, generation + other))
+    if offset + writer.generation * fold.REACH <= fold.MAX_OFFSET:
+        found = Found(writer.version(offset))
+        assert Era(EPOCH, generation).stamp(found) == (writer.generation, offset)
+        assert Era(EPOCH + 1, generation).stamp(found) == (-1, -1)
+
+
+@given(st.integers(0, 1000), st.integers(0, 1 << 30), st.integers(0, fold.REACH - 2))
+def test_nothing_of_one_generation_reaches_what_was_sealed_in_the_next(generation: int, start: int, ahead: int) -> None:
+    era = Era(EPOCH, generation)
+    for found in (ABSENT, Found(era.version(start), {"n": 1})):
+        sealed = fold.late(("x", "a"), [], found, era.next, start)
+        assert sealed.version > era.version(start + ahead)
+        assert era.next.stamp(Found(sealed.version))[1] < start + 1
+
+
 @given(logs, st.integers(0, 12))
 def test_a_document_of_an_older_epoch_counts_as_absent(log: list[list[Write]], at: int) -> None:
     server = Server()

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
-from logsync.core.codec import RETRY_FROM, Decoder, encode
+from logsync.core.codec import RETRY_FROM, Decoder, encode, retry_from
 from logsync.core.event import Event, Headers, Ignored, Record, Tombstone, Undecodable
 from logsync.core.log import Log
 from logsync.errors import AppendRejected
@@ -112,7 +112,10 @@ def test_a_known_type_without_a_handler_is_not_even_looked_at() -> None:
         ([*GOOD, ("content-type", b"application/avro")], JSON, False, "content-type application/avro"),
         ([*GOOD, ("ce_time", b"yesterday")], JSON, False, "yesterday"),
         ([*GOOD, ("ce_time", b"2026-03-01T12:30:00")], JSON, False, "no time zone"),
-        ([*GOOD, (RETRY_FROM, b"x")], JSON, False, "ValueError"),
+        *(
+            ([*GOOD, (RETRY_FROM, odd)], JSON, False, "expected an offset")
+            for odd in (b"x", b"-5", b"1_0", b"9" * 5000)
+        ),
     ],
 )
 def test_what_is_no_event_becomes_a_value_that_says_what_was_expected_and_found(
@@ -164,6 +167,12 @@ def test_every_form_of_a_time_with_a_zone_is_understood(text: bytes, time: datet
     found = decode(record(JSON, [*GOOD, ("ce_time", text)]))
     assert isinstance(found, Event)
     assert found.time == time
+
+
+def test_nonsense_in_a_retry_is_no_offset_in_a_record_that_is_no_event_either() -> None:
+    for odd in (b"x", b"-5", b"9" * 5000, None):
+        assert retry_from(record(b"{", [*GOOD, (RETRY_FROM, odd)])) is None
+    assert retry_from(record(b"{", [*GOOD, (RETRY_FROM, b"42")])) == 42
 
 
 def test_a_retry_says_where_its_original_may_stand() -> None:

@@ -37,6 +37,8 @@ def test_an_answer_says_that_nothing_was_applied_whenever_it_comes(answer: str, 
     assert type(error) is ANSWERS[answer]
     assert str(error).startswith("redis at host:1: ")
     assert answer.split(" ", 1)[1][:20] in str(error)
+    word = answer.split(" ", 1)[0]
+    assert word == "ERR" or f"Redis answered {word}: " in str(error)
     assert error.fix or type(error) is StoreUnavailable
 
 

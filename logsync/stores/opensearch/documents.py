@@ -19,10 +19,11 @@ _READ_AT_ONCE = 5_000  # documents per mget
 
 
 class Draining(NamedTuple):
-    """A drain that has begun: the documents that it writes, all in the generation of its mark."""
+    """A drain that has begun, the documents that it writes, and the generation in which nobody else writes them."""
 
     offset: int
     ids: tuple[str, ...]
+    generation: int
 
 
 class Mark(NamedTuple):
@@ -175,7 +176,7 @@ def _mark(answer: Mapping[str, Any]) -> Mark:
     return Mark(
         {int(number): Position.from_dict(position) for number, position in fields.items()},
         generation,
-        Draining(draining[0], tuple(draining[1])) if draining else None,
+        Draining(draining[0], tuple(draining[1]), draining[2]) if draining else None,
         answer["_seq_no"],
         answer["_primary_term"],
     )

@@ -2,7 +2,7 @@
 
 For ``products`` in epoch 2:
 
-    products            alias for readers: hides tombstones and the position, refuses writes
+    products            alias for readers: hides tombstones, parked events and the position
     products--e2-write  alias for bulk requests of epoch 2; gone after a rebuild, and with it every older worker
     products--e2        the index; its mapping's _meta names the sink, so nothing foreign is ever deleted
     logsync             alias of the index logsync-books: one document per sink, its book

@@ -92,8 +92,8 @@ class Parking:
         marks, found = self._documents.read(start.epoch, chains)
         compare(start, marks)
         if self.settle(start, marks):
-            marks, found = self._documents.read(start.epoch, chains)
-            compare(start, marks)
+            self.apply(plan)  # from its beginning: somebody may have begun the next drain meanwhile
+            return
         doc_id = waiting.doc_id(start.partition, offset)
         stored = {
             name: held for name, held in self._documents.own(start.epoch, doc_id).items() if waiting.waits(held.source)
@@ -127,36 +127,41 @@ class Parking:
     def settle(self, start: Position, marks: Mapping[str, Mark]) -> bool:
         """Close what an interrupted drain left open, so that it can begin anew. True if there was any.
 
-        What holds the event already is noted with it; what does not is sealed, for the one who was interrupted may
-        only be late. The event stays parked.
+        # The one who was interrupted may only be late, and so may be somebody else who came to settle this. So first
+        # a generation of our own: then nothing that they still send can follow what is sealed in it. What holds the
+        # event already is noted before it is sealed, and from then on by that note alone. The event stays parked.
         """
-        begun = {name: mark.draining for name, mark in marks.items() if mark.draining}
-        for name, draining in begun.items():
-            mark, era = marks[name], _era(start, marks[name])
+        begun = {name: mark for name, mark in marks.items() if mark.draining}
+        if not begun:
+            return False
+        mine = {name: mark._replace(generation=mark.generation + 1) for name, mark in begun.items()}
+        for name, mark in self._documents.write_marks(start.epoch, mine).items():
+            draining, era = mark.draining, _era(start, mark)
+            assert draining is not None
             doc_id = waiting.doc_id(start.partition, draining.offset)
             stored = self._documents.own(start.epoch, doc_id).get(name)
             if stored is not None and waiting.waits(stored.source):
                 keys = [(name, written) for written in draining.ids]
                 _, found = self._documents.read(start.epoch, keys)
-                held = {key for key in keys if era.stamp(found.get(key, ABSENT))[0] == mark.generation}
-                done = waiting.done(stored.source) | {written for _, written in held}
-                body = {**stored.source, fold.POSITION: {**stored.source[fold.POSITION], "done": sorted(done)}}
+                held = {key[1] for key in keys if era.stamp(found.get(key, ABSENT))[0] == draining.generation}
+                done = sorted(waiting.done(stored.source) | held)
+                body = {**stored.source, fold.POSITION: {**stored.source[fold.POSITION], "done": done}}
                 self._replace(start, doc_id, {name: stored}, {name: body})
-                rest = [key for key in keys if key[1] not in done]
-                seals = [fold.late(key, [], found.get(key, ABSENT), era.next, _next(start, mark)) for key in rest]
-                self._seal(seals, start.epoch)
-            closed = mark._replace(generation=mark.generation + 1, draining=None)
-            self._documents.write_marks(start.epoch, {name: closed})
-        return bool(begun)
+                self._seal(
+                    [fold.late(key, [], found.get(key, ABSENT), era, _next(start, mark)) for key in keys], start.epoch
+                )
+            self._documents.write_marks(start.epoch, {name: mark._replace(draining=None)})
+        return True
 
     def _claim(self, start: Position, marks: Mapping[str, Mark], offset: int, docs: list[Doc]) -> dict[str, Mark]:
         ids: dict[str, list[str]] = {}
         for doc in docs:
             ids.setdefault(doc.key[0], []).append(doc.key[1])
-        claims = {
-            name: marks[name]._replace(generation=marks[name].generation + 1, draining=Draining(offset, tuple(written)))
-            for name, written in ids.items()
-        }
+        claims = {}
+        for name, written in ids.items():
+            generation = marks[name].generation + 1
+            draining = Draining(offset, tuple(written), generation)
+            claims[name] = marks[name]._replace(generation=generation, draining=draining)
         return self._documents.write_marks(start.epoch, claims)
 
     def _replace(

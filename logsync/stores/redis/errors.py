@@ -57,6 +57,8 @@ def translate(error: Exception, where: str, *, sent: bool) -> LogsyncError:
     open; before that, Redis cannot have run it, because it runs nothing before its last byte.
     """
     word = next((word for kind, word in _CLASSES if isinstance(error, kind)), str(error).split(" ", 1)[0])
+    if word == "WRONGPASS" and "required" in str(error):
+        word = "NOAUTH"  # the same class for both
     known = _ANSWERS.get(word)
     if known:
         kind, fix = known
