@@ -15,7 +15,9 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from logsync import Event, Sink, parked
+from pydantic import BaseModel, field_validator
+
+from logsync import Event, Log, Sink, parked
 from logsync.core.codec import RETRY_FROM, encode
 from logsync.core.event import Headers, Record, Tombstone
 from logsync.core.parking import Parked, Parking
@@ -25,7 +27,32 @@ from logsync.stores.memory import Memory
 from logsync.testing import MemoryLog, MemoryReader
 from logsync.worker import Report, Worker
 from logsync.writes.rows import Increment
-from tests.unit.shop import OrderCancelled, OrderPlaced, PageSeen, log
+
+log = Log("test.fuzz")
+
+
+@log.event("order.placed", key="order")
+class OrderPlaced(BaseModel):
+    order: str
+    cents: int
+
+    @field_validator("order")
+    @classmethod
+    def known(cls, order: str) -> str:
+        if order == "boom":
+            raise LookupError("a validator may raise anything")
+        return order
+
+
+@log.event("order.cancelled", key="order")
+class OrderCancelled(BaseModel):
+    order: str
+
+
+@log.event("page.seen", key="page")
+class PageSeen(BaseModel):
+    page: str
+
 
 ROUND = 500
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -41,7 +68,8 @@ _TIMES = (b"0001-01-01T00:00:00+23:59", b"9999-12-31T23:59:59-23:59", b"2026-01-
 _SINCE = (b"0", b"1", b"250", b"-1", b"-1001", b"x", b"", b"1e3", b" 1", b"1_0", b"99999", b"9" * 19, b"9" * 5000,
           "٣".encode(), b"\xff", None)  # fmt: skip
 _STAMPS = (0, -1, -(2**63), 2**63 - 1, 253402300800000, -62135596800001)
-_BODIES = (b"", b"null", b"[]", b"NaN", b'{"order": "a", "cents": NaN}', b'{"order": "a", "cents": -Infinity}',
+_BODIES = (b'{"order": "boom", "cents": 1}',
+           b"", b"null", b"[]", b"NaN", b'{"order": "a", "cents": NaN}', b'{"order": "a", "cents": -Infinity}',
            b'{"order": "a", "cents": ' + b"9" * 5000 + b"}", b'{"order": "a", "cents": ' + b"9" * 30 + b"}",
            b'{"order": "\\ud83d", "cents": 1}', b'{"order": "\\ude00\\ud83d", "cents": 1}', b"[" * 50_000,
            b'{"order": ' * 3_000 + b"1" + b"}" * 3_000, b'{"order": "a", "order": "b", "cents": 1, "cents": "2"}',
@@ -57,7 +85,7 @@ _IDS = (
     b"event-0-1",
     b" ",
     b"i" * 5000,
-    b"test.shop/0/3",
+    b"test.fuzz/0/3",
     b"{}",
 )
 
