@@ -317,8 +317,9 @@ class Worker:
         if limits.retry_every and self._clock() - self._drained_at >= limits.retry_every.total_seconds():
             self._drained_at = self._clock()
             self._drains.ask_all()
-        oldest = self._drains.oldest()
-        if oldest is not None and self._now() - oldest[2].since > limits.age and not self._only_drain:
+        # While it does what somebody asked for, that person has looked; a restart per second would only slow it down.
+        oldest = None if self._only_drain or self._drains.asked else self._drains.oldest()
+        if oldest is not None and self._now() - oldest[2].since > limits.age:
             partition, name, waiting = oldest
             raise ParkingFull(
                 f"sequence {name!r} has waited since {waiting.since:%Y-%m-%d %H:%M} UTC: longer than {limits.age}",

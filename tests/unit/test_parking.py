@@ -443,6 +443,20 @@ def test_what_waits_too_long_halts_but_can_still_be_drained() -> None:
     assert store.parked(0) == []
 
 
+def test_what_waits_too_long_does_not_halt_the_worker_that_drains_it() -> None:
+    source, store = MemoryLog(log), Memory()
+    for number in range(20):  # more than one turn of the loop drains
+        source.append(OrderPlaced(order=str(number), cents=-1))
+
+    def at(moment: datetime, sink: Sink) -> Worker:
+        return Worker(sink, MemoryReader(source), settings(), clock=Clock(), now=lambda: moment)
+
+    finish(at(NOON, make_sink(store, on_error="park")), source)
+    ask(store)
+    drain(at(NOON + timedelta(days=8), mended(store)), store)
+    assert store.parked(0) == []
+
+
 def test_an_unknown_outcome_of_parking_or_draining_doubles_nothing() -> None:
     source = poisoned()
     store = Flaky()
