@@ -52,6 +52,11 @@ class Drains:
         every = ((p, name, known) for p, waiting in self.waiting.items() for name, known in waiting.items())
         return min(every, key=lambda found: found[2].since, default=None)
 
+    @property
+    def asked(self) -> bool:
+        """Is there anything left of what people asked for?"""
+        return any(drain.request is not None for drain in self.queue)
+
     def parked(self, made: Plan) -> None:
         """The store has set these events aside: later events of their sequences join them. # I8"""
         waiting = self.waiting[made.end.partition]

@@ -15,6 +15,9 @@ from logsync.core.sink import Sink
 from logsync.errors import DecodeError, EventError, HandlerError, ParkingFull, UnknownEventType
 from logsync.writes import Write
 
+_MESSAGE = 4_000
+"""Characters of an error that are kept with a parked event: an exception may carry a whole document in its text."""
+
 
 @dataclass(frozen=True, slots=True)
 class Plan:
@@ -98,7 +101,7 @@ class Aside:
         self.parked.append(
             Parked(
                 event.partition, event.offset, name, event.id, event.type,
-                type(error).__name__ if error else "", error.message if error else "",
+                type(error).__name__ if error else "", error.message[:_MESSAGE] if error else "",
                 self._now, self._now, 1 if error else 0, record,
             )
         )  # fmt: skip
@@ -202,7 +205,10 @@ def plan_drain(
             except EventError as error:
                 retried.append(
                     entry._replace(
-                        error=type(error).__name__, message=error.message, last_at=now, attempts=entry.attempts + 1
+                        error=type(error).__name__,
+                        message=error.message[:_MESSAGE],
+                        last_at=now,
+                        attempts=entry.attempts + 1,
                     )
                 )
                 break

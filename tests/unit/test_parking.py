@@ -287,6 +287,36 @@ def test_sequence_by_sees_key_and_headers() -> None:
     assert orders(store) == {"c": 3}
 
 
+def test_another_sequence_by_waits_until_nothing_is_parked_under_the_former_one() -> None:  # I8
+    source, store = poisoned(), Memory()
+    parked(source, store)
+    source.append(OrderPlaced(order="b", cents=10))
+    other = mended(store, sequence_by=lambda key, headers: "order " + str(key))
+    with pytest.raises(ConfigError, match="is parked in sequence 'b'"):
+        finish(worker(source, sink=other), source)
+    ask(store)
+    drain(worker(source, sink=other, only_drain=True), store)  # order does not depend on the name here
+    finish(worker(source, sink=other), source)
+    assert orders(store) == {"a": 6, "b": 10, "c": 1}
+
+
+def test_of_a_long_error_the_beginning_is_kept() -> None:
+    source, store = poisoned(), Memory()
+    sink = make_sink(store, on_error="park")
+
+    def verbose(event: Event[OrderPlaced]) -> list[object]:
+        raise ValueError("x" * 1_000_000)
+
+    sink.handlers[OrderPlaced] = verbose  # type: ignore[assignment]
+    finish(worker(source, sink=sink), source)
+    ask(store, sequence="b")
+    drain(worker(source, sink=sink), store)
+    found = store.parked(0, sequence="b")[0]
+    assert found.attempts == 2
+    assert "ValueError: xxx" in found.message
+    assert all(len(entry.message) < 5_000 for entry in store.parked(0))
+
+
 class Refuses(Memory):
     """Refuses every write for one order, as a constraint of a table would."""
 
@@ -410,6 +440,20 @@ def test_what_waits_too_long_halts_but_can_still_be_drained() -> None:
         at(later, mended(store)).run(lambda report: report.retries > 3)
     ask(store)
     drain(at(later, mended(store), only_drain=True), store)
+    assert store.parked(0) == []
+
+
+def test_what_waits_too_long_does_not_halt_the_worker_that_drains_it() -> None:
+    source, store = MemoryLog(log), Memory()
+    for number in range(20):  # more than one turn of the loop drains
+        source.append(OrderPlaced(order=str(number), cents=-1))
+
+    def at(moment: datetime, sink: Sink) -> Worker:
+        return Worker(sink, MemoryReader(source), settings(), clock=Clock(), now=lambda: moment)
+
+    finish(at(NOON, make_sink(store, on_error="park")), source)
+    ask(store)
+    drain(at(NOON + timedelta(days=8), mended(store)), store)
     assert store.parked(0) == []
 
 

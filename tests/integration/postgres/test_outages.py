@@ -15,7 +15,7 @@ from devstack import Stack
 from logsync.core.plan import Plan
 from logsync.errors import ConfigError, LogsyncError, PositionConflict, StoreOutcomeUnknown, StoreUnavailable
 from logsync.settings import Settings
-from logsync.stores.postgres import Increment, Postgres, Sql, Upsert
+from logsync.stores.postgres import Increment, Postgres, Upsert
 from logsync.stores.postgres.transaction import opening
 
 from .conftest import Bench, plan_of
@@ -196,37 +196,6 @@ def test_a_lock_that_is_not_released_is_waited_for_again(bench: Bench, table: st
                 store.apply(plan)
     store.apply(plan)
     assert rest(bench, table) == ([(5,)], 1)
-
-
-def test_a_statement_that_takes_too_long_is_stopped_by_the_server(bench: Bench, table: str) -> None:
-    store = bench.store(timeout=1.0)
-    with pytest.raises(StoreUnavailable, match="57014"):
-        bench.apply(store, [Sql("SELECT pg_sleep(60)")])
-    bench.apply(store, [Increment(table, {"id": 1}, {"n": 5})])
-
-
-def test_a_deadlock_is_no_fault_of_the_event(bench: Bench, table: str) -> None:
-    store = bench.store()
-    with held(bench, table) as rival:
-        apply = Apply(
-            bench, store, [Sql(f"INSERT INTO {table} VALUES (2, 0)")], [Increment(table, {"id": 1}, {"n": 5})]
-        )
-        apply.until(LOCKED)
-        rival.execute(f"INSERT INTO {table} VALUES (2, 0)")  # returns when the other one has given up
-        error = apply.failed()
-        assert type(error) is StoreUnavailable
-        assert "40P01" in str(error)
-        rival.rollback()
-    store.apply(apply.plan)
-    assert rest(bench, table) == ([(5,)], 2)
-
-
-def test_a_server_that_takes_no_writes_is_waited_for(bench: Bench, table: str) -> None:
-    bench.store()
-    store = bench.store(dsn=bench.dsn + "?options=-c%20default_transaction_read_only%3Don")
-    with pytest.raises(StoreUnavailable, match="25006"):
-        bench.apply(store, [Increment(table, {"id": 1}, {"n": 5})])
-    assert rest(bench, table) == ([(0,)], 0)
 
 
 @pytest.mark.parametrize("there", [True, False], ids=["rows that are there", "new rows"])

