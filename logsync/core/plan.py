@@ -145,10 +145,8 @@ def plan(
     failure: EventError | None = None
     end = stored
     last: Decoded | None = None
-    plain = not skips and not repeats
     for event in events:
-        # Nearly every event, and asking for a rule costs a call each.
-        rule = None if plain and type(event) is Event else _passed_over(sink, event, skips, repeats)
+        rule = _passed_over(sink, event, skips, repeats)
         if rule is not None:
             skipped[rule] += 1
         else:
