@@ -11,7 +11,7 @@ from logsync import Event, Log, Sink
 from logsync.core.book import Book, Request, Skip
 from logsync.core.codec import RETRY_FROM
 from logsync.core.event import Record
-from logsync.core.parking import NO_KEY, Parked, Parking, by_key
+from logsync.core.parking import NO_KEY, Parked, Parking, SequenceBy, by_key
 from logsync.core.plan import Plan
 from logsync.core.policy import Halt, Park, disposition
 from logsync.core.position import Position
@@ -773,3 +773,16 @@ def test_a_book_that_is_rebuilt_meanwhile_stops_the_drain() -> None:
     store.write_book(change(book), positions=[])
     made.run(lambda report: report.retries > 0)
     assert "rebuild" in made.report.reason or "changed" in made.report.reason or "moved" in made.report.reason
+
+
+@pytest.mark.parametrize("key", [b"a", b"", None, b"a\x00b", "\u202e".encode(), b"\xff", b"(no key)", "é 1".encode()])
+@pytest.mark.parametrize("sequence_by", [by_key, lambda key, _: key[:1].hex() if key else None])
+def test_the_short_way_names_what_by_key_names(key: bytes | None, sequence_by: SequenceBy) -> None:
+    """The event at 0 is parked, and the one at 1 has its key: it waits, however its sequence's name is found. # I8"""
+    source, store = MemoryLog(log), Memory()
+    for cents in (-1, 5):
+        appended = source.append(OrderPlaced(order="a", cents=cents))
+        source.records[0][-1] = appended._replace(key=key)
+    parked(source, store, sequence_by=sequence_by)
+    assert [entry.offset for entry in store.parked(0)] == [0, 1]
+    assert {entry.sequence for entry in store.parked(0)} == {sequence_by(key, []) or NO_KEY}
