@@ -133,8 +133,9 @@ class Case:
 
     @contextmanager
     def limited(self, resource: str, limit: int) -> Iterator[None]:
-        """The store's session gets no more of this from its system. Set by the server: no one else has the right."""
-        command = f"COPY (SELECT 1) TO PROGRAM 'prlimit --pid {self.session} --{resource}="
+        """The store's session gets no more of this from its system. Set by the server, who alone has the right."""
+        # No row: the program reads none, and would break the pipe.
+        command = f"COPY (SELECT WHERE false) TO PROGRAM 'prlimit --pid {self.session} --{resource}="
         self.sql(f"{command}{limit}:'")
         try:
             yield
