@@ -63,6 +63,12 @@ _CLIENT: dict[str, Value] = {
     "allow.auto.create.topics": False,
 }
 
+_ADMIN: dict[str, Value] = {
+    # A question that waits for a broker which has died connects to it in a loop without a pause (a whole core, seen)
+    # and starves the client's other threads, unless connections are kept up without being asked for.
+    "enable.sparse.connections": False,
+}
+
 _PRODUCER: dict[str, Value] = {
     "enable.idempotence": True,  # no double and no reordering by the client's own repeats
     "acks": "all",  # acknowledged = on all in-sync replicas
@@ -91,7 +97,7 @@ _CONSUMER: dict[str, Value] = {
 
 def admin_config(settings: Settings) -> Config:
     """Settings of a client that asks about the cluster. Raises ConfigError for a refused key."""
-    return _config(settings, _CLIENT)
+    return _config(settings, _CLIENT, _ADMIN)
 
 
 def producer_config(settings: Settings) -> Config:
@@ -146,7 +152,13 @@ def _config(settings: Settings, *ruled: dict[str, Value]) -> Config:
     return config
 
 
-_PUBLIC = _CLIENT.keys() | _PRODUCER.keys() | _CONSUMER.keys() | {"bootstrap.servers", "group.id", "client.id"}
+_PUBLIC = (
+    _CLIENT.keys()
+    | _ADMIN.keys()
+    | _PRODUCER.keys()
+    | _CONSUMER.keys()
+    | {"bootstrap.servers", "group.id", "client.id"}
+)
 
 
 def report(error: KafkaError) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
@@ -20,6 +20,7 @@ from logsync.settings import Settings
 
 ANSWER = 10.0
 """Seconds that Kafka may take to answer a question about the log."""
+_FIRST_TRY = 0.5  # seconds until a question is put again; twice as long each time
 _TICK = 0.1  # seconds between two calls of ``between`` while Kafka sends nothing
 _BATCH = 1_000  # records between two calls of ``between``; a few milliseconds
 
@@ -40,11 +41,26 @@ class Scanner:
 
     def bounds(self, partition: int) -> tuple[int, int]:
         """The partition's first offset and its end, as a reader of committed records sees it."""
+        consumer, place = self._use(), TopicPartition(self._topic, partition)
+        deadline, patience = time.monotonic() + ANSWER, _FIRST_TRY
         with _answering("the log's first and end offset"):
-            found = self._use().get_watermark_offsets(TopicPartition(self._topic, partition), timeout=ANSWER)
-        if found is None:
-            raise LogUnavailable(f"{self._topic}, partition {partition}: Kafka did not tell its offsets in {ANSWER} s")
-        return found[0], found[1]
+            while True:
+                found = None
+                limit = max(0.01, min(patience, deadline - time.monotonic()))
+                try:
+                    found = consumer.get_watermark_offsets(place, timeout=limit)
+                except KafkaException as error:
+                    if error.args[0].code() != KafkaError._TIMED_OUT or time.monotonic() >= deadline:
+                        raise
+                if found is not None:
+                    return found[0], found[1]
+                if time.monotonic() >= deadline:
+                    raise LogUnavailable(f"{self._topic}, partition {partition}: no offsets from Kafka in {ANSWER} s")
+                patience *= 2
+                # It asks the broker that led when the metadata were read. If that one has died, it does so for as long
+                # as it is dead, though another leads by now (seen); newer metadata come from any broker.
+                with suppress(KafkaException):
+                    consumer.list_topics(self._topic, limit)
 
     def read(self, partition: int, start: int, stop: int) -> Iterator[Any]:
         """The records in [start, stop), as the client's messages. Raises LogUnavailable, also in the middle.

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Literal, NoReturn
 
@@ -40,6 +41,8 @@ _SETTINGS = (
     "message.timestamp.type",
     "unclean.leader.election.enable",
 )
+_FIRST_TRY = 0.5
+"""Seconds that a question may take before it is put again; twice as long each time."""
 
 
 @dataclass(frozen=True)
@@ -91,28 +94,28 @@ class Kafka:
         self._admin = build(AdminClient, {**admin_config(settings), "error_cb": self._last})  # type: ignore[arg-type]
 
     def identify(self, topic: str) -> LogIdentity:
-        described, cluster = self._describe(topic), self._ask("cluster", self._admin.describe_cluster)
-        return self._identity(topic, self._wait(topic, described), self._wait(topic, cluster))
+        return self._identity(topic, self._description(topic))
 
     def brokers(self) -> int:
-        return len(self._wait("", self._ask("", self._admin.describe_cluster)).nodes)
+        return len(self._answer("", self._admin.describe_cluster).nodes)
 
     def create(self, topic: str, partitions: int, replication: int, config: Mapping[str, str]) -> bool:
         """Create the topic. False: there is one of this name already."""
         new = NewTopic(topic, num_partitions=partitions, replication_factor=replication, config=dict(config))
         try:
-            self._wait(topic, self._ask(topic, lambda **limits: self._admin.create_topics([new], **limits)[topic]))
+            self._last.error = None
+            question = lambda **limits: self._admin.create_topics([new], **limits)[topic]  # noqa: E731
+            self._wait(topic, self._ask(topic, question, self.timeout), self.timeout)
         except _Exists:
             return False
         return True
 
     def describe(self, topic: str) -> TopicFacts:
-        asked = self._describe(topic), self._ask(topic, self._admin.describe_cluster)
+        description = self._description(topic)
+        identity = self._identity(topic, description)
         resource = ConfigResource(ResourceType.TOPIC, topic)
-        settings = self._ask(topic, lambda **limits: self._admin.describe_configs([resource], **limits)[resource])
-        description = self._wait(topic, asked[0])
-        identity = self._identity(topic, description, self._wait(topic, asked[1]))
-        found = {name: str(entry.value) for name, entry in self._wait(topic, settings).items() if name in _SETTINGS}
+        settings = self._answer(topic, lambda **limits: self._admin.describe_configs([resource], **limits)[resource])
+        found = {name: str(entry.value) for name, entry in settings.items() if name in _SETTINGS}
         low, high = self.offsets(topic, identity.partitions, "first"), self.offsets(topic, identity.partitions, "end")
         return TopicFacts(
             identity,
@@ -131,35 +134,57 @@ class Kafka:
         """The first offset, or the end, of every partition. The end counts uncommitted records too."""
         spec = OffsetSpec.earliest() if which == "first" else OffsetSpec.latest()  # type: ignore[no-untyped-call]
         asked = {TopicPartition(topic, partition): spec for partition in range(partitions)}
+        self._last.error = None
         futures = self._ask(
             topic,
             lambda **limits: self._admin.list_offsets(asked, isolation_level=IsolationLevel.READ_UNCOMMITTED, **limits),
+            self.timeout,
         )
-        found = {at.partition: self._wait(topic, future).offset for at, future in futures.items()}
+        found = {at.partition: self._wait(topic, future, self.timeout).offset for at, future in futures.items()}
         if any(offset < 0 for offset in found.values()):
             self._fail(topic, None)  # seen: a broker that did not answer in time is an offset of -1001 and no error
         return found
 
-    def _describe(self, topic: str) -> Future[TopicDescription]:
+    def _description(self, topic: str) -> TopicDescription:
         names = TopicCollection([topic])
-        answer: Future[TopicDescription] = self._ask(
+        found: TopicDescription = self._answer(
             topic, lambda **limits: self._admin.describe_topics(names, **limits)[topic]
         )
-        return answer
+        return found
 
-    @staticmethod
-    def _identity(topic: str, described: TopicDescription, cluster: Any) -> LogIdentity:
+    def _identity(self, topic: str, described: TopicDescription) -> LogIdentity:
+        cluster = self._answer(topic, self._admin.describe_cluster)
         return LogIdentity(str(cluster.cluster_id), topic, str(described.topic_id), len(described.partitions))
 
-    def _ask(self, topic: str, question: Callable[..., Any]) -> Any:
+    def _answer(self, topic: str, question: Callable[..., Future[Any]]) -> Any:
+        """Ask until there is an answer, within ``timeout``; only what changes nothing, for it may be asked twice.
+
+        The client sends these questions to the broker that its metadata call the controller: with KRaft any broker
+        that lived when they were read. If that one has died, the client tries it alone, in a loop without a pause,
+        as long as the question stands (seen: three brokers, one killed, and no answer for as long as it was dead).
+        So the question is short at first, and newer metadata are fetched before it is put again.
+        """
         self._last.error = None
+        deadline, patience = time.monotonic() + self.timeout, _FIRST_TRY
+        while True:
+            limit = max(0.01, min(patience, deadline - time.monotonic()))
+            try:
+                return self._wait(topic, self._ask(topic, question, limit), limit)
+            except LogUnavailable:
+                if time.monotonic() >= deadline:
+                    raise
+            patience *= 2
+            with suppress(KafkaException):  # asked of any broker that is connected
+                self._admin.list_topics(topic or None, max(0.01, min(_FIRST_TRY, deadline - time.monotonic())))
+
+    def _ask(self, topic: str, question: Callable[..., Any], timeout: float) -> Any:
         try:
-            return question(request_timeout=self.timeout)
+            return question(request_timeout=timeout)
         except KafkaException as error:
             self._fail(topic, error.args[0])
 
-    def _wait(self, topic: str, answer: Future[Any]) -> Any:
-        deadline = time.monotonic() + self.timeout + 1  # the client's own timeout comes first, and says more
+    def _wait(self, topic: str, answer: Future[Any], timeout: float) -> Any:
+        deadline = time.monotonic() + timeout + 1  # the client's own timeout comes first, and says more
         try:
             while True:
                 try:
