@@ -182,6 +182,11 @@ class LastError:
     def authentication(self) -> bool:
         return self.error is not None and self.error.code() == KafkaError._AUTHENTICATION
 
+    @property
+    def certificate(self) -> bool:
+        """A broker's certificate does not verify: expired, or of an authority that is not trusted here."""
+        return self.error is not None and "certificate verify failed" in self.error.str()
+
     def __str__(self) -> str:
         return "" if self.error is None else f" (the client's last error: {self.error.str()})"
 

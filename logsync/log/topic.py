@@ -216,6 +216,11 @@ def failure(topic: str, error: KafkaError | None, last: LastError, servers: str)
             f"Kafka on {servers} denies access to {topic or 'the cluster'}: {why}",
             fix="correct the credentials in LOGSYNC_KAFKA_OPTIONS, or the rights that they have",
         )
+    if last.certificate and last.error and code in (None, KafkaError._TIMED_OUT):
+        return ConfigError(
+            f"the certificate of Kafka on {servers} does not verify: {last.error.str()}",
+            fix="renew the brokers' certificate if it has expired, or correct ssl.ca.location in LOGSYNC_KAFKA_OPTIONS",
+        )
     if code == KafkaError.TOPIC_ALREADY_EXISTS:
         return _Exists(f"topic {topic} exists on {servers}")
     if code in _BAD_REQUEST and error is not None:
