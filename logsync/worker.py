@@ -22,7 +22,7 @@ from types import TracebackType
 
 from logsync.core.book import Book, Skip, check_book, check_identity, check_last, check_range, first_book
 from logsync.core.codec import Decoder, retry_from
-from logsync.core.drains import Drain, Drains
+from logsync.core.drains import Drain, Drains, within
 from logsync.core.event import Decoded, Event, Record, Undecodable
 from logsync.core.parking import name_of
 from logsync.core.plan import Aside, Plan, located, plan, plan_drain, skip_applied
@@ -45,6 +45,8 @@ WATCH_EVERY = 2.0
 """Seconds between two looks at the book, where people leave requests."""
 DRAIN_FOR = 1.0
 """Seconds of one turn of the loop that may go to parked events."""
+DRAIN_BYTES = 8_000_000
+"""Bytes of records that one drain may carry; a single record may be larger."""
 STANDBY_AFTER = 10.0
 """Seconds without a partition after which a worker counts as a spare one."""
 CONFLICTS_WITHIN = 600.0
@@ -272,7 +274,8 @@ class Worker:
             self._drains.empty(drain)
         if not due:
             return False
-        entries = due
+        self._drains.known(drain, due[0])
+        entries = within(due, DRAIN_BYTES)
         events = [self._decode(entry.record) for entry in entries]
         verdicts, count = dict[int, EventError](), len(events)
         while True:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from logsync.core.book import Request
-from logsync.core.parking import Waiting
+from logsync.core.parking import Parked, Waiting
 from logsync.core.plan import Plan
 
 
@@ -20,6 +20,17 @@ class Drain(NamedTuple):
     """Who asked; None: nobody, the worker does it by itself."""
     unfinished: bool = False
     """A replayable store was interrupted while it drained the first event: that comes before everything else."""
+
+
+def within(entries: Sequence[Parked], limit: int) -> list[Parked]:
+    """As many of the first entries as have ``limit`` bytes together, but at least one."""
+    taken, size = list[Parked](), 0
+    for entry in entries:
+        size += len(entry.record.value or b"")
+        if taken and size > limit:
+            break
+        taken.append(entry)
+    return taken
 
 
 class Drains:
@@ -63,6 +74,11 @@ class Drains:
         for entry in made.parked:
             known = waiting.get(entry.sequence) or Waiting(entry.offset, 0, entry.first_at, entry.error)
             waiting[entry.sequence] = known._replace(events=known.events + 1)
+
+    def known(self, drain: Drain, first: Parked) -> None:
+        """The store holds events of this sequence. Seldom news: it was taken for empty, and a late request of another
+        worker brought one back."""
+        self.waiting[drain.partition].setdefault(drain.sequence, Waiting(first.offset, 1, first.first_at, first.error))
 
     def drained(self, drain: Drain, made: Plan) -> None:
         """The store has carried out a drain. Whether the sequence is empty now, only the store can tell."""

@@ -10,6 +10,7 @@ import pytest
 from logsync import Event, Log, Sink
 from logsync.core.book import Book, Request, Skip
 from logsync.core.codec import RETRY_FROM
+from logsync.core.drains import Drain
 from logsync.core.event import Record
 from logsync.core.parking import NO_KEY, Parked, Parking, SequenceBy, by_key
 from logsync.core.plan import Plan
@@ -786,3 +787,31 @@ def test_the_short_way_names_what_by_key_names(key: bytes | None, sequence_by: S
     parked(source, store, sequence_by=sequence_by)
     assert [entry.offset for entry in store.parked(0)] == [0, 1]
     assert {entry.sequence for entry in store.parked(0)} == {sequence_by(key, []) or NO_KEY}
+
+
+def test_one_drain_carries_a_bounded_number_of_bytes_but_at_least_one_event(monkeypatch: pytest.MonkeyPatch) -> None:
+    source, store = MemoryLog(log), Memory()
+    for cents in (-1, 2, 3, 4, 5):
+        source.append(OrderPlaced(order="b" * 300, cents=cents))
+    parked(source, store)
+    plans: list[Plan] = []
+    apply = store.apply
+    monkeypatch.setattr(store, "apply", lambda plan: (plans.append(plan), apply(plan)))
+    monkeypatch.setattr("logsync.worker.DRAIN_BYTES", 700)
+    ask(store)
+    drain(worker(source, sink=mended(store)), store)
+    assert [len(plan.drained) for plan in plans if plan.drained] == [2, 2, 1]
+    assert total(store) == 13
+
+
+def test_a_sequence_that_comes_back_into_the_store_is_drained_and_no_bug() -> None:
+    """A late request of a dead worker may do that in a store where a plan is no transaction."""
+    source, store = poisoned(), Memory()
+    parked(source, store)
+    made = worker(source, sink=mended(store))
+    finish(made, source)
+    made._drains.waiting[0].clear()
+    made._drains.queue.append(Drain(0, "b"))
+    turns = iter(range(50))
+    made.run(lambda report: report.drained == 3 or next(turns, None) is None)
+    assert orders(store) == {"a": 6, "b": 9, "c": 1}

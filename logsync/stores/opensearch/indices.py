@@ -99,7 +99,7 @@ class Indices:
 
     def refresh(self, names: list[str]) -> None:
         answer = self._client.request("POST", f"/{','.join(names)}/_refresh")
-        _whole(answer, "refresh")
+        whole(answer, "refresh")
 
     def count(self, names: list[str], query: Body) -> int:
         """Documents that match, after a refresh. Never a guess: a shard that does not answer raises."""
@@ -107,7 +107,7 @@ class Indices:
             return 0
         self.refresh(names)
         answer = self._client.request("POST", f"/{','.join(names)}/_count", {"query": query})
-        _whole(answer, "count")
+        whole(answer, "count")
         return int(answer["count"])
 
     def _look(self, name: str, epoch: int) -> dict[str, Any]:
@@ -160,7 +160,7 @@ def _has(found: Mapping[str, Any], alias: str) -> bool:
     return alias in found.get("aliases", {})
 
 
-def _whole(answer: Mapping[str, Any], what: str) -> None:
+def whole(answer: Mapping[str, Any], what: str) -> None:
     if answer.get("_shards", {}).get("failed"):
         raise raised(Verdict.UNAVAILABLE, f"{what}: {answer['_shards']}")
 

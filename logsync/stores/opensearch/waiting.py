@@ -19,7 +19,7 @@ from logsync.stores.opensearch.client import Client
 from logsync.stores.opensearch.documents import Documents
 from logsync.stores.opensearch.errors import Verdict, raised
 from logsync.stores.opensearch.fold import HIDDEN, PARKED_ID, POSITION, Source
-from logsync.stores.opensearch.indices import checked
+from logsync.stores.opensearch.indices import checked, whole
 from logsync.stores.opensearch.layout import Layout
 
 _PAGE = 5_000  # documents per search, below the least max_result_window that is of use
@@ -106,10 +106,11 @@ class WaitingEvents:
         """Every parked event once, in log order, of whichever index has it."""
         names = ",".join(self._layout.writer(name, epoch) for name in self._layout.names)
         some = {"ignore_unavailable": "true"}  # whoever needs the missing index reads its position, and says so
-        self._client.request("POST", f"/{names}/_refresh", params=some)
+        whole(self._client.request("POST", f"/{names}/_refresh", params=some), "refresh")
         params = {
             **some,
             "allow_partial_search_results": "false",
+            "preference": "_primary",  # a copy that missed the refresh would free a key that still waits
             "filter_path": "timed_out,hits.hits._index,hits.hits._id,hits.hits.fields,hits.hits.sort",
         }
         window = {"gte": _place(partition, after + 1), "lt": f"parked:{partition};"}  # ";" follows ":"
