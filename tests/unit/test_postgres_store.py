@@ -25,7 +25,7 @@ from logsync.stores.postgres.encode import array
 from logsync.stores.postgres.errors import Verdict, describe, verdict, verdict_of_connect
 from logsync.stores.postgres.parking import changes
 from logsync.stores.postgres.shapes import Column, quote
-from logsync.stores.postgres.statements import Statement, Tables
+from logsync.stores.postgres.statements import ByKey, Statement, Tables
 from logsync.writes import Write
 
 UNAVAILABLE, CONFIG, REJECTED = Verdict.UNAVAILABLE, Verdict.CONFIG, Verdict.REJECTED
@@ -188,7 +188,7 @@ def test_tables_are_filled_in_the_declared_order_and_emptied_in_the_other() -> N
 
 def test_a_very_large_plan_is_cut_into_statements() -> None:
     found = list(tables("a").steps(Upsert("a", {"id": i}) for i in range(25_000)))
-    assert [len(str(step.params[0]).split(",")) for step in found if isinstance(step, Statement)] == [
+    assert [len(str(step.params[0]).split(",")) for step in found if isinstance(step, ByKey)] == [
         10_000,
         10_000,
         5_000,
@@ -319,3 +319,17 @@ def test_a_missing_client_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setitem(sys.modules, "psycopg", None)
     with pytest.raises(ConfigError, match=r"logsync\[postgres\]"):
         Postgres().open("db", Settings(_env_file=None))
+
+
+def test_many_rows_are_looked_up_by_their_key_and_nothing_else_is() -> None:
+    made = tables("a")
+    few = [Upsert("a", {"id": n}, {"n": n}) for n in range(99)]
+    assert not any("SET LOCAL" in step.sql for step in made.steps(few) if isinstance(step, Statement))
+    many = [Upsert("a", {"id": n}, {"n": n}) for n in range(100)]
+    found = [
+        step.sql.split(" AS ")[0] if isinstance(step, Statement) else "RUN"
+        for step in made.steps([*many, Sql("SELECT 1"), *many])
+    ]
+    off = ["SET LOCAL enable_hashjoin = off", "SET LOCAL enable_mergejoin = off"]
+    back = ["SET LOCAL enable_hashjoin TO DEFAULT", "SET LOCAL enable_mergejoin TO DEFAULT"]
+    assert found == [*off, "WITH logsync_rows", *back, "SELECT 1", *off, "WITH logsync_rows", *back]
