@@ -139,6 +139,16 @@ def freeze(process: psutil.Process) -> None:
     while fresh := [p for p in tree(process) if p.pid not in seen]:
         send(fresh, signal.SIGSTOP)
         seen.update(p.pid for p in fresh)
+    # A process in a call of the kernel stops when that call ends: "paused" has to mean that nothing moves any more.
+    deadline = time.monotonic() + 10
+    while any(not _stands(p) for p in tree(process)) and time.monotonic() < deadline:
+        time.sleep(0.005)
+
+
+def _stands(process: psutil.Process) -> bool:
+    with suppress(psutil.NoSuchProcess):
+        return process.status() in (psutil.STATUS_STOPPED, psutil.STATUS_ZOMBIE)
+    return True
 
 
 def thaw(process: psutil.Process) -> None:

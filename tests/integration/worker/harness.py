@@ -11,6 +11,7 @@ import sys
 import time
 import uuid
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from pydantic import BaseModel
 
 from logsync.core.codec import encode
 from logsync.core.position import Position
-from logsync.errors import StoreError
+from logsync.errors import StoreError, StoreUnavailable
 from logsync.settings import Settings
 from logsync.stores.base import Store
 
@@ -38,9 +39,15 @@ PATIENCE = 90.0
 
 
 def until(condition: Callable[[], object], what: str | Callable[[], str], patience: float = PATIENCE) -> None:
-    """Return when ``condition`` holds. Fails with ``what`` was waited for."""
+    """Return when ``condition`` holds. Fails with ``what`` was waited for.
+
+    A store that does not answer just now (a shard that is still recovering) is asked again, as a worker does.
+    """
     deadline = time.monotonic() + patience
-    while not condition():
+    while True:
+        with suppress(StoreUnavailable):
+            if condition():
+                return
         if time.monotonic() > deadline:
             raise AssertionError(f"never came true: {what if isinstance(what, str) else what()}")
         time.sleep(0.05)
