@@ -8,7 +8,7 @@ from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, Literal, NoReturn
+from typing import Any, Literal, NoReturn, TypeVar
 
 from confluent_kafka import (
     IsolationLevel,
@@ -43,6 +43,9 @@ _SETTINGS = (
 )
 _FIRST_TRY = 0.5
 """Seconds that a question may take before it is put again; twice as long each time."""
+_PAUSE = 0.1
+"""Seconds between an answer that says nothing and the next question."""
+A = TypeVar("A")
 
 
 @dataclass(frozen=True)
@@ -134,16 +137,18 @@ class Kafka:
         """The first offset, or the end, of every partition. The end counts uncommitted records too."""
         spec = OffsetSpec.earliest() if which == "first" else OffsetSpec.latest()  # type: ignore[no-untyped-call]
         asked = {TopicPartition(topic, partition): spec for partition in range(partitions)}
-        self._last.error = None
-        futures = self._ask(
-            topic,
-            lambda **limits: self._admin.list_offsets(asked, isolation_level=IsolationLevel.READ_UNCOMMITTED, **limits),
-            self.timeout,
-        )
-        found = {at.partition: self._wait(topic, future, self.timeout).offset for at, future in futures.items()}
-        if any(offset < 0 for offset in found.values()):
-            self._fail(topic, None)  # seen: a broker that did not answer in time is an offset of -1001 and no error
-        return found
+        uncommitted = IsolationLevel.READ_UNCOMMITTED
+
+        def ask(limit: float) -> dict[int, int]:
+            futures = self._ask(
+                topic, lambda **limits: self._admin.list_offsets(asked, isolation_level=uncommitted, **limits), limit
+            )
+            found = {at.partition: self._wait(topic, future, limit).offset for at, future in futures.items()}
+            if any(offset < 0 for offset in found.values()):
+                self._fail(topic, None)  # seen: a broker that did not answer in time is an offset of -1001, no error
+            return found
+
+        return self._until_answered(topic, ask, first=self.timeout)
 
     def _description(self, topic: str) -> TopicDescription:
         names = TopicCollection([topic])
@@ -157,22 +162,32 @@ class Kafka:
         return LogIdentity(str(cluster.cluster_id), topic, str(described.topic_id), len(described.partitions))
 
     def _answer(self, topic: str, question: Callable[..., Future[Any]]) -> Any:
-        """Ask until there is an answer, within ``timeout``; only what changes nothing, for it may be asked twice.
+        """The answer to one question.
 
         The client sends these questions to the broker that its metadata call the controller: with KRaft any broker
         that lived when they were read. If that one has died, the client tries it alone, in a loop without a pause,
         as long as the question stands (seen: three brokers, one killed, and no answer for as long as it was dead).
         So the question is short at first, and newer metadata are fetched before it is put again.
         """
+        return self._until_answered(
+            topic, lambda limit: self._wait(topic, self._ask(topic, question, limit), limit), first=_FIRST_TRY
+        )
+
+    def _until_answered(self, topic: str, ask: Callable[[float], A], *, first: float) -> A:
+        """Ask until there is an answer, within ``timeout``; only what changes nothing, for it may be asked twice.
+
+        ``ask`` gets the seconds that it may take, at first ``first``. Brokers also answer at once that they cannot
+        tell just now: after a pause of theirs, the client's leader epoch can be newer than their own.
+        """
         self._last.error = None
-        deadline, patience = time.monotonic() + self.timeout, _FIRST_TRY
+        deadline, patience = time.monotonic() + self.timeout, first
         while True:
-            limit = max(0.01, min(patience, deadline - time.monotonic()))
             try:
-                return self._wait(topic, self._ask(topic, question, limit), limit)
+                return ask(max(0.01, min(patience, deadline - time.monotonic())))
             except LogUnavailable:
-                if time.monotonic() >= deadline:
+                if time.monotonic() + _PAUSE >= deadline:
                     raise
+            time.sleep(_PAUSE)
             patience *= 2
             with suppress(KafkaException):  # asked of any broker that is connected
                 self._admin.list_topics(topic or None, max(0.01, min(_FIRST_TRY, deadline - time.monotonic())))
