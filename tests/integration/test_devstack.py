@@ -241,6 +241,7 @@ def test_down_ends_a_server_whose_id_was_never_written(second: Stack) -> None:
 
 def test_a_recycled_process_id_is_left_alone(second: Stack) -> None:
     second.up(only=["redis"])
+    time.sleep(0.1)  # start times are told in hundredths of a second, and two of one moment cannot be told apart
     bystander = subprocess.Popen(["sleep", "60"])
     try:
         second.kill("redis")
