@@ -171,6 +171,11 @@ def skip(store: Store, record: Record, *, sink: str, reason: str, now: datetime)
     return amend(store, sink, add)
 
 
+def not_begun(sink: str, address: str) -> ConfigError:
+    """The error of a command that wants a sink whose worker has run here before."""
+    return ConfigError(f"sink {sink} has no position in this store yet", fix=f"`logsync consume {address}` starts it")
+
+
 def amend(
     store: Store, sink: str, change: Callable[[Book], Book | None], *, positions: list[Position] | None = None
 ) -> Book:
@@ -178,9 +183,7 @@ def amend(
     for last in (False, False, False, True):
         book = store.read_book()
         if book is None:
-            raise ConfigError(
-                f"sink {sink} has no position in this store yet", fix=f"`logsync consume {sink}` starts it"
-            )
+            raise not_begun(sink, sink)
         changed = change(book)
         if changed is None:
             return book

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from logsync.admin import amend
+from logsync.admin import amend, not_begun
 from logsync.core.book import AuditEntry, Book, Skip
 from logsync.core.codec import RETRY_FROM, Decoder, id_of
 from logsync.core.event import Decoded, Event, Record
@@ -327,9 +327,7 @@ def _book(sink: Sink, seen: Examined, environment: str) -> Book:
     """The book of a sink whose positions may be moved. Raises ConfigError."""
     book = seen.book
     if book is None:
-        raise ConfigError(
-            f"sink {sink.name} has no position in this store yet", fix=f"`logsync consume {sink.address}` starts it"
-        )
+        raise not_begun(sink.name, sink.address)
     if book.environment != environment:  # P3
         raise ConfigError(
             f"sink {sink.name}: this store belongs to environment {book.environment!r}, not to {environment!r}",

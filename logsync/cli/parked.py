@@ -114,10 +114,7 @@ def retry(
     selection = _selection(event, key, error, all_)
     settings, loaded = load_settings(), load_sink(sink)
     with _opened(loaded, settings) as store:
-        found = _found(store, loaded, selection)
-        _say_meant(found, selection)
-        if not yes:
-            raise Refused("nothing was changed", fix="add --yes to try them again")
+        found = _confirmed(store, loaded, selection, yes, "add --yes to try them again")
         request = parked.retry(store, found, selection, sink=loaded.name, now=datetime.now(UTC))
     _finish(loaded, settings, request, found)
 
@@ -142,10 +139,7 @@ def discard(
     selection = _selection(event, key, error, all_)
     settings, loaded = load_settings(), load_sink(sink)
     with _opened(loaded, settings) as store:
-        found = _found(store, loaded, selection)
-        _say_meant(found, selection)
-        if not yes:
-            raise Refused("nothing was changed", fix="add --yes to give up on them")
+        found = _confirmed(store, loaded, selection, yes, "add --yes to give up on them")
         request, count = parked.discard(store, found, selection, sink=loaded.name, reason=reason, now=datetime.now(UTC))
         out.say(f"{count:,} events are skipped for ever, on record")
     _finish(loaded, settings, request, found)
@@ -155,9 +149,7 @@ def discard(
 def _opened(sink: Sink, settings: Settings) -> Iterator[Store]:
     """The sink's store, if it knows the sink: opening another one would create things there."""
     if admin.look(sink, settings).book is None:
-        raise ConfigError(
-            f"sink {sink.name} has no position in this store yet", fix=f"`logsync consume {sink.address}` starts it"
-        )
+        raise admin.not_begun(sink.name, sink.address)
     with admin.opened(sink, settings) as store:
         yield store
 
@@ -177,8 +169,13 @@ def _found(store: Store, sink: Sink, selection: Selection) -> list[Found]:
     return found
 
 
-def _say_meant(found: list[Found], selection: Selection) -> None:
+def _confirmed(store: Store, sink: Sink, selection: Selection, yes: bool, fix: str) -> list[Found]:
+    """What is meant, said aloud. Raises Refused unless ``yes``."""
+    found = _found(store, sink, selection)
     out.say(f"{_count(found)} meant" + (f", of which the event {selection.event}" if selection.event else ""))
+    if not yes:
+        raise Refused("nothing was changed", fix=fix)
+    return found
 
 
 def _finish(sink: Sink, settings: Settings, request: str, found: list[Found]) -> None:
