@@ -7,6 +7,7 @@ exact coordinates and SHA-256). Every other command only reads those files, so t
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -55,7 +56,11 @@ def classpath(server: str, repo: Path, progress: Callable[[int, int], None]) -> 
     # One lock per checkout: two stacks starting on a fresh clone would otherwise write the same files.
     with file_lock(repo / f"{server}.lock"):
         if not marker.exists():
-            marker.write_text("\n".join(str(path) for path in _fetch(server, repo, progress)))
+            # A folder per server, as the lock is: a jar that both need must not be written by both at once.
+            paths = _fetch(server, repo / server, progress)
+            whole = marker.with_suffix(".new")
+            whole.write_text("\n".join(str(path) for path in paths))
+            whole.rename(marker)  # a kill in the middle must not leave half a class path
         return ":".join(marker.read_text().splitlines())
 
 
@@ -69,7 +74,8 @@ def _fetch(server: str, repo: Path, progress: Callable[[int, int], None]) -> lis
         jar = jars[index]
         component = context.project(jar.groupId, jar.artifactId).at_version(jar.version)
         artifact = component.artifact(jar.classifier or "", jar.packaging)
-        for _ in range(3):  # an interrupted download leaves a short file: its hash differs, fetch it again
+        for attempt in range(5):  # an interrupted download leaves a short file: its hash differs, fetch it again
+            time.sleep(attempt)
             try:
                 path = Path(artifact.resolve())
             except (OSError, RuntimeError) as error:  # requests' errors are OSErrors
