@@ -47,8 +47,9 @@ def by_logsync(store: str, count: int, settings: Settings) -> Cost:
     if store == "append":
         return (*append_many(count), 0)
     from logsync.log.reader import KafkaReader
+    from logsync.report import Report
     from logsync.run import collected_rarely
-    from logsync.worker import Report, Worker
+    from logsync.worker import Worker
 
     sink = getattr(model, store)
     started: list[float] = []

@@ -13,7 +13,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Literal
 
 from logsync.errors import ConfigError
-from logsync.worker import Report, State
+from logsync.report import Report, State
 
 STALE = 30.0
 """Seconds without progress, while behind the log's end, after which a worker is not ready."""

@@ -17,8 +17,9 @@ from logsync.core.sink import Sink
 from logsync.errors import LogUnavailable, StoreError
 from logsync.log.reader import KafkaReader
 from logsync.observe import Health
+from logsync.report import Report
 from logsync.settings import Settings
-from logsync.worker import Report, Worker
+from logsync.worker import Worker
 
 log = logging.getLogger("logsync.worker")
 _ALONE = 3.0

@@ -22,10 +22,11 @@ from logsync.core.codec import RETRY_FROM, encode
 from logsync.core.event import Headers, Record, Tombstone
 from logsync.core.parking import Parked, Parking
 from logsync.parked import Selection
+from logsync.report import Report
 from logsync.settings import Settings
 from logsync.stores.memory import Memory
 from logsync.testing import MemoryLog, MemoryReader
-from logsync.worker import Report, Worker
+from logsync.worker import Worker
 from logsync.writes.rows import Increment
 
 log = Log("test.fuzz")

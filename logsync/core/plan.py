@@ -12,7 +12,7 @@ from logsync.core.parking import Parked, Sequences, by_key, name_of
 from logsync.core.policy import Park, disposition
 from logsync.core.position import Position
 from logsync.core.sink import Sink
-from logsync.errors import DecodeError, EventError, HandlerError, ParkingFull, UnknownEventType
+from logsync.errors import ConfigError, DecodeError, EventError, HandlerError, ParkingFull, UnknownEventType
 from logsync.writes import Write
 
 _MESSAGE = 4_000
@@ -329,6 +329,19 @@ def located(sink: Sink, event: Decoded, error: EventError) -> EventError:
         fix=f"`logsync show {event.partition}:{event.offset} --sink {sink.address}` shows the record; deploy a fixed "
         f'handler or model and start again, or pass over it on record: `logsync skip {where} --reason "..." --yes`',
     )
+
+
+def at_fault(sink: Sink, error: EventError, made: Plan, events: Sequence[Decoded]) -> Decoded:
+    """The event of the plan ``made`` that the store refused; the error gets its coordinates."""
+    if error.offset not in made.offsets:  # cutting the plan there could go on for ever, or past the log's end
+        raise ConfigError(
+            f"the {sink.store.kind} store refused an event at offset {error.offset}, of which there is no "
+            f"write in its plan: {error.message}",
+            fix="report it to the authors of that store",
+        ) from error
+    event = next(event for event in events if event.offset == error.offset)
+    located(sink, event, error)
+    return event
 
 
 def _not_accepted(sink: Sink, write: object) -> str:

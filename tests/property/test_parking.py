@@ -11,10 +11,11 @@ from logsync import Event
 from logsync.core.book import Request
 from logsync.core.plan import Plan
 from logsync.errors import StoreOutcomeUnknown, StoreUnavailable, WriteRejected
+from logsync.report import Report
 from logsync.settings import Settings
 from logsync.stores.memory import Memory
 from logsync.testing import MemoryLog, MemoryReader
-from logsync.worker import Report, Worker
+from logsync.worker import Worker
 from logsync.writes.rows import Increment, Upsert
 from tests.unit.shop import OrderPlaced, log, make_sink
 from tests.unit.test_worker import Clock

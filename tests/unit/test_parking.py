@@ -644,9 +644,9 @@ def test_a_request_that_the_worker_met_in_the_book_for_another_reason_is_carried
     made.sink.handlers[OrderPlaced] = allowing  # type: ignore[assignment]
     ask(store)
     source.append(PageSeen(page="/"))  # passed over for the first time: the worker notes that in the newest book
-    made._watched_at = made._clock()
+    made._draining._watched_at = made._clock()
     made.step()
-    assert made._book == store.read_book()
+    assert made._books.book == store.read_book()
     drain(made, store)
     assert store.parked(0) == []
 
@@ -797,7 +797,7 @@ def test_one_drain_carries_a_bounded_number_of_bytes_but_at_least_one_event(monk
     plans: list[Plan] = []
     apply = store.apply
     monkeypatch.setattr(store, "apply", lambda plan: (plans.append(plan), apply(plan)))
-    monkeypatch.setattr("logsync.worker.DRAIN_BYTES", 700)
+    monkeypatch.setattr("logsync.draining.DRAIN_BYTES", 700)
     ask(store)
     drain(worker(source, sink=mended(store)), store)
     assert [len(plan.drained) for plan in plans if plan.drained] == [2, 2, 1]

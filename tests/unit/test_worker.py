@@ -27,10 +27,11 @@ from logsync.errors import (
 )
 from logsync.log.base import Batch
 from logsync.observe import ready
+from logsync.report import State
 from logsync.settings import Settings
 from logsync.stores.memory import Memory, Server
 from logsync.testing import MemoryLog, MemoryReader
-from logsync.worker import State, Worker
+from logsync.worker import Worker
 from logsync.writes.rows import Increment, Upsert
 from tests.unit.shop import OrderCancelled, OrderPlaced, PageSeen, log, make_sink
 

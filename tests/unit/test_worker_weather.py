@@ -14,9 +14,10 @@ from logsync.core.plan import Plan
 from logsync.core.position import Position
 from logsync.errors import ConfigError, StoreUnavailable, WriteRejected
 from logsync.log.base import Batch, Part
+from logsync.report import Report, State
 from logsync.stores.memory import Memory, Server
 from logsync.testing import MemoryLog, MemoryReader
-from logsync.worker import Report, State, Worker
+from logsync.worker import Worker
 from logsync.writes.rows import Upsert
 from tests.unit.shop import OrderPlaced, PageSeen, log, make_sink
 from tests.unit.test_worker import Clock, Flaky, finish, rebuilt, settings, three, worker

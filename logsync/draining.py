@@ -1,0 +1,163 @@
+"""Parked events, tried again: what people asked for, what comes next, and as which plan. # K1
+
+The worker asks for an attempt and its plan, applies it like any other, and tells what came of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from logsync.bookkeeping import Bookkeeper
+from logsync.core.drains import Drain, Drains, within
+from logsync.core.event import Decoded, Record
+from logsync.core.parking import Parked, name_of
+from logsync.core.plan import Plan, plan_drain
+from logsync.core.position import Position
+from logsync.core.sink import Sink
+from logsync.errors import ConfigError, EventError, ParkingFull
+
+WATCH_EVERY = 2.0
+"""Seconds between two looks at the book, where people leave requests."""
+DRAIN_BYTES = 8_000_000
+"""Bytes of records that one drain may carry; a single record may be larger."""
+
+
+@dataclass
+class Attempt:
+    """The next events of one sequence, tried in one plan, or in several where the store refuses one of them."""
+
+    drain: Drain
+    stored: Position
+    entries: Sequence[Parked]
+    events: Sequence[Decoded]
+    count: int
+    """How many of them the next plan holds."""
+    refused: dict[int, EventError] = field(default_factory=dict)
+    """The store's verdicts, by offset."""
+
+    def judge(self, event: Decoded, error: EventError) -> None:
+        """The store refused this event. Raises ``error`` if that is not news."""
+        if event.offset in self.refused:
+            raise error
+        if event is self.events[0]:
+            self.refused[event.offset] = error
+        else:  # it is judged when it stands first
+            self.count = self.events.index(event)
+
+
+class Draining:
+    """What waits in a worker's partitions, and the way out of it. Reads the store; only the worker applies."""
+
+    def __init__(
+        self,
+        sink: Sink,
+        books: Bookkeeper,
+        decode: Callable[[Record], Decoded],
+        *,
+        only_drain: bool,
+        now: Callable[[], datetime],
+        clock: Callable[[], float],
+    ) -> None:
+        self._sink, self._books, self._decode = sink, books, decode
+        self._only_drain, self._now, self._clock = only_drain, now, clock
+        self._asked = 0  # the revision whose requests are queued; the book that is known may be newer
+        self._watched_at = float("-inf")
+        self._drained_at = clock()  # when everything that waits was last tried unasked
+        self.drains = Drains()
+
+    def resume(self, partition: int) -> None:
+        """Begin with what the store holds of this partition. Raises ConfigError if it has other names there."""
+        self.drains.load(partition, self._sink.store.sequences(partition))
+        if self.drains.waiting[partition] and not self._only_drain:
+            self._check_sequences(partition)
+
+    def _check_sequences(self, partition: int) -> None:
+        """Under another ``sequence_by`` later events would not wait behind what is parked. # I8
+
+        One parked event is looked at, not all: a rule that was changed for some keys only is not noticed.
+        """
+        for entry in self._sink.store.parked(partition, limit=1):
+            name = name_of(self._sink.sequence_by, entry.record)
+            if name != entry.sequence:
+                raise ConfigError(
+                    f"sink {self._sink.name}: the event at partition {partition}, offset {entry.offset} is parked in "
+                    f"sequence {entry.sequence!r}, which sequence_by now calls {name!r}: later events of it would be "
+                    "applied before it",
+                    fix=f"`logsync parked retry {self._sink.address} --all --yes` or `parked discard` first, or bring "
+                    "the former sequence_by back",
+                )
+
+    def begin(self, positions: Mapping[int, Position]) -> Attempt | None:
+        """Begin the next attempt. None if nothing of the sequence that is next can be drained now."""
+        drain, store = self.drains.queue[0], self._sink.store
+        stored = positions[drain.partition]
+        entries = store.parked(drain.partition, sequence=drain.sequence, limit=store.drains_at_once)
+        # A replayable store parks before it moves: events at or after the position will be met again. Not yet.
+        due = [entry for entry in entries if entry.offset < stored.next_offset]
+        if not entries:
+            self.drains.empty(drain)
+        if not due:
+            self._through()
+            return None
+        self.drains.known(drain, due[0])
+        entries = within(due, DRAIN_BYTES)
+        events = [self._decode(entry.record) for entry in entries]
+        return Attempt(drain, stored, entries, events, len(events))
+
+    def plan(self, attempt: Attempt) -> Plan:
+        """Called again after ``attempt.judge``."""
+        while True:
+            book = self._books.book
+            made = plan_drain(
+                self._sink, attempt.entries[: attempt.count], attempt.events[: attempt.count], attempt.stored,
+                now=self._now(), refused=attempt.refused, skips=self._books.skips_of(attempt.drain.partition),
+                partitions=book.log.partitions,
+            )  # fmt: skip
+            # Has somebody discarded one of them since? Then it must not be applied.
+            if not made.applied or self._books.look().skips == book.skips:
+                return made
+
+    def applied(self, attempt: Attempt, made: Plan) -> None:
+        """The store has carried out the plan."""
+        self.drains.drained(attempt.drain, made)
+        if made.retried:
+            self._through()
+        elif attempt.drain.unfinished:
+            self.drains.finished()
+
+    def _through(self) -> None:
+        through = self.drains.done()
+        if through is not None:
+            self._books.close(*through)
+
+    def watch_if_due(self, partitions: Collection[int]) -> None:
+        """What did people ask for, and does anything wait for too long? Raises ParkingFull."""
+        if self._clock() - self._watched_at < WATCH_EVERY:
+            return
+        self._watched_at = self._clock()
+        if self._books.look().revision != self._asked:
+            self.ask(partitions)
+        limits = self._sink.parking
+        if limits.retry_every and self._clock() - self._drained_at >= limits.retry_every.total_seconds():
+            self._drained_at = self._clock()
+            self.drains.ask_all()
+        # While it does what somebody asked for, that person has looked; a restart per second would only slow it down.
+        oldest = None if self._only_drain or self.drains.asked else self.drains.oldest()
+        if oldest is not None and self._now() - oldest[2].since > limits.age:
+            partition, name, waiting = oldest
+            raise ParkingFull(
+                f"sequence {name!r} has waited since {waiting.since:%Y-%m-%d %H:%M} UTC: longer than {limits.age}",
+                topic=self._sink.log.topic,
+                partition=partition,
+                offset=waiting.first,
+                fix=f"`logsync parked list {self._sink.address}` shows why; then `logsync parked retry` or `discard`; "
+                "or allow more with Parking(age=...)",
+            )
+
+    def ask(self, partitions: Collection[int]) -> None:
+        """Queue what people asked for in the book."""
+        self._asked = self._books.book.revision
+        for request, partition in self.drains.ask(self._books.book.requests, partitions):
+            self._books.close(request, partition)

@@ -1,0 +1,39 @@
+"""Retried appends: which of them stand in the log already, further up. The log itself tells. # A1"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+from logsync.core.codec import retry_from
+from logsync.core.event import Decoded, Event, Record, Undecodable
+from logsync.log.base import LogReader
+
+
+def repeats(events: Sequence[Decoded], record: Callable[[int], Record], reader: LogReader) -> list[int]:
+    """Offsets of retried appends whose event stands in the log already, further up.
+
+    Also of those that cannot be decoded now: drained after an upgrade, they may find that range of the log gone.
+    """
+    since = dict[int, int]()
+    for event in events:
+        retried_from = event.retry_from if type(event) is Event else None
+        if type(event) is Undecodable:
+            retried_from = retry_from(record(event.offset))
+        if retried_from is not None and retried_from < event.offset:  # else the range is empty
+            since[event.offset] = retried_from
+    if not since:
+        return []
+    retried = [event for event in events if event.offset in since]
+    ids = {event.id for event in retried if event.id is not None}
+    found = reader.find(retried[0].partition, ids, min(since.values()), retried[-1].offset)
+    return [event.offset for event in retried if _stood(event, since[event.offset], found, reader) < event.offset]
+
+
+def _stood(event: Decoded, since: int, found: Mapping[str, int], reader: LogReader) -> int:
+    """Where the event of this id first stands in [since, event.offset); the event's own offset if nowhere."""
+    if event.id is None or event.id not in found:
+        return event.offset
+    if found[event.id] >= since:
+        return found[event.id]
+    # Before this event's own range, in that of another of the batch: the verdict must not depend on the cut.
+    return reader.find(event.partition, {event.id}, since, event.offset).get(event.id, event.offset)
