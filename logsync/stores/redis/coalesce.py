@@ -10,7 +10,7 @@ import re
 from collections.abc import Collection, Sequence
 from enum import Enum
 from itertools import chain
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 INT64 = 2**63 - 1
 EXACT = 2**53
@@ -59,6 +59,8 @@ class Key:
     member is known to exist at that moment, so all that the new one must know of the old is who is gone.
     """
 
+    name: bytes
+    """The key as the server knows it."""
     # Class attributes: most keys are written once in a plan and never need more than members.
     kind: Kind | None = None
     asserted: Kind | None = None  # the type that the server must hold, or nothing
@@ -67,6 +69,7 @@ class Key:
     removed: bool = False  # something, in this segment
     expire: int | None = None  # milliseconds since 1970
     relied: dict[bytes, tuple[int, int]] | None = None  # extremes that numbers on the server must bear
+    sums: bool = False  # some member may be one that is added to
     gone: Collection[bytes] = ()  # of the segments before this one
     done: Sequence[Command] = ()  # of the segments before this one
 
@@ -74,13 +77,20 @@ class Key:
         self.members: dict[bytes, Member] = {}  # of this segment
 
     def overwrite(self, value: bytes, expire: int | None) -> None:
-        self.clear()
+        if self.kind is not None:
+            self.clear()
+        self.fresh = True
         self.kind, self.members, self.live, self.expire = STRING, {b"": value}, 1, expire
 
     def put(self, kind: Kind, values: dict[bytes, bytes]) -> None:
+        """``values`` now belongs to this key."""
         if not values:
             return
         if self.kind is not kind:
+            if self.kind is None and not self.fresh and self.expire is None:  # the first write: most keys' only one
+                self.kind = self.asserted = kind
+                self.members, self.live = values, len(values)  # type: ignore[assignment]
+                return
             self._become(kind)
         for name, value in values.items():
             found = self.members.get(name)
@@ -96,6 +106,7 @@ class Key:
             raise TypeError(f"expected an integer to add, found {type(by).__name__} {by!r:.80}")
         if self.kind is not kind:
             self._become(kind)
+        self.sums = True
         found = self.members.get(name)
         if type(found) is int:
             total = bounded(found + by, kind.limit)
@@ -165,9 +176,14 @@ class Key:
     def instructions(self) -> list[Instruction]:
         """Everything for this key, with the checks that apply.lua makes before the first write. # R1"""
         kind = self.kind
+        if kind is STRING and self.fresh and self.expire is None and self.asserted is None:
+            return [(b"MSET", RUN, _values(kind, self.members))]
         if kind is not None and not (self.fresh or self.done or self.removed or self.relied) and self.expire is None:
+            # The short way for most keys; all others go the long one.
+            if not self.sums:
+                return [(kind.set, GUARD_AND_RUN, _values(kind, self.members))]
             numbers = [b"%d" % member for member in self.members.values() if type(member) is int]
-            if len(numbers) == len(self.members):  # the short way for most keys; all others go the long one
+            if len(numbers) == len(self.members):
                 return [(kind.add, GUARD_AND_RUN, numbers if kind is STRING else [*self.members, *numbers])]
         made = [*self.done, *self._commands()]
         if self.fresh and self.kind is not STRING:
@@ -195,12 +211,7 @@ class Key:
         if kind is not None:
             values = {name: member for name, member in members.items() if type(member) is bytes}
             if values:
-                if kind is HASH:
-                    args = list(chain.from_iterable(values.items()))
-                elif kind is ZSET:
-                    args = list(chain.from_iterable(zip(values.values(), values, strict=True)))
-                else:
-                    args = list(values if kind is SET else values.values())
+                args = _values(kind, values)
                 if kind is STRING and expire is not None:
                     # One command: no crash can leave the value without its expiry.
                     return [(b"SET", [*args, b"PXAT", b"%d" % expire])]
@@ -215,6 +226,15 @@ class Key:
         if expire is not None:
             made.append((b"PEXPIREAT", [b"%d" % expire]))
         return made
+
+
+def _values(kind: Kind, values: Any) -> list[bytes]:
+    """The arguments that give these members their values, as this kind of key takes them."""
+    if kind is HASH:
+        return list(chain.from_iterable(values.items()))
+    if kind is ZSET:
+        return list(chain.from_iterable(zip(values.values(), values, strict=True)))
+    return list(values if kind is SET else values.values())
 
 
 def bounded(value: int, limit: int) -> int:
