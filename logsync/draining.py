@@ -147,11 +147,14 @@ class Draining:
         oldest = None if self._only_drain or self.drains.asked else self.drains.oldest()
         if oldest is not None and self._now() - oldest[2].since > limits.age:
             partition, name, waiting = oldest
+            first = next(iter(self._sink.store.parked(partition, sequence=name, limit=1)), None)
             raise ParkingFull(
                 f"sequence {name!r} has waited since {waiting.since:%Y-%m-%d %H:%M} UTC: longer than {limits.age}",
                 topic=self._sink.log.topic,
                 partition=partition,
-                offset=waiting.first,
+                offset=first.offset if first else waiting.first,
+                event_id=first.event_id if first else None,
+                event_type=first.type if first else None,
                 fix=f"`logsync parked list {self._sink.address}` shows why; then `logsync parked retry` or `discard`; "
                 "or allow more with Parking(age=...)",
             )

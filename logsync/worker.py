@@ -200,8 +200,7 @@ class Worker:
                 self._met_store_at = self._clock()
                 self._draining.applied(attempt, made)
                 self._count(made)
-            urgent = any(left.unfinished for left in self._drains.queue)
-            if self._stopping or (not urgent and self._clock() - began >= DRAIN_FOR):
+            if self._stopping or (not self._drains.urgent and self._clock() - began >= DRAIN_FOR):
                 return
 
     def _try(self, attempt: Attempt) -> Plan:

@@ -64,6 +64,11 @@ class Drains:
         return min(every, key=lambda found: found[2].since, default=None)
 
     @property
+    def urgent(self) -> bool:
+        """Is something unfinished left? It stands first."""
+        return bool(self.queue) and self.queue[0].unfinished
+
+    @property
     def asked(self) -> bool:
         """Is there anything left of what people asked for?"""
         return any(drain.request is not None for drain in self.queue)
@@ -124,13 +129,17 @@ class Drains:
             self.queue.extend(Drain(p, name) for p, waiting in sorted(self.waiting.items()) for name in waiting)
 
     def finished(self) -> None:
-        """What was interrupted in the first drain is through: whatever else waits in its sequence is not urgent."""
-        self.queue[0] = self.queue[0]._replace(unfinished=False)
+        """What was interrupted in the first drain is through: whatever else waits in its sequence is not urgent, and
+        goes behind everything that is."""
+        self.queue.append(self.queue.popleft()._replace(unfinished=False))
 
     def done(self) -> tuple[str, int] | None:
         """Take the first drain away. Returns its (request, partition) if that request is through with the partition."""
         drain = self.queue.popleft()
         if drain.request is None:
             return None
-        mine = (drain.request, drain.partition)
-        return None if any((other.request, other.partition) == mine for other in self.queue) else mine
+        # What was asked for together stands together: only what is unfinished ever comes in front of anything.
+        more = (
+            bool(self.queue) and self.queue[0].request == drain.request and self.queue[0].partition == drain.partition
+        )
+        return None if more else (drain.request, drain.partition)

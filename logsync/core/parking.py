@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
@@ -108,8 +109,13 @@ def by_key(key: bytes | None, headers: Headers) -> str | None:  # noqa: ARG001 -
         text = key.decode()
     except UnicodeDecodeError:
         return "base64:" + base64.b64encode(key).decode()
-    # Stores keep names as text: neither Postgres nor a terminal takes every character.
-    return text if text.isprintable() else "base64:" + base64.b64encode(key).decode()
+    return "base64:" + base64.b64encode(key).decode() if _UNSEEN.search(text) else text
+
+
+# What no person could read in a terminal or copy into a command: control characters, blanks without width, marks that
+# turn the writing round. A list of our own: what Python calls printable changes with the Unicode version that it was
+# built with, and two workers would give one key two names.
+_UNSEEN = re.compile("[\x00-\x1f\x7f-\xa0\xad\u061c\u180e\u2000-\u200f\u2028-\u202f\u205f-\u206f\u3000\ufeff]")
 
 
 def name_of(sequence_by: SequenceBy, record: Record) -> str:

@@ -88,7 +88,7 @@ class Aside:
 
     def _name(self, event: Decoded) -> str:
         """``name_of`` its record. Asked of every event while anything waits, hence the short way."""
-        if self._by_key and type(event) is Event and event.key and event.key.isprintable():
+        if self._by_key and type(event) is Event and event.key and event.key.isascii() and event.key.isprintable():
             return event.key  # what by_key makes of these bytes; test_the_short_way_names_what_by_key_names
         return name_of(self._sink.sequence_by, self._record(event.offset))
 
@@ -160,7 +160,7 @@ def plan(
             try:
                 if aside is not None and aside.joins(event):
                     aside.park(event, None)
-                    if sink.store.drains_at_once == 1:
+                    if not sink.store.atomic:
                         calls.keep(event)
                 else:
                     calls(event)

@@ -49,6 +49,10 @@ class Store(Protocol):
         """The write classes that it carries out."""
 
     @property
+    def atomic(self) -> bool:
+        """True if ``apply`` is one transaction. False: replayable, and after an error a part of a plan may be there."""
+
+    @property
     def max_partitions(self) -> int | None:
         """The most partitions that one topic may have, or None."""
 
@@ -79,7 +83,7 @@ class Store(Protocol):
 
     @property
     def drains_at_once(self) -> int:
-        """How many parked events one plan may drain: 1 in a store where a plan is no transaction."""
+        """How many parked events one plan may drain: 1 in a store that is not ``atomic``."""
 
     def sequences(self, partition: int) -> dict[str, Waiting]:
         """Every sequence that waits in this partition, by name. Read with the strongest consistency there is."""

@@ -60,6 +60,7 @@ class Memory:
 
     kind = "memory"
     max_partitions = None
+    atomic = True
     drains_at_once = 100
 
     def __init__(self, server: Server | None = None) -> None:

@@ -19,7 +19,7 @@ from tests.unit.test_worker import finish, worker
 
 
 class Replayable(Memory):
-    drains_at_once = 1
+    atomic = False
 
 
 def test_a_plan_tells_what_events_would_write_that_wait_behind_another() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 
@@ -279,6 +280,12 @@ def test_a_key_that_is_no_plain_text_still_names_a_sequence(key: bytes) -> None:
     assert name != by_key(key + b"x", [])
 
 
+@pytest.mark.parametrize("key", ["é 1", "漢字", "\u0378", "\U0001faf9", "\ue000"])
+def test_the_name_of_a_key_does_not_depend_on_the_unicode_version(key: str) -> None:
+    """Characters of all ages, and one that no Unicode version so far has given a meaning."""
+    assert by_key(key.encode(), []) == key
+
+
 def test_sequence_by_sees_key_and_headers() -> None:
     source, store = MemoryLog(log), Memory()
     for order, tenant, cents in (("a", "x", -1), ("b", "x", 2), ("c", "y", 3)):
@@ -437,7 +444,8 @@ def test_what_waits_too_long_halts_but_can_still_be_drained() -> None:
 
     finish(at(now, make_sink(store, on_error="park")), source)
     later = now + timedelta(days=8)
-    with pytest.raises(ParkingFull, match="has waited since 2026-01-01 12:00 UTC"):
+    said = "offset 1: event event-0-1 of type order.placed: sequence 'b' has waited since 2026-01-01 12:00 UTC"
+    with pytest.raises(ParkingFull, match=said):
         at(later, mended(store)).run(lambda report: report.retries > 3)
     ask(store)
     drain(at(later, mended(store), only_drain=True), store)
@@ -590,6 +598,29 @@ def test_only_the_event_that_was_interrupted_holds_up_the_loop() -> None:
     assert total(store) == sum((-1, *range(1, 100)))
 
 
+def test_draining_many_sequences_looks_at_each_of_them_a_few_times(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a drain costs must not grow with the queue behind it."""
+    looks = 0
+
+    class Counting(deque[Drain]):
+        def __iter__(self) -> Iterator[Drain]:
+            nonlocal looks
+            for drain in super().__iter__():
+                looks += 1
+                yield drain
+
+    monkeypatch.setattr("logsync.core.drains.deque", Counting)
+    source, store = MemoryLog(log), Memory()
+    for number in range(200):
+        source.append(OrderPlaced(order=str(number), cents=-1))
+    parked(source, store)
+    ask(store)
+    turns = Worker(mended(store), MemoryReader(source), settings(), clock=lambda: 1000.0)  # one turn drains it all
+    drain(turns, store)
+    assert store.parked(0) == []
+    assert looks <= 5 * 200
+
+
 def test_a_worker_that_is_told_to_stop_ends_its_drain_after_the_plan() -> None:
     source = MemoryLog(log)
     for order in "abcdef":
@@ -669,7 +700,7 @@ def test_a_request_that_goes_on_does_not_begin_anew_with_each_change_of_the_book
     ask(store)
     made = worker(source, sink=sink)
     for _ in range(40):
-        made._watched_at = float("-inf")
+        made._draining._watched_at = float("-inf")
         made.step()
     assert tried == ["a", "b", "c", "d"]
 
@@ -705,7 +736,7 @@ def test_age_counts_from_the_event_that_waits_and_not_from_one_that_is_through()
     drain(made, store)
     assert [entry.offset for entry in store.parked(0)] == [1]
     now[0] += timedelta(days=2)
-    made._watched_at = float("-inf")
+    made._draining._watched_at = float("-inf")
     made.step()  # a restarted worker would say the same
 
 
@@ -776,7 +807,9 @@ def test_a_book_that_is_rebuilt_meanwhile_stops_the_drain() -> None:
     assert "rebuild" in made.report.reason or "changed" in made.report.reason or "moved" in made.report.reason
 
 
-@pytest.mark.parametrize("key", [b"a", b"", None, b"a\x00b", "\u202e".encode(), b"\xff", b"(no key)", "é 1".encode()])
+@pytest.mark.parametrize(
+    "key", [b"a", b"", None, b"a\x00b", "\u202e".encode(), b"\xff", b"(no key)", "é 1".encode(), b" "]
+)
 @pytest.mark.parametrize("sequence_by", [by_key, lambda key, _: key[:1].hex() if key else None])
 def test_the_short_way_names_what_by_key_names(key: bytes | None, sequence_by: SequenceBy) -> None:
     """The event at 0 is parked, and the one at 1 has its key: it waits, however its sequence's name is found. # I8"""

@@ -55,7 +55,8 @@ class OpenSearch:
     """
 
     kind = "opensearch"
-    drains_at_once = 1  # a plan is no transaction
+    drains_at_once = 1
+    atomic = False
     max_partitions = 1  # O5: offsets of two partitions do not compare, and a document has one version
     accepts: frozenset[type[Write]] = frozenset({IndexDoc, UpdateDoc, DeleteDoc})
 

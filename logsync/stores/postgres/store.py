@@ -56,6 +56,7 @@ class Postgres:
     accepts: frozenset[type[Write]] = frozenset({Upsert, Increment, Delete, Sql, InTransaction})
     max_partitions: int | None = None
     drains_at_once = 100
+    atomic = True
 
     def __init__(
         self,

@@ -51,6 +51,7 @@ class Redis:
     kind = "redis"
     max_partitions = None
     drains_at_once = 100
+    atomic = True
 
     def __init__(self, url: str | None = None, *, prefix: str) -> None:
         """``url`` None: LOGSYNC_REDIS. ``prefix`` stands before every key of the sink, and before no other key."""
