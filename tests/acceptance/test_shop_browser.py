@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, TimeoutError, expect, sync_playwright
 
 from devstack import Stack
 from tests.acceptance.shopfront import Shop, Visitor, until
@@ -61,8 +61,14 @@ def page(request: pytest.FixtureRequest, browser: Browser, shop: Shop) -> Iterat
 
 
 def look(page: Page, name: str) -> None:
-    """The page fits its window; keep a picture if somebody wants to see it."""
-    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), f"{name} scrolls sideways"
+    """The page fits its window; keep a picture if somebody wants to see it.
+
+    Asked until it holds: a page that is just being replaced (a form was sent, a basket refreshes) has no root yet.
+    """
+    try:
+        page.wait_for_function("document.body && document.documentElement.scrollWidth <= innerWidth")
+    except TimeoutError as error:
+        raise AssertionError(f"{name} scrolls sideways") from error
     if folder := os.environ.get("SHOP_SCREENSHOTS"):
         width = (page.viewport_size or {"width": 0})["width"]
         page.screenshot(path=Path(folder) / f"{width}-{name}.png")
@@ -73,6 +79,7 @@ def choose(page: Page, product: str, household: int, quantity: int) -> None:
     page.goto("/")
     page.get_by_role("searchbox", name="Search products").fill(product)
     page.get_by_role("button", name="Search").click()
+    page.get_by_role("checkbox", name=product).wait_for()
     look(page, "search")
     page.get_by_role("checkbox", name=product).check()
     page.get_by_role("button", name="Order what is ticked").click()
