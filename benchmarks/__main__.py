@@ -1,138 +1,118 @@
-"""`make bench`: logsync beside the loop one would write by hand, turn by turn on the same servers.
+"""`make bench`: logsync beside the loop one would write by hand and beside its peers, turn by turn on the same servers.
 
-Prints medians with their range and, first of all, the ratios. Both sides keep their position in the same step as the
-data. A result counts only if both stores hold the same rows in the end.
+Everything is a ratio of two figures of one run. A result is printed with what the store held in the end: whoever lost
+or doubled something is named, in numbers.
 """
 
 from __future__ import annotations
 
 import json
-import os
-import statistics
-import subprocess
-import sys
 import time
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks import report
+from benchmarks.contestants import ALL
+from benchmarks.run import ROOT, Contestant, Job, as_json, directory, measure
+from benchmarks.workload import Case, expected, fill
 from devstack import Stack
 from logsync.log.topic import create_topic
 from logsync.settings import Settings
 
-STORES = ("append", "postgres", "redis", "opensearch")
-console = Console(stderr=True)
+RESULTS = ROOT / "benchmarks" / "results"
+console = Console(stderr=True, width=160)
 
 
-def run(who: str, store: str, count: int, env: dict[str, str]) -> dict[str, Any]:
-    command = [sys.executable, "-m", "benchmarks.contestant", who, store, str(count)]
-    done = subprocess.run(command, env={**os.environ, **env}, capture_output=True, text=True)
-    if done.returncode:
-        raise SystemExit(f"{who} on {store} failed:\n{done.stderr}")
-    result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return result
+class Bench:
+    """One run of the whole: its servers, its topics and what was found so far."""
+
+    def __init__(self, stack: Stack) -> None:
+        self.servers = stack.env()
+        self.started = f"b{int(time.time()) % 100_000_000}"
+        self.found: list[dict[str, Any]] = []
+        self._topics: dict[Any, tuple[str, int, float]] = {}
+        self._runs = 0
+
+    def compare(
+        self, case: Case, contestants: Iterable[Contestant], *, rounds: int, kill_at: float = 0.0, scale: float = 1.0
+    ) -> None:
+        """Run them turn by turn, print the table and keep the outcomes."""
+        case = replace(case, events=max(1000, int(case.events * scale)))
+        chosen = [c for c in contestants if (case.store, case.model) in c.does]
+        outcomes: dict[str, list[dict[str, Any]]] = {c.name: [] for c in chosen}
+        contents, size = {}, 0.0
+        for number in range(rounds):
+            for contestant in chosen[number % len(chosen) :] + chosen[: number % len(chosen)]:
+                mine = replace(case, events=max(1000, int(case.events * contestant.share)))
+                topic, count, size = self._topic(mine, contestant.encode)
+                if mine.events not in contents:
+                    contents[mine.events] = expected(mine)
+                self._runs += 1
+                with directory() as folder:
+                    job = Job(mine, topic, f"{self.started}r{self._runs}", self.servers, Path(folder))
+                    outcome = measure(contestant, job, count, contents[mine.events], kill_at=kill_at)
+                outcomes[contestant.name].append(as_json(outcome))
+                speed = f"{outcome.per_second:,.0f} per s, {outcome.cpu_us:.1f} us"
+                console.print(
+                    f"{case.name}: {contestant.name}: {outcome.failure or speed}, {outcome.verdict}", style="dim"
+                )
+        self.found.append({"case": vars(case), "bytes": size, "killed": kill_at > 0, "outcomes": outcomes})
+        title = (
+            f"{case.name}: {case.store}, {case.model}, {size:.0f} B, {case.partitions} partition(s), {rounds} round(s)"
+        )
+        show(title, report.HEADINGS, report.rows(outcomes))
+
+    def _topic(self, case: Case, encode: Any) -> tuple[str, int, float]:
+        """The topic with these events; made when it is first asked for."""
+        shape = replace(case, name="", store="", model=""), encode
+        if shape not in self._topics:
+            name = f"{self.started}-{len(self._topics)}"
+            settings = Settings(_env_file=None, kafka=self.servers["LOGSYNC_KAFKA"])  # type: ignore[call-arg]
+            create_topic(settings, name, partitions=case.partitions)
+            self._topics[shape] = (name, *fill(self.servers["LOGSYNC_KAFKA"], name, case, encode(case)))
+        return self._topics[shape]
 
 
-def content(store: str, name: str, settings: Settings) -> Any:
-    """A digest of what a contestant left, by the store's own means."""
-    if store == "postgres":
-        import psycopg
-
-        with psycopg.connect(settings.postgres.get_secret_value()) as connection:
-            return connection.execute(
-                f"SELECT count(*), sum(cents), sum(hashtext(order_id || customer || cents)) FROM {name}_orders"
-            ).fetchone()
-    if store == "redis":
-        import redis
-
-        server = redis.Redis.from_url(settings.redis.get_secret_value())
-        keys = sorted(server.scan_iter(f"{name}:*", count=10_000))
-        pipeline = server.pipeline(transaction=False)
-        for key in keys:
-            pipeline.hgetall(key)
-        return len(keys), hash(json.dumps([sorted(map(str, found.items())) for found in pipeline.execute()]))
-    from opensearchpy import OpenSearch
-
-    client = OpenSearch(settings.opensearch.get_secret_value(), timeout=60)
-    client.indices.refresh(index=f"{name}-orders")
-    body = {"size": 0, "track_total_hits": True, "aggs": {"cents": {"sum": {"field": "cents"}}}}
-    query = {"exists": {"field": "customer"}}
-    answer = client.search(index=f"{name}-orders", body={**body, "query": query})
-    return answer["hits"]["total"]["value"], answer["aggregations"]["cents"]["value"]
+def show(title: str, headings: Sequence[str], lines: Sequence[Sequence[str]]) -> None:
+    table = Table(title=title, title_justify="left")
+    for heading in headings:
+        table.add_column(heading, justify="right" if heading else "left")
+    for line in lines:
+        table.add_row(*line)
+    console.print(table)
 
 
 def main(
-    events: Annotated[int, typer.Option(help="Events per contestant and round.")] = 200_000,
-    rounds: Annotated[int, typer.Option(help="Rounds; each runs both sides once, in turn.")] = 3,
-    only: Annotated[str, typer.Option(help="Stores, with commas.")] = ",".join(STORES),
+    scale: Annotated[float, typer.Option(help="Part of the events of each case.")] = 1.0,
+    rounds: Annotated[int, typer.Option(help="Rounds; each runs every contestant once, in turn.")] = 3,
+    only: Annotated[str, typer.Option(help="Contestants, with commas; default: all.")] = "",
+    parts: Annotated[str, typer.Option(help="base, kill; with commas.")] = "base,kill",
+    stores: Annotated[str, typer.Option(help="Stores, with commas.")] = "postgres,redis,opensearch",
+    name: Annotated[str, typer.Option(help="The devstack to run on.")] = "bench",
     keep: Annotated[bool, typer.Option(help="Leave the servers running.")] = False,
 ) -> None:
-    """Measure logsync beside a hand-written loop over the same servers."""
-    stack = Stack("bench")
+    """Measure logsync beside the limit and its peers."""
+    chosen = [ALL[one] for one in only.split(",")] if only else list(ALL.values())
+    stack = Stack(name)
     stack.up(bench=True, progress=lambda server, what: console.print(f"{server}: {what}", style="dim"))
     try:
-        os.environ.update(stack.env())
-        settings = Settings(_env_file=None)  # type: ignore[call-arg]
-        started = f"b{int(time.time())}"
-        topic = f"{started}-log"
-        create_topic(settings, topic)
-        fill = {"BENCH_TOPIC": topic, "BENCH_RUN": started}
-        console.print(f"appending {events:,} events", style="dim")
-        run("limit", "append", events, fill)
-        table = Table(title=f"{events:,} small JSON events, {rounds} rounds, median (min to max)")
-        for heading in ("", "logsync / by hand", "logsync per s", "by hand per s", "CPU us", "by hand", "peak memory"):
-            table.add_column(heading, justify="left" if not heading else "right")
-        results = {}
-        for store in only.split(","):
-            sides: dict[str, list[float]] = {"logsync": [], "limit": []}
-            cpu: dict[str, list[float]] = {"logsync": [], "limit": []}
-            peak = quarter = 0
-            for number in range(rounds):
-                digests = []
-                for who in sides:
-                    name = f"{started}{who[:2]}{number}"
-                    env = {"BENCH_RUN": name, "BENCH_TOPIC": topic, "LOGSYNC_ENVIRONMENT": name}
-                    if store == "append":
-                        env["BENCH_TOPIC"] = f"{name}-append"
-                        create_topic(settings, env["BENCH_TOPIC"])
-                    result = run(who, store, events, env)
-                    sides[who].append(result["per_second"])
-                    cpu[who].append(result["cpu_us"])
-                    if who == "logsync":
-                        peak, quarter = max(peak, result["peak_mb"]), max(quarter, result["quarter_mb"])
-                    console.print(f"{store} {who}: {result['per_second']:,.0f} per s", style="dim")
-                    if store != "append":
-                        digests.append(content(store, name, settings))
-                if digests and digests[0] != digests[1]:
-                    raise SystemExit(f"{store}: the contents differ, the round does not count: {digests}")
-            ratios = [mine / theirs for mine, theirs in zip(sides["logsync"], sides["limit"], strict=True)]
-            results[store] = {
-                "ratio": statistics.median(ratios),
-                **sides,
-                "cpu_us": cpu,
-                "peak_mb": peak,
-                "quarter_mb": quarter,
-            }
-            table.add_row(
-                store,
-                spread(ratios, ".2f"),
-                spread(sides["logsync"], ",.0f"),
-                spread(sides["limit"], ",.0f"),
-                spread(cpu["logsync"], ".1f"),
-                spread(cpu["limit"], ".1f"),
-                f"{peak} MB",
-            )
-        Console().print(table)
-        print(json.dumps(results))
+        bench = Bench(stack)
+        for store in stores.split(","):
+            if "base" in parts:
+                bench.compare(Case("base", store), chosen, rounds=rounds, scale=scale)
+            if "kill" in parts:
+                case = Case("one kill -9", store, "mixed", events=50_000)
+                bench.compare(case, chosen, rounds=1, kill_at=0.4, scale=scale)
+        print(json.dumps(bench.found))
     finally:
         if not keep:
             stack.down()
-
-
-def spread(values: list[float], form: str) -> str:
-    return f"{statistics.median(values):{form}} ({min(values):{form}} to {max(values):{form}})"
 
 
 if __name__ == "__main__":

@@ -18,8 +18,8 @@ from typing import Annotated, Any
 
 import typer
 
-from benchmarks.model import OrderPlaced, log, orders, row
-from logsync import Sink
+from benchmarks.model import OrderPlaced, log, orders
+from logsync import Event, Sink
 from logsync.core.codec import Decoder, encode
 from logsync.core.drains import Drains
 from logsync.core.event import Record
@@ -28,9 +28,15 @@ from logsync.core.plan import Aside, Plan, plan
 from logsync.core.position import Position
 from logsync.log.base import Part
 from logsync.stores.memory import Memory
+from logsync.stores.postgres import Upsert
 
 BATCH = 5000
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def row(event: Event[Any]) -> Upsert:
+    data = event.data
+    return Upsert("orders", {"order_id": data.order_id}, {"customer": data.customer, "cents": data.cents})
 
 
 class Place(Memory):
