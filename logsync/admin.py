@@ -151,7 +151,6 @@ def skip(store: Store, record: Record, *, sink: str, reason: str, now: datetime)
     a skip would change nothing now but the content after a rebuild. Skipping it twice is one skip.
     """
     partition, offset = record.partition, record.offset
-    entry = Skip(partition=partition, offset=offset, reason=reason, at=now)
     audit = AuditEntry(at=now, action="skip", detail={"partition": partition, "offset": offset, "reason": reason})
 
     def add(book: Book) -> Book | None:
@@ -166,7 +165,7 @@ def skip(store: Store, record: Record, *, sink: str, reason: str, now: datetime)
             )
         if offset in book.skips_of(partition):
             return None
-        return book.next(skips=(*book.skips, entry), audit=audit)
+        return book.next(skips=book.skipping(partition, [offset], reason=reason, at=now), audit=audit)
 
     return amend(store, sink, add)
 

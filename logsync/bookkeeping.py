@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 
 from logsync.core.book import Book, Skip, check_book, first_book
+from logsync.core.offsets import Offsets
+from logsync.core.parking import GivenUp
 from logsync.core.plan import Plan
 from logsync.core.position import LogIdentity, Position
 from logsync.core.sink import Sink
@@ -21,7 +23,7 @@ class Bookkeeper:
     ) -> None:
         self._sink, self._environment, self._now = sink, environment, now
         self._from_log_start, self._accept_from_now = from_log_start, accept_from_now
-        self._skips: tuple[tuple[Skip, ...], dict[int, frozenset[int]]] = ((), {})
+        self._skips: tuple[tuple[Skip, ...], dict[int, Offsets]] = ((), {})
         self.known: Book | None = None
         """The book as it was last seen; None before the first resume."""
 
@@ -96,7 +98,19 @@ class Bookkeeper:
         if left != current.requests:
             self.write(current.next(requests=left))
 
-    def skips_of(self, partition: int) -> frozenset[int]:
+    def skip(self, partition: int, events: Iterable[GivenUp]) -> None:
+        """Put these on the list of skips, for ever."""
+        offsets: dict[tuple[str, datetime], list[int]] = {}
+        for event in events:
+            offsets.setdefault((event.reason, event.at), []).append(event.offset)
+        changed = current = self.look()
+        for (reason, at), some in offsets.items():
+            skips = changed.skipping(partition, some, reason=reason, at=at)
+            changed = changed.model_copy(update={"skips": skips})
+        if changed.skips != current.skips:
+            self.write(current.next(skips=changed.skips))
+
+    def skips_of(self, partition: int) -> Offsets:
         """The same for every plan under one book: there may be thousands of them."""
         if self._skips[0] is not self.book.skips:
             self._skips = self.book.skips, {}

@@ -8,12 +8,13 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import takewhile
 
 from logsync.bookkeeping import Bookkeeper
-from logsync.core.drains import Drain, Drains, within
+from logsync.core.drains import Discard, Drain, Drains, within
 from logsync.core.event import Decoded, Record
-from logsync.core.parking import Parked, name_of
-from logsync.core.plan import Plan, plan_drain
+from logsync.core.parking import GivenUp, Parked, given_up, name_of
+from logsync.core.plan import Plan, plan_discard, plan_drain
 from logsync.core.position import Position
 from logsync.core.sink import Sink
 from logsync.errors import ConfigError, EventError, ParkingFull
@@ -28,12 +29,12 @@ DRAIN_BYTES = 8_000_000
 class Attempt:
     """The next events of one sequence, tried in one plan, or in several where the store refuses one of them."""
 
-    drain: Drain
+    drain: Drain | Discard
     stored: Position
     entries: Sequence[Parked]
-    events: Sequence[Decoded]
-    count: int
-    """How many of them the next plan holds."""
+    events: Sequence[Decoded] = ()
+    count: int = 0
+    """How many of them the next plan tries."""
     refused: dict[int, EventError] = field(default_factory=dict)
     """The store's verdicts, by offset."""
 
@@ -91,6 +92,9 @@ class Draining:
 
     def begin(self, positions: Mapping[int, Position]) -> Attempt | None:
         """Begin the next attempt. None if nothing of the sequence that is next can be drained now."""
+        if self.drains.discards and not self.drains.urgent:
+            asked = self.drains.discards[0]
+            return self._give_up(asked, positions[asked.partition])
         drain, store = self.drains.queue[0], self._sink.store
         stored = positions[drain.partition]
         entries = store.parked(drain.partition, sequence=drain.sequence, limit=store.drains_at_once)
@@ -103,28 +107,61 @@ class Draining:
             return None
         self.drains.known(drain, due[0])
         entries = within(due, DRAIN_BYTES)
+        self._record(drain.partition, given_up(entries))  # whoever marked them may have come no further
         events = [self._decode(entry.record) for entry in entries]
         return Attempt(drain, stored, entries, events, len(events))
 
+    def _give_up(self, asked: Discard, stored: Position) -> Attempt | None:
+        """Mark what is still parked, then put it on record, and only then let it leave, as any other skip does.
+
+        # The mark is the verdict. It is made in the store and moves the position, so the event was either applied
+        # before, by whoever held that position, and is parked no longer; or nobody applies it from now on.
+        """
+        for first, last in asked.offsets.ranges:
+            if last <= asked.after:
+                continue
+            after = max(first - 1, asked.after)
+            found = self._sink.store.parked(
+                asked.partition, sequence=asked.sequence, after=after, limit=self._sink.store.drains_at_once
+            )
+            entries = within([entry for entry in found if entry.offset <= last], DRAIN_BYTES)
+            fresh = list(takewhile(lambda entry: entry.discarded is None, entries))
+            if fresh:
+                return Attempt(asked, stored, fresh)
+            if entries:  # marked before an interruption, or for another reason
+                self.drains.discards[0] = asked.through(entries[:1])
+                return None
+        self._record(asked.partition, asked.marked)
+        self.drains.discards.popleft()
+        return None
+
+    def _record(self, partition: int, events: Sequence[GivenUp]) -> None:
+        skips = self._books.skips_of(partition)
+        if any(event.offset not in skips for event in events):
+            self._books.skip(partition, events)
+
     def plan(self, attempt: Attempt) -> Plan:
         """Called again after ``attempt.judge``."""
-        while True:
-            book = self._books.book
-            made = plan_drain(
-                self._sink, attempt.entries[: attempt.count], attempt.events[: attempt.count], attempt.stored,
-                now=self._now(), refused=attempt.refused, skips=self._books.skips_of(attempt.drain.partition),
-                partitions=book.log.partitions,
-            )  # fmt: skip
-            # Has somebody discarded one of them since? Then it must not be applied.
-            if not made.applied or self._books.look().skips == book.skips:
-                return made
+        drain = attempt.drain
+        if type(drain) is Discard:
+            return plan_discard(attempt.entries, attempt.stored, reason=drain.reason, at=drain.at)
+        return plan_drain(
+            self._sink, attempt.entries[: attempt.count], attempt.events[: attempt.count], attempt.stored,
+            now=self._now(), refused=attempt.refused, skips=self._books.skips_of(drain.partition),
+            partitions=self._books.book.log.partitions,
+        )  # fmt: skip
 
     def applied(self, attempt: Attempt, made: Plan) -> None:
         """The store has carried out the plan."""
-        self.drains.drained(attempt.drain, made)
+        drain = attempt.drain
+        if type(drain) is Discard:
+            self.drains.discards[0] = drain.through(made.retried)
+            return
+        assert type(drain) is Drain
+        self.drains.drained(drain, made)
         if made.retried:
             self._through()
-        elif attempt.drain.unfinished:
+        elif drain.unfinished:
             self.drains.finished()
 
     def _through(self) -> None:

@@ -7,13 +7,15 @@ request in the book; a running worker finds it there, or :func:`logsync.run.run_
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from datetime import datetime
 from typing import NamedTuple
 
 from logsync.admin import amend
-from logsync.core.book import AuditEntry, Book, Request, Skip
+from logsync.core.book import AuditEntry, Book, Request
+from logsync.core.offsets import Offsets
 from logsync.core.parking import Parked, Waiting
+from logsync.core.position import Position
 from logsync.errors import ConfigError
 from logsync.stores.base import Store
 
@@ -74,40 +76,58 @@ def retry(store: Store, found: list[Found], selection: Selection, *, sink: str, 
 def discard(
     store: Store, found: list[Found], selection: Selection, *, sink: str, reason: str, now: datetime
 ) -> tuple[str, int]:
-    """Give up on the events that are meant: they join the skips, for ever. Returns the request's id and their number.
+    """Ask the owners to give up on the events that are meant. Returns the request's id and the number of these events.
 
-    With ``event`` that one; with ``error`` those that failed with it; else all events of the sequences. What
-    waits behind them is tried: it only waited for them.
+    With ``event`` that one; with ``error`` those that failed with it; else all events of the sequences. The owner makes
+    skips of those that it finds still parked (:func:`discarded` counts them), and tries what waits behind them: it only
+    waited for them.
     """
-    request = _request(found, selection, now)
-    given_up = 0
+    asked = _request(found, selection, now)
+    meant = 0
 
     def change(book: Book) -> Book:
-        # What was drained since it was found must not become a skip: a rebuild would leave out an applied event.
-        nonlocal given_up
-        meant = [entry for each in found for entry in _still(store, each) if selection.error in (None, entry.error)]
+        nonlocal meant
+        meant, positions, offsets = 0, store.positions(), {}
+        for partition in positions.keys() & set(asked.partitions):
+            count, offsets[partition] = _meant(store, found, selection, asked, positions[partition])
+            meant += count
         if not meant:
             raise ConfigError("what was meant is not parked any more", fix=f"`logsync parked list {sink}`")
-        given_up, known = len(meant), {(skip.partition, skip.offset) for skip in book.skips}
-        new = tuple(
-            Skip(partition=entry.partition, offset=entry.offset, reason=reason, at=now)
-            for entry in meant
-            if (entry.partition, entry.offset) not in known
-        )
-        detail = {**_detail(found, selection), "reason": reason, "discarded": given_up}
+        request = asked.model_copy(update={"reason": reason, "offsets": offsets})
+        detail = {**_detail(found, selection), "reason": reason, "meant": meant}
         audit = AuditEntry(at=now, action="parked-discard", detail=detail)
-        return book.next(skips=(*book.skips, *new), requests=(*book.requests, request), audit=audit)
+        return book.next(requests=(*book.requests, request), audit=audit)
 
     amend(store, sink, change)
-    return request.id, given_up
+    return asked.id, meant
 
 
-def _still(store: Store, found: Found) -> Iterable[Parked]:
-    """The events that are meant and that are parked now."""
-    if found.event is None:
-        return entries(store, partition=found.partition, sequence=found.sequence)
-    offset = found.event.offset
-    return [e for e in store.parked(found.partition, after=offset - 1, limit=1) if e.offset == offset]
+def discarded(book: Book, *, reason: str, at: datetime) -> int:
+    """How many events are skips now on the word that was given for this reason, at this time."""
+    return sum(len(skip.offsets) for skip in book.skips if (skip.reason, skip.at) == (reason, at))
+
+
+def _meant(
+    store: Store, found: list[Found], selection: Selection, asked: Request, position: Position
+) -> tuple[int, Offsets]:
+    """How many events of this partition are meant, and ranges that hold these of what is parked, and no others."""
+    names = {each.sequence for each in found if each.partition == position.partition}
+    event = found[0].event
+    runs, count, go_on = list[tuple[int, int]](), 0, False
+    for entry in entries(store, partition=position.partition, sequence=asked.sequence):
+        if entry.offset >= position.next_offset:  # a store that parks before it moves: this one will be met again
+            break
+        meant = (
+            entry.discarded is None
+            and entry.sequence in names
+            and selection.error in (None, entry.error)
+            and (event is None or entry.offset == event.offset)
+        )
+        if meant:
+            runs[-1:] = [(runs[-1][0], entry.offset)] if go_on else [*runs[-1:], (entry.offset, entry.offset)]
+            count += 1
+        go_on = meant
+    return count, Offsets.spanning(runs)
 
 
 def _request(found: list[Found], selection: Selection, now: datetime) -> Request:

@@ -18,6 +18,7 @@ from logsync.core.book import AuditEntry, Book, Skip
 from logsync.core.codec import RETRY_FROM, Decoder, id_of
 from logsync.core.event import Decoded, Event, Record
 from logsync.core.finding import Examined
+from logsync.core.offsets import Offsets
 from logsync.core.plan import Plan
 from logsync.core.position import LogIdentity, Position
 from logsync.core.sink import Sink
@@ -184,23 +185,25 @@ def plan_adopt(
     Raises LogIdentityError where that place cannot be told, ConfigError for everything else that stands against it.
     """
     book, stored = check_adoptable(sink, seen, log, environment), dict(seen.positions or {})
-    targets, kept = {}, list[Skip]()
+    targets, agree = {}, dict[int, int]()
     for number, at in sorted(stored.items()):
         found = copy.last.get(number, [])
         targets[number] = _continue(sink, at, found, log_starts[number])
         if found and found[0].offset == at.last_offset:  # offsets agree up to here, so these skips mean the same
-            kept += [skip for skip in book.skips if skip.partition == number and skip.offset <= found[0].offset]
-    dropped = [skip for skip in book.skips if skip not in kept]
+            agree[number] = found[0].offset
+    kept, dropped = _divided(book.skips, agree)
     added = [
-        Skip(partition=number, offset=offset, reason=f"retried append; it stands at {first} already", at=now)
+        Skip(
+            partition=number, offsets=Offsets([offset]), reason=f"retried append; it stands at {first} already", at=now
+        )
         for number, offset, first in copy.doubles
     ]
     says = []
     if dropped:
-        where = ", ".join(f"{skip.partition}:{skip.offset}" for skip in dropped)
+        where = ", ".join(f"{skip.partition}:{skip.offsets}" for skip in dropped)
         says.append(f"skips that name offsets of the old log are dropped: {where}; a rebuild halts at those records")
     if added:
-        where = ", ".join(f"{skip.partition}:{skip.offset}" for skip in added[:10])
+        where = ", ".join(f"{skip.partition}:{skip.offsets}" for skip in added[:10])
         says.append(
             f"{len(added)} retried appends are skipped, because their headers count in offsets of the old log and hide "
             f"that they stand in the log already: {where}{', ...' if len(added) > 10 else ''}"
@@ -209,12 +212,26 @@ def plan_adopt(
         "from_log": book.log._asdict(), "to_log": log._asdict(),
         "positions": {str(number): [at.next_offset, targets[number].next_offset] for number, at in stored.items()},
         "after": {str(number): at.last_id for number, at in stored.items()},
-        "skips_dropped": [f"{skip.partition}:{skip.offset}" for skip in dropped],
-        "skips_added": [f"{skip.partition}:{skip.offset}" for skip in added],
+        "skips_dropped": [f"{skip.partition}:{skip.offsets}" for skip in dropped],
+        "skips_added": [f"{skip.partition}:{skip.offsets}" for skip in added],
     }  # fmt: skip
     changes = {"log": log, "skips": (*kept, *(skip for skip in added if skip not in kept))}
     audit = AuditEntry(at=now, action="position-adopt", detail=detail)
     return Move(sink, book, stored, targets, tuple(says), audit, changes)
+
+
+def _divided(skips: Iterable[Skip], agree: Mapping[int, int]) -> tuple[list[Skip], list[Skip]]:
+    """The skips up to ``agree``, the last offset of each partition that means the same in both logs; and all others."""
+    kept, others = list[Skip](), list[Skip]()
+    for skip in skips:
+        last = agree.get(skip.partition, -1)
+        for part, offsets in (
+            (kept, [offset for offset in skip.offsets if offset <= last]),
+            (others, [offset for offset in skip.offsets if offset > last]),
+        ):
+            if offsets:
+                part.append(skip.model_copy(update={"offsets": Offsets(offsets)}))
+    return kept, others
 
 
 def check_adoptable(sink: Sink, seen: Examined, log: LogIdentity, environment: str) -> Book:

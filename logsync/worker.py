@@ -339,7 +339,7 @@ class Worker:
         partition = made.end.partition
         report.waiting[partition] = max(0, report.waiting.get(partition, 0) + len(made.parked) - len(made.drained))
         for entry in (*made.parked, *made.retried):
-            if entry.attempts:  # not those that only wait behind another: they can be many
+            if entry.attempts and entry.discarded is None:  # not those that only wait behind another: they can be many
                 log.warning(
                     "parked",
                     extra={"sink": self.sink.name, "partition": partition, "offset": entry.offset,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Annotated, Any
@@ -15,6 +15,7 @@ from logsync.cli import out
 from logsync.cli.exits import NotFound, Refused, StillParked
 from logsync.cli.load import load_sink
 from logsync.cli.records import describe
+from logsync.core.book import Book
 from logsync.core.parking import Parked
 from logsync.core.sink import Sink
 from logsync.errors import ConfigError
@@ -74,7 +75,7 @@ def list_(
         out.print_table(
             ("record", "key", "type", "error", "#tries", "parked (UTC)", "message"),
             [
-                (f"{entry.partition}:{entry.offset}", entry.sequence, entry.type, entry.error or "waits behind another",
+                (f"{entry.partition}:{entry.offset}", entry.sequence, entry.type, _why(entry),
                  entry.attempts, f"{entry.first_at:%Y-%m-%d %H:%M}", _short(entry.message))
                 for entry in shown
             ],
@@ -140,9 +141,9 @@ def discard(
     settings, loaded = load_settings(), load_sink(sink)
     with _opened(loaded, settings) as store:
         found = _confirmed(store, loaded, selection, yes, "add --yes to give up on them")
-        request, count = parked.discard(store, found, selection, sink=loaded.name, reason=reason, now=datetime.now(UTC))
-        out.say(f"{count:,} events are skipped for ever, on record")
-    _finish(loaded, settings, request, found)
+        now = datetime.now(UTC)
+        request, meant = parked.discard(store, found, selection, sink=loaded.name, reason=reason, now=now)
+    _finish(loaded, settings, request, found, lambda book: _given_up(book, request, reason, now, meant))
 
 
 @contextmanager
@@ -178,8 +179,18 @@ def _confirmed(store: Store, sink: Sink, selection: Selection, yes: bool, fix: s
     return found
 
 
-def _finish(sink: Sink, settings: Settings, request: str, found: list[Found]) -> None:
-    """Wait for the request to be carried out, and say what is left."""
+def _given_up(book: Book, request: str, reason: str, at: datetime, meant: int) -> str:
+    done = parked.discarded(book, reason=reason, at=at)
+    said = f"{done:,} of {meant:,} events are skipped for ever, on record"
+    if any(asked.id == request for asked in book.requests):
+        return f"{said}; the next worker goes on with the others"
+    return said if done == meant else f"{said}; the others were not parked any more when a worker came to them"
+
+
+def _finish(
+    sink: Sink, settings: Settings, request: str, found: list[Found], say: Callable[[Book], str] | None = None
+) -> None:
+    """Wait for the request to be carried out, and say what came of it and what is left."""
     from logsync.observe import log_to_stderr
     from logsync.run import run_drain
 
@@ -188,6 +199,9 @@ def _finish(sink: Sink, settings: Settings, request: str, found: list[Found]) ->
         run_drain(sink, settings, request, on_progress=report)
     with admin.opened(sink, settings) as store:
         waiting = {number: store.sequences(number) for number in sorted({each.partition for each in found})}
+        book = store.read_book()
+    if say is not None and book is not None:
+        out.say(say(book))
     left = [each for each in found if each.sequence in waiting[each.partition]]
     out.say(f"{len(found) - len(left):,} of {len(found):,} sequences are through")
     if left:
@@ -205,6 +219,10 @@ def _fact(entry: Parked) -> dict[str, Any]:
 
 def _count(found: list[Found]) -> str:
     return f"{len(found):,} sequences with {sum(each.waiting.events for each in found):,} events"
+
+
+def _why(entry: Parked) -> str:
+    return "given up" if entry.discarded is not None else entry.error or "waits behind another"
 
 
 def _short(text: str) -> str:

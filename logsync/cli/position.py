@@ -55,7 +55,7 @@ def _print(name: str, seen: Examined) -> None:
         ("log", f"{book.log.topic}, topic id {book.log.topic_id}, cluster {book.log.cluster_id}"),
         ("handled", ", ".join(sorted(book.handled)) or "-"),
         ("passed over, unhandled", ", ".join(sorted(book.skipped)) or "-"),
-        *(("skip", f"{s.partition}:{s.offset} at {s.at:%Y-%m-%d %H:%M} UTC: {s.reason}") for s in book.skips),
+        *(("skip", f"{s.partition}:{s.offsets} at {s.at:%Y-%m-%d %H:%M} UTC: {s.reason}") for s in book.skips),
         *(("by hand", f"{entry.at:%Y-%m-%d %H:%M} UTC: {entry.action} {entry.detail}") for entry in book.audit),
     ]
     for label, text in facts:

@@ -6,12 +6,13 @@ positions are kept apart because they move with every batch.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from logsync.core.offsets import Offsets, OffsetsText
 from logsync.core.position import LogIdentity, Position
 from logsync.core.sink import Sink
 from logsync.errors import ConfigError, LogIdentityError, PositionGap, StoreUnavailable
@@ -28,18 +29,22 @@ class AuditEntry(BaseModel):
 
 
 class Skip(BaseModel):
-    """One record that a person passed over by name."""
+    """Records that a person passed over by name, all at once."""
 
     model_config = ConfigDict(frozen=True)
 
     partition: int
-    offset: int
+    offsets: OffsetsText
     reason: str
     at: datetime
 
 
 class Request(BaseModel):
-    """Something that the owners of the partitions are asked to do: drain what waits. # K1"""
+    """Something that the owners of the partitions are asked to do: drain what waits. # K1
+
+    With a ``reason``: give up on the parked events in ``offsets`` first. Only the owner can tell which of them are
+    parked still, so only the owner puts them on the list of skips.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -51,6 +56,10 @@ class Request(BaseModel):
     error: str | None = None
     """Only sequences whose first event failed with this class of error."""
     at: datetime
+    reason: str | None = None
+    """Why the events in ``offsets`` are given up; None: they are not."""
+    offsets: dict[int, OffsetsText] = {}
+    """By partition: every event of ``sequence`` that is parked in these ranges is meant."""
 
 
 class Book(BaseModel):
@@ -92,8 +101,21 @@ class Book(BaseModel):
                 left.append(asked)
         return tuple(left)
 
-    def skips_of(self, partition: int) -> frozenset[int]:
-        return frozenset(skip.offset for skip in self.skips if skip.partition == partition)
+    def skips_of(self, partition: int) -> Offsets:
+        return Offsets.spanning(
+            each for skip in self.skips if skip.partition == partition for each in skip.offsets.ranges
+        )
+
+    def skipping(self, partition: int, offsets: Iterable[int], *, reason: str, at: datetime) -> tuple[Skip, ...]:
+        """The skips with these besides; one that is there already is not noted again."""
+        new = Offsets(set(offsets) - self.skips_of(partition))
+        if not new:
+            return self.skips
+        known = [s for s in self.skips if (s.partition, s.reason, s.at) == (partition, reason, at)]
+        for skip in known:
+            new |= skip.offsets
+        rest = tuple(skip for skip in self.skips if skip not in known)
+        return (*rest, Skip(partition=partition, offsets=new, reason=reason, at=at))
 
 
 def first_book(

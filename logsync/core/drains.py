@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from datetime import datetime
 from typing import NamedTuple
 
 from logsync.core.book import Request
-from logsync.core.parking import Parked, Waiting
+from logsync.core.offsets import Offsets
+from logsync.core.parking import GivenUp, Parked, Waiting, given_up
 from logsync.core.plan import Plan
 
 
@@ -20,6 +22,26 @@ class Drain(NamedTuple):
     """Who asked; None: nobody, the worker does it by itself."""
     unfinished: bool = False
     """A replayable store was interrupted while it drained the first event: that comes before everything else."""
+
+
+class Discard(NamedTuple):
+    """Parked events to be given up. That comes before all drains: tried first, they might be applied."""
+
+    partition: int
+    request: str
+    sequence: str | None
+    offsets: Offsets
+    reason: str
+    at: datetime
+    marked: list[GivenUp]
+    """What is marked in the store: it is to be put on record."""
+    after: int = -1
+    """The last offset that was looked at."""
+
+    def through(self, entries: Sequence[Parked]) -> Discard:
+        """What is left to do when these are marked."""
+        self.marked.extend(given_up(entries))
+        return self._replace(after=entries[-1].offset)
 
 
 def within(entries: Sequence[Parked], limit: int) -> list[Parked]:
@@ -39,6 +61,8 @@ class Drains:
     def __init__(self) -> None:
         self.waiting: dict[int, dict[str, Waiting]] = {}
         self.queue: deque[Drain] = deque()
+        self.discards: deque[Discard] = deque()
+        """Each with drains of the same request in the queue, which are through only after it."""
 
     def load(self, partition: int, found: Mapping[str, Waiting]) -> None:
         """Begin with what the store says."""
@@ -49,10 +73,12 @@ class Drains:
     def forget(self, partition: int) -> None:
         self.waiting.pop(partition, None)
         self.queue = deque(drain for drain in self.queue if drain.partition != partition)
+        self.discards = deque(discard for discard in self.discards if discard.partition != partition)
 
     def clear(self) -> None:
         self.waiting.clear()
         self.queue.clear()
+        self.discards.clear()
 
     def events(self, partition: int) -> int:
         """How many events wait. Walks over all sequences: for once per resume, not for once per plan."""
@@ -108,6 +134,7 @@ class Drains:
         """
         asked = {(request.id, partition): request for request in requests for partition in sorted(request.partitions)}
         self.queue = deque(d for d in self.queue if d.request is None or (d.request, d.partition) in asked)
+        self.discards = deque(d for d in self.discards if (d.request, d.partition) in asked)
         begun = {(drain.request, drain.partition) for drain in self.queue}
         through = []
         for (request_id, partition), request in asked.items():
@@ -118,6 +145,11 @@ class Drains:
                 for name, known in self.waiting[partition].items()
                 if request.sequence in (None, name) and (request.error is None or known.error in ("", request.error))
             ]
+            if found and request.reason is not None:
+                offsets = request.offsets.get(partition, Offsets())
+                self.discards.append(
+                    Discard(partition, request_id, request.sequence, offsets, request.reason, request.at, [])
+                )
             self.queue.extend(found)
             if not found:
                 through.append((request_id, partition))

@@ -14,7 +14,7 @@ from __future__ import annotations
 import base64
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
@@ -54,10 +54,12 @@ class Parked(NamedTuple):
     first_at: datetime
     """When it was parked."""
     last_at: datetime
-    """When it was last tried."""
+    """When it was last tried; or when somebody gave it up."""
     attempts: int
     record: Record
     """The record as it stands in the log, whole."""
+    discarded: str | None = None
+    """Why it was given up: it leaves as a skip, and is never applied. None: it was not."""
 
     def to_json(self) -> str:
         """For stores that keep text. :meth:`from_json` gives the same value back, bytes and all."""
@@ -82,6 +84,18 @@ class Parked(NamedTuple):
                 [(name, _bytes(header)) for name, header in headers], leader_epoch, timestamp,
             ),
         )  # fmt: skip
+
+
+class GivenUp(NamedTuple):
+    """A parked event of which the store knows that it was given up, without its record."""
+
+    offset: int
+    reason: str
+    at: datetime
+
+
+def given_up(entries: Iterable[Parked]) -> list[GivenUp]:
+    return [GivenUp(each.offset, each.discarded, each.last_at) for each in entries if each.discarded is not None]
 
 
 class Waiting(NamedTuple):

@@ -224,6 +224,14 @@ def plan_drain(
     )  # fmt: skip
 
 
+def plan_discard(entries: Sequence[Parked], stored: Position, *, reason: str, at: datetime) -> Plan:
+    """Mark parked events as given up. Pure.
+
+    The position counts one drain: whoever planned to apply one of them under the former position cannot any more.
+    """
+    return Plan(stored, stored.drained(), retried=[entry._replace(discarded=reason, last_at=at) for entry in entries])
+
+
 def _passed_over(sink: Sink, event: Decoded, skips: Collection[int], repeats: Collection[int]) -> str | None:
     """The rule by which an event is skipped and counted, or None. # I7"""
     if skips and event.offset in skips:

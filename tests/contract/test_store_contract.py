@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from logsync.core.book import Book, Skip
+from logsync.core.offsets import Offsets
 from logsync.core.plan import Plan
 from logsync.core.position import LogIdentity, Position
 from logsync.errors import PositionConflict, WriteRejected
@@ -73,7 +74,7 @@ def test_the_book_and_the_positions_come_back_as_they_were_written(store: Store,
 def test_the_book_is_replaced_only_on_top_of_the_revision_it_was_made_from(store: Store, adapter: Adapter) -> None:
     first = store.read_book()
     assert first
-    skip = Skip(partition=0, offset=3, reason="bad", at=datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC))
+    skip = Skip(partition=0, offsets=Offsets([3]), reason="bad", at=datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC))
     second = first.next(skips=(skip,), skipped=frozenset({"b"}))
     store.write_book(second)
     rival = adapter.client()

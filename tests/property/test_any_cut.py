@@ -16,6 +16,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from logsync.core.book import Book, Skip
 from logsync.core.codec import RETRY_FROM
+from logsync.core.offsets import Offsets
 from logsync.core.plan import Plan
 from logsync.core.position import Position
 from logsync.errors import ConfigError, PositionConflict, StoreOutcomeUnknown, StoreUnavailable, WriteRejected
@@ -247,7 +248,7 @@ class AnyCut(RuleBasedStateMachine):
 
     def skip(self, partition: int, offset: int) -> None:
         book = self.server.books["db"]
-        skip = Skip(partition=partition, offset=offset, reason="refused", at=START)
+        skip = Skip(partition=partition, offsets=Offsets([offset]), reason="refused", at=START)
         self.server.books["db"] = book.next(skips=(*book.skips, skip))
 
     @rule()

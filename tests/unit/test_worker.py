@@ -11,6 +11,7 @@ from pydantic import BaseModel
 from logsync import Log, Sink, admin
 from logsync.core.book import Book, Skip
 from logsync.core.codec import RETRY_FROM
+from logsync.core.offsets import Offsets
 from logsync.core.plan import Plan
 from logsync.core.position import LogIdentity, Position
 from logsync.errors import (
@@ -216,7 +217,7 @@ def test_a_record_skipped_by_hand_is_passed_over_and_counted() -> None:
         finish(worker(source, store), source)
     book = store.read_book()
     assert book
-    skip = Skip(partition=0, offset=3, reason="garbage", at=datetime(2026, 1, 1, tzinfo=UTC))
+    skip = Skip(partition=0, offsets=Offsets([3]), reason="garbage", at=datetime(2026, 1, 1, tzinfo=UTC))
     store.write_book(book.next(skips=(skip,)))
     made = finish(worker(source, store), source)
     assert made.report.skipped == {"by-hand:order.placed": 1}
