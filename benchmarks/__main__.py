@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
+import psycopg
 import typer
 from rich.console import Console
 from rich.table import Table
@@ -26,7 +27,7 @@ from logsync.log.topic import create_topic
 from logsync.settings import Settings
 
 RESULTS = ROOT / "benchmarks" / "results"
-console = Console(stderr=True, width=160)
+console = Console(stderr=True, width=180)
 
 
 class Bench:
@@ -34,6 +35,8 @@ class Bench:
 
     def __init__(self, stack: Stack) -> None:
         self.servers = stack.env()
+        with psycopg.connect(self.servers["LOGSYNC_POSTGRES"], autocommit=True) as db:
+            db.execute("ALTER ROLE logsync SET search_path = public")  # else: logsync's own schema, the role's namesake
         self.started = f"b{int(time.time()) % 100_000_000}"
         self.found: list[dict[str, Any]] = []
         self._topics: dict[Any, tuple[str, int, float]] = {}

@@ -24,6 +24,8 @@ class Spread:
         return cls(statistics.median(values), min(values), max(values)) if values else None
 
     def show(self, form: str) -> str:
+        if self.low == self.high:
+            return f"{self.median:{form}}"
         return f"{self.median:{form}} ({self.low:{form}} to {self.high:{form}})"
 
 

@@ -251,9 +251,9 @@ def directory() -> tempfile.TemporaryDirectory[str]:
     return tempfile.TemporaryDirectory(prefix="logsync-bench-")
 
 
-def python(module: str) -> Callable[[Job], tuple[list[str], dict[str, str]]]:
+def python(module: str, *arguments: str) -> Callable[[Job], tuple[list[str], dict[str, str]]]:
     """A contestant that is a module of ours, run by the interpreter that has the peers installed."""
-    return lambda job: ([str(ROOT / ".venv-peers" / "bin" / "python"), "-m", module], job.env)
+    return lambda job: ([str(ROOT / ".venv-peers" / "bin" / "python"), "-m", module, *arguments], job.env)
 
 
 def as_json(outcome: Outcome) -> dict[str, Any]:

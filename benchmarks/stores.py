@@ -7,6 +7,7 @@ fields `cents` and `orders` of a customer.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator
 from typing import Any, Protocol
 
@@ -117,12 +118,14 @@ class RedisView:
     def _hashes(self, kind: str, fields: Iterable[str]) -> Iterator[tuple[str, list[str]]]:
         prefix = f"{self.run}:{kind}:"
         keys = list(set(self.db.scan_iter(f"{prefix}*", count=10_000)))
+        strings = bool(keys) and self.db.type(keys[0]) == "string"  # one contestant can only write JSON
         for at in range(0, len(keys), 10_000):
             pipeline = self.db.pipeline(transaction=False)
             for key in keys[at : at + 10_000]:
-                pipeline.hmget(key, list(fields))
-            for key, values in zip(keys[at : at + 10_000], pipeline.execute(), strict=True):
-                yield key.removeprefix(prefix), values
+                pipeline.get(key) if strings else pipeline.hmget(key, list(fields))
+            for key, value in zip(keys[at : at + 10_000], pipeline.execute(), strict=True):
+                found = json.loads(value) if strings else {}
+                yield key.removeprefix(prefix), [str(found[name]) for name in fields] if strings else value
 
     def drop(self) -> None:
         keys = list(self.db.scan_iter(f"{self.run}*", count=10_000))
