@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from itertools import product
 
+from benchmarks.peers.connect import DEBEZIUM
 from benchmarks.run import Contestant, Job, python
 
 STORES = ("postgres", "redis", "opensearch")
@@ -50,4 +51,4 @@ QUIX = Contestant(
     "client of its Elasticsearch sink refuses OpenSearch (UnsupportedProductError), so it is not there",
 )  # fmt: skip
 
-ALL = {one.name: one for one in (LOGSYNC, LIMIT, CONFLUENT, AIO, MESSAGES, BATCHES, QUIX)}
+ALL = {one.name: one for one in (LOGSYNC, LIMIT, DEBEZIUM, CONFLUENT, AIO, MESSAGES, BATCHES, QUIX)}

