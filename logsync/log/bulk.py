@@ -58,7 +58,7 @@ class Feed:
                 break
             self._under_way[index] = attempt
             del again[index]
-            self._client.kafka.poll(0)
+            self._client.serve(0)
             if self._failed:
                 break
         self._settle()
@@ -70,7 +70,7 @@ class Feed:
         told, clock, now, until = 0, time.monotonic, datetime.now(UTC), 0.0
         while True:
             while len(under_way) >= WINDOW and not self._failed:
-                client.kafka.poll(0.05)
+                client.serve(0.05)
             if self._failed or (item := next(events, None)) is None:
                 return
             index = self._taken
@@ -88,7 +88,7 @@ class Feed:
                 raise
             under_way[index] = pending
             if index % _SERVE == 0:
-                client.kafka.poll(0)
+                client.serve(0)
                 if progress is not None and self._appended - told >= 1000:
                     told = self._appended
                     progress(told)
@@ -116,7 +116,7 @@ class Feed:
             if time.monotonic() > deadline:
                 self._client.kafka.purge()
                 deadline += _GRACE
-            self._client.kafka.poll(0.05)
+            self._client.serve(0.05)
 
     def _end(self, progress: Callable[[int], None] | None, cause: Exception | None) -> Report:
         """Settle, and say what became of everything. The client lives on only while a retry needs it."""

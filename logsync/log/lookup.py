@@ -47,6 +47,7 @@ class Lookup:
     ) -> None:
         self.topic = topic
         self._servers = settings.kafka
+        self._group = group_id
         self._timeout = timeout
         self._last = LastError()
         self._consumer = build(Consumer, {**consumer_config(settings, group_id), "error_cb": self._last})
@@ -74,7 +75,13 @@ class Lookup:
         """What ``group_id`` committed to Kafka; a partition without a commit is left out."""
         with self._answered():
             asked = [TopicPartition(self.topic, partition) for partition in partitions]
-            answer = self._consumer.committed(asked, self._timeout)
+            try:
+                answer = self._consumer.committed(asked, self._timeout)
+            except KafkaException:
+                told = self._consumer.poll(0)  # a refusal to name the group's coordinator comes here alone
+                if told is None or told.error() is None:
+                    raise
+                raise KafkaException(told.error()) from None
         return {found.partition: found.offset for found in answer if found.offset >= 0}
 
     def first_at(self, partition: int, offset: int) -> Record | None:
@@ -155,12 +162,14 @@ class Lookup:
                     raise failure(self.topic, None, self._last, self._servers)
                 for message in messages:
                     error = message.error()
+                    if error is not None and error.code() == KafkaError.GROUP_AUTHORIZATION_FAILED:
+                        continue  # nothing is asked of the group: whoever may only read the topic may look
                     if error is not None:
                         # consumer_config turns this on: the end of a range without records (markers, aborted)
                         # is told, not waited for.
                         if error.code() == KafkaError._PARTITION_EOF:
                             return
-                        raise failure(self.topic, error, self._last, self._servers)
+                        raise failure(self.topic, error, self._last, self._servers, "Read")
                     record = _record(message)
                     if record.offset >= end:
                         return
@@ -175,7 +184,7 @@ class Lookup:
         try:
             yield
         except KafkaException as error:
-            raise failure(self.topic, error.args[0], self._last, self._servers) from error
+            raise failure(self.topic, error.args[0], self._last, self._servers, group=self._group) from error
 
 
 def _record(message: Message) -> Record:

@@ -25,7 +25,7 @@ from logsync.errors import LogUnavailable, PositionGap
 from logsync.log.base import Batch, Part
 from logsync.log.config import build, consumer_config
 from logsync.log.scanner import ANSWER, Scanner
-from logsync.log.topic import Kafka, check_topic
+from logsync.log.topic import Kafka, check_topic, denied
 from logsync.settings import Settings
 
 log = logging.getLogger("logsync.log")
@@ -176,6 +176,8 @@ class KafkaReader:
                 fix="`logsync status` shows where each sink stands; `logsync rebuild SINK --yes` makes the store "
                 "equal to the log as it is now",
             )
+        elif refused := denied(error, self.topic, self._settings.kafka, "Read", self.group):
+            raise refused  # the client would ask again for ever
         else:  # the client recovers by itself; a topic that is gone is found by the identity check
             log.warning("kafka", extra={"error": error.str(), "partition": partition})
 

@@ -16,6 +16,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from logsync.errors import LogUnavailable
 from logsync.log.config import build, consumer_config
+from logsync.log.topic import denied
 from logsync.settings import Settings
 
 ANSWER = 10.0
@@ -43,7 +44,7 @@ class Scanner:
         """The partition's first offset and its end, as a reader of committed records sees it."""
         consumer, place = self._use(), TopicPartition(self._topic, partition)
         deadline, patience = time.monotonic() + ANSWER, _FIRST_TRY
-        with _answering("the log's first and end offset"):
+        with self._answering("the log's first and end offset"):
             while True:
                 found = None
                 limit = max(0.01, min(patience, deadline - time.monotonic()))
@@ -68,7 +69,7 @@ class Scanner:
         It takes as long as it needs while Kafka goes on sending; memory is bounded by what a consumer prefetches.
         """
         consumer = self._use()
-        with _answering("a range of the log"):
+        with self._answering("a range of the log"):
             consumer.assign([TopicPartition(self._topic, partition, start)])
             try:
                 heard = time.monotonic()
@@ -79,8 +80,12 @@ class Scanner:
                     messages = [] if first is None else [first, *consumer.consume(_BATCH - 1, 0)]
                     for message in messages:
                         error = message.error()
+                        if error is not None and error.code() == KafkaError.TOPIC_AUTHORIZATION_FAILED:
+                            raise KafkaException(error)
                         if error is not None and error.code() != KafkaError._PARTITION_EOF:
-                            continue  # the client goes on by itself; silence in the end is the error
+                            # The client goes on by itself; silence in the end is the error. Whether its group may be
+                            # used does not matter: nothing is asked of it.
+                            continue
                         if error is not None or message.offset() >= stop:
                             return
                         yield message
@@ -99,10 +104,11 @@ class Scanner:
             self._consumer = build(Consumer, config)
         return self._consumer
 
-
-@contextmanager
-def _answering(what: str) -> Iterator[None]:
-    try:
-        yield
-    except KafkaException as error:
-        raise LogUnavailable(f"Kafka did not tell {what}: {error.args[0].str()}") from error
+    @contextmanager
+    def _answering(self, what: str) -> Iterator[None]:
+        try:
+            yield
+        except KafkaException as error:
+            why = error.args[0]
+            refused = denied(why, self._topic, self._settings.kafka, "Read")
+            raise refused or LogUnavailable(f"Kafka did not tell {what}: {why.str()}") from error

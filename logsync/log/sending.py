@@ -135,7 +135,7 @@ class Client:
         self._stop = threading.Event()
         self._asking = asking
         # The threads hold no reference to self, so a client that nobody uses any more can go, and they with it.
-        self._thread = self._start(_poll, kafka) if polls else None
+        self._thread = self._start(_poll, kafka, last) if polls else None
         self._watching = self._start(watch, asking, log.topic, ends) if asking is not None else None
         self._gone = weakref.finalize(self, self._stop.set)
         self._gone.atexit = False
@@ -157,7 +157,7 @@ class Client:
         try:
             deadline = time.monotonic() + timeout
             asking = Kafka(settings, timeout=timeout)
-            partitions = asking.identify(log.topic).partitions
+            partitions = asking.writable(log.topic)
             asking.timeout = max(0.01, deadline - time.monotonic())
             ends = asking.offsets(log.topic, partitions, "end")
             last = LastError()
@@ -251,6 +251,10 @@ class Client:
         # A retry of a retry keeps the first bound.
         return Pending(pending.event_id, encoded, pending.partition, pending.since, done, pending.index, repeat=True)
 
+    def serve(self, timeout: float) -> None:
+        """Pass delivery reports on, for a client opened without ``polls``. Waits up to ``timeout`` seconds for one."""
+        _serve(self.kafka, self._last, timeout)
+
     def _wait(self, pending: Pending, deadline: float, reported: threading.Event | None = None) -> bool:
         """Wait for the report until ``deadline``. False: it is not there."""
         while not pending.reported:
@@ -258,7 +262,7 @@ class Client:
             if left <= 0:
                 return False
             if self._thread is None:
-                self.kafka.poll(min(left, _TICK))
+                self.serve(min(left, _TICK))
             elif reported is not None:
                 reported.wait(left)
             else:
@@ -297,10 +301,17 @@ class Client:
             ctypes.pythonapi.Py_IncRef(ctypes.py_object(handle))
 
 
-def _poll(kafka: KafkaProducer, stop: threading.Event) -> None:
+def _serve(kafka: KafkaProducer, last: LastError, timeout: float) -> None:
+    try:
+        kafka.poll(timeout)
+    except KafkaException as error:  # a fatal error is raised here; what it ended has reports of its own
+        last(error.args[0])
+
+
+def _poll(kafka: KafkaProducer, last: LastError, stop: threading.Event) -> None:
     while not stop.is_set():
         try:
-            kafka.poll(_TICK)
+            _serve(kafka, last, _TICK)
         except Exception:  # noqa: BLE001 - a callback's; without this thread no append would be answered any more
             kafka_log.exception("a delivery report could not be passed on")
 
@@ -309,7 +320,7 @@ def _fix(error: KafkaError) -> str:
     if error.code() in (KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.RECORD_LIST_TOO_LARGE):
         return "make the event smaller, or raise message.max.bytes here and max.message.bytes on the topic"
     if error.code() in (KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.CLUSTER_AUTHORIZATION_FAILED):
-        return "give these credentials the right to write to the topic"
+        return "give this user the right Write on the topic: docs/permissions.md"
     return ""
 
 

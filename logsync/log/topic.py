@@ -18,6 +18,7 @@ from confluent_kafka import (
     TopicPartition,
 )
 from confluent_kafka.admin import (
+    AclOperation,
     AdminClient,
     ConfigResource,
     NewTopic,
@@ -81,6 +82,10 @@ class _Exists(LogError):
     """The topic to create is there already."""
 
 
+class _Missing(ConfigError):
+    """There is no topic of this name."""
+
+
 class Kafka:
     """Questions to the cluster. Every method answers within ``timeout`` seconds.
 
@@ -99,6 +104,17 @@ class Kafka:
     def identify(self, topic: str) -> LogIdentity:
         return self._identity(topic, self._description(topic))
 
+    def writable(self, topic: str) -> int:
+        """The number of its partitions. Raises ConfigError, too, if the broker says that this user may not write there.
+
+        Asked for beforehand, because a producer without the right is told no topic, and then ends for good.
+        """
+        description = self._description(topic)
+        may = description.authorized_operations
+        if may and AclOperation.WRITE not in may:
+            self._fail(topic, KafkaError(KafkaError.TOPIC_AUTHORIZATION_FAILED), "Write")
+        return len(description.partitions)
+
     def brokers(self) -> int:
         return len(self._answer("", self._admin.describe_cluster).nodes)
 
@@ -108,7 +124,7 @@ class Kafka:
         try:
             self._last.error = None
             question = lambda **limits: self._admin.create_topics([new], **limits)[topic]  # noqa: E731
-            self._wait(topic, self._ask(topic, question, self.timeout), self.timeout)
+            self._wait(topic, self._ask(topic, question, self.timeout), self.timeout, "Create")
         except _Exists:
             return False
         return True
@@ -117,7 +133,9 @@ class Kafka:
         description = self._description(topic)
         identity = self._identity(topic, description)
         resource = ConfigResource(ResourceType.TOPIC, topic)
-        settings = self._answer(topic, lambda **limits: self._admin.describe_configs([resource], **limits)[resource])
+        settings = self._answer(
+            topic, lambda **limits: self._admin.describe_configs([resource], **limits)[resource], "DescribeConfigs"
+        )
         found = {name: str(entry.value) for name, entry in settings.items() if name in _SETTINGS}
         low, high = self.offsets(topic, identity.partitions, "first"), self.offsets(topic, identity.partitions, "end")
         return TopicFacts(
@@ -153,7 +171,8 @@ class Kafka:
     def _description(self, topic: str) -> TopicDescription:
         names = TopicCollection([topic])
         found: TopicDescription = self._answer(
-            topic, lambda **limits: self._admin.describe_topics(names, **limits)[topic]
+            topic,
+            lambda **limits: self._admin.describe_topics(names, include_authorized_operations=True, **limits)[topic],
         )
         return found
 
@@ -161,7 +180,7 @@ class Kafka:
         cluster = self._answer(topic, self._admin.describe_cluster)
         return LogIdentity(str(cluster.cluster_id), topic, str(described.topic_id), len(described.partitions))
 
-    def _answer(self, topic: str, question: Callable[..., Future[Any]]) -> Any:
+    def _answer(self, topic: str, question: Callable[..., Future[Any]], right: str = "Describe") -> Any:
         """The answer to one question.
 
         The client sends these questions to the broker that its metadata call the controller: with KRaft any broker
@@ -170,7 +189,7 @@ class Kafka:
         So the question is short at first, and newer metadata are fetched before it is put again.
         """
         return self._until_answered(
-            topic, lambda limit: self._wait(topic, self._ask(topic, question, limit), limit), first=_FIRST_TRY
+            topic, lambda limit: self._wait(topic, self._ask(topic, question, limit), limit, right), first=_FIRST_TRY
         )
 
     def _until_answered(self, topic: str, ask: Callable[[float], A], *, first: float) -> A:
@@ -198,7 +217,7 @@ class Kafka:
         except KafkaException as error:
             self._fail(topic, error.args[0])
 
-    def _wait(self, topic: str, answer: Future[Any], timeout: float) -> Any:
+    def _wait(self, topic: str, answer: Future[Any], timeout: float, right: str = "Describe") -> Any:
         deadline = time.monotonic() + timeout + 1  # the client's own timeout comes first, and says more
         try:
             while True:
@@ -210,18 +229,22 @@ class Kafka:
                     if self._last.authentication or time.monotonic() > deadline:
                         self._fail(topic, None)
         except KafkaException as error:
-            self._fail(topic, error.args[0])
+            self._fail(topic, error.args[0], right)
 
-    def _fail(self, topic: str, error: KafkaError | None) -> NoReturn:
+    def _fail(self, topic: str, error: KafkaError | None, right: str = "Describe") -> NoReturn:
         self._admin.poll(0)  # serves error_cb
-        raise failure(topic, error, self._last, self._servers) from None
+        raise failure(topic, error, self._last, self._servers, right) from None
 
 
-def failure(topic: str, error: KafkaError | None, last: LastError, servers: str) -> LogError | ConfigError:
-    """The error of logsync that this one is. ``error`` None: no answer in time."""
+def failure(
+    topic: str, error: KafkaError | None, last: LastError, servers: str, right: str = "Describe", group: str = ""
+) -> LogError | ConfigError:
+    """The error of logsync that this one is. ``error`` None: no answer in time. ``right``: as of ``denied``."""
     code = None if error is None else error.code()
+    if error is not None and (refused := denied(error, topic, servers, right, group)):
+        return refused
     if code in (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC):
-        return ConfigError(
+        return _Missing(
             f"topic {topic} does not exist on {servers}",
             fix=f"`logsync topic create {topic}` makes it, or LOGSYNC_KAFKA names the wrong servers",
         )
@@ -229,7 +252,7 @@ def failure(topic: str, error: KafkaError | None, last: LastError, servers: str)
         why = str(last.error.str() if last.authentication and last.error else error and error.str())
         return ConfigError(
             f"Kafka on {servers} denies access to {topic or 'the cluster'}: {why}",
-            fix="correct the credentials in LOGSYNC_KAFKA_OPTIONS, or the rights that they have",
+            fix="correct the credentials in LOGSYNC_KAFKA_OPTIONS, or the rights that they have: docs/permissions.md",
         )
     if last.certificate and last.error and code in (None, KafkaError._TIMED_OUT):
         return ConfigError(
@@ -247,10 +270,26 @@ def failure(topic: str, error: KafkaError | None, last: LastError, servers: str)
     )
 
 
+def denied(error: KafkaError, topic: str, servers: str, right: str, group: str = "") -> ConfigError | None:
+    """The error that names the missing right; None if ``error`` is about something else.
+
+    ``right``: the operation, as ``kafka-acls`` spells it, that the broker was asked for.
+    """
+    on = {
+        KafkaError.TOPIC_AUTHORIZATION_FAILED: f"topic {topic}",
+        KafkaError.GROUP_AUTHORIZATION_FAILED: f"group {group}",
+    }.get(error.code())
+    if on is None:
+        return None
+    return ConfigError(
+        f"Kafka on {servers} denies the right {right} on {on}",
+        fix=f"`kafka-acls --bootstrap-server {servers} --add --allow-principal User:... --operation {right} --{on}`; "
+        "docs/permissions.md lists all rights that each role needs",
+    )
+
+
 _FORBIDDEN = {
-    KafkaError.TOPIC_AUTHORIZATION_FAILED,
     KafkaError.CLUSTER_AUTHORIZATION_FAILED,
-    KafkaError.GROUP_AUTHORIZATION_FAILED,
     KafkaError.SASL_AUTHENTICATION_FAILED,
     KafkaError._AUTHENTICATION,
 }
@@ -307,7 +346,7 @@ def _described_soon(kafka: Kafka, topic: str, *, tries: int = 50) -> TopicFacts:
     for _ in range(tries):
         try:
             return kafka.describe(topic)
-        except (ConfigError, LogUnavailable):
+        except (_Missing, LogUnavailable):
             time.sleep(0.1)
     return kafka.describe(topic)
 

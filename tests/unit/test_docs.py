@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from logsync import DecodeError, HandlerError, UnknownEventType
+from tests.integration.kafka import rights
 from tests.unit import shop
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -31,3 +32,8 @@ def test_the_example_of_parking_does_what_its_comments_say(monkeypatch: pytest.M
     assert found == [True, False, False]
     assert sink.parks(DecodeError("x", event_type="order.placed"))  # type: ignore[attr-defined]
     assert sink.parking.sequences == 500  # type: ignore[attr-defined]
+
+
+def test_the_page_of_permissions_is_made_from_the_rights_that_the_tests_run_with() -> None:
+    text = rights.PAGE.read_text()
+    assert rights.page(text) == text, "python -m tests.integration.kafka.rights"

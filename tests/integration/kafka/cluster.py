@@ -103,6 +103,7 @@ class Cluster:
     def __init__(
         self, folder: Path, nodes: int = 3, *, listeners: Mapping[str, str] | None = None, **settings: str
     ) -> None:
+        self.folder = folder
         named = {"PLAIN": "PLAINTEXT", "CONTROLLER": "PLAINTEXT", **(listeners or {})}
         self.nodes = {number: Node(number, folder / f"node{number}", named) for number in range(1, nodes + 1)}
         voters = ",".join(f"{node.number}@127.0.0.1:{node.ports['CONTROLLER']}" for node in self.nodes.values())
