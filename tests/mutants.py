@@ -7,6 +7,7 @@ because it takes long: the guards of the core need seconds each, those of the st
 from __future__ import annotations
 
 import argparse
+import os
 import re
 import shutil
 import subprocess
@@ -14,9 +15,10 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypedDict
 
 ROOT = Path(__file__).parent.parent
+STACK = "mutants"  # stays up from one guard to the next
 CORE = ("tests/unit/test_worker.py", "tests/unit", "tests/property", "tests/contract")
 
 
@@ -32,8 +34,19 @@ class Guard(NamedTuple):
     """The stores that the tests need, as an expression for ``pytest -k``; empty: none."""
 
 
-def contract(store: str) -> dict[str, object]:
+class Tests(TypedDict):
+    """What fails without a guard of a store."""
+
+    tests: tuple[str, ...]
+    servers: str
+
+
+def contract(store: str) -> Tests:
     return {"tests": ("tests/contract", f"tests/integration/{store}"), "servers": f"{store} or not contract"}
+
+
+def parking(store: str) -> Tests:
+    return {**contract(store), "tests": (f"tests/integration/{store}/test_parking.py", *contract(store)["tests"])}
 
 
 GUARDS = (
@@ -128,6 +141,60 @@ GUARDS = (
     Guard("Redis: evictions", "logsync/stores/redis/store.py",
           "        if evicted > (int(before) if begun_under == run_id else 0):", "        if False:",
           **contract("redis")),
+    Guard("Redis: K2 parked stays parked", "logsync/stores/redis/apply.lua",
+          "  if call('HSETNX', PARKED, field, event) == 1 then", "  call('HSET', PARKED, field, event)\n  if true then",
+          **parking("redis")),
+    Guard("Redis: a parked event leaves its order", "logsync/stores/redis/apply.lua",
+          "    call('ZREM', ORDER, field, place(about))\n", "", **parking("redis")),
+    Guard("Redis: rights to park, before the first write", "logsync/stores/redis/apply.lua",
+          "    needed[#needed + 1] = { command, key }\n", "", **parking("redis")),
+    Guard("Redis: what is parked, overwritten", "logsync/stores/redis/apply.lua",
+          "  call('HLEN', PARKED) -- raises an error if something else has overwritten it\n  call('HLEN', ABOUT)\n"
+          "  call('ZCARD', ORDER)\n", "", **parking("redis")),
+    Guard("Redis: more is parked than one call tells", "logsync/stores/redis/parked.lua",
+          "    found[1] = 1\n    break", "    break", **parking("redis")),
+    Guard("Redis: bytes of one call", "logsync/stores/redis/parked.lua",
+          "  if bytes > tonumber(ARGV[4]) then", "  if false then", **parking("redis")),
+    Guard("Redis: parked events read when nothing can be written", "logsync/stores/redis/parked.lua",
+          "#!lua flags=no-writes", "#!lua", **parking("redis")),
+    Guard("Redis: sequences read when nothing can be written", "logsync/stores/redis/sequences.lua",
+          "#!lua flags=no-writes", "#!lua", **parking("redis")),
+    Guard("Redis: more sequences than one call tells", "logsync/stores/redis/sequences.lua",
+          "found[1] = at\n", "", **parking("redis")),
+    Guard("Redis: a wipe belongs to one rebuild", "logsync/stores/redis/wipe.lua",
+          "if found ~= tonumber(ARGV[1]) then", "if false then", **parking("redis")),
+    Guard("Redis: a wipe when memory is full", "logsync/stores/redis/wipe.lua",
+          "#!lua flags=allow-oom", "#!lua", **parking("redis")),
+    Guard("Redis: a wipe takes what is parked", "logsync/stores/redis/store.py",
+          "[*self._shelf.keys, self._busy]", "[self._busy]", **parking("redis")),
+    Guard("Redis: overlapping prefixes", "logsync/stores/redis/book.lua",
+          "    if other ~= ARGV[3] and string.sub", "    if false and string.sub", **parking("redis")),
+    Guard("Redis: another prefix than before", "logsync/stores/redis/store.py",
+          "        if prefix not in (None, self.prefix.encode()):", "        if False:", **parking("redis")),
+    Guard("Redis: the book's revision", "logsync/stores/redis/book.lua",
+          "if found ~= tonumber(ARGV[1]) then", "if false then", **parking("redis")),
+    Guard("Postgres: K2 parked stays parked", "logsync/stores/postgres/parking.py",
+          '_KEEP.format("NOTHING")', '_KEEP.format("UPDATE SET body = EXCLUDED.body")', **parking("postgres")),
+    Guard("Postgres: names that begin alike", "logsync/stores/postgres/parking.py",
+          "= left(%s, 200) AND sequence = %s", "= left(%s, 200) AND %s <> ''", **parking("postgres")),
+    Guard("Postgres: names of any character", "logsync/stores/postgres/parking.py",
+          '    return name.encode("unicode_escape").decode("ascii")', "    return name", **parking("postgres")),
+    Guard("Postgres: parked since, in any time zone", "logsync/stores/postgres/parking.py",
+          "first_at AT TIME ZONE 'UTC'", "first_at::timestamp", **parking("postgres")),
+    Guard("Postgres: what one statement carries", "logsync/stores/postgres/parking.py",
+          "        if size >= _CHUNK or end == len(entries):", "        if end == len(entries):",
+          **parking("postgres")),
+    Guard("Postgres: no event is at fault for logsync's own", "logsync/stores/postgres/transaction.py",
+          "            if own and cursors[own - 1].rowcount < 0:", "            if False:", **parking("postgres")),
+    Guard("Postgres: a wipe belongs to one rebuild", "logsync/stores/postgres/store.py",
+          "(self._sink, book.revision))])[0].rowcount == 0:", "(self._sink, book.revision))])[0].rowcount < 0:",
+          **parking("postgres")),
+    Guard("Postgres: a wipe takes what is parked", "logsync/stores/postgres/store.py",
+          "                left = forget_some(link, self._sink)", "                left = False",
+          **parking("postgres")),
+    Guard("Postgres: a wipe takes all that is parked", "logsync/stores/postgres/store.py",
+          "        while left:\n            with self._transaction(\"wipe\")",
+          "        if left:\n            with self._transaction(\"wipe\")", **parking("postgres")),
     Guard("OpenSearch: compare the position", "logsync/stores/opensearch/store.py",
           "        compare(start, marks)\n", "\n", **contract("opensearch")),
     Guard("OpenSearch: a document holds its events", "logsync/stores/opensearch/fold.py",
@@ -149,7 +216,13 @@ def missed_by(guard: Guard, tree: Path) -> str:
         command = [sys.executable, "-m", "pytest", "-x", "-q", "--no-header", "-p", "no:cacheprovider", *select]
         try:
             ran = subprocess.run(
-                [*command, *guard.tests], cwd=tree, capture_output=True, text=True, check=False, timeout=600
+                [*command, *guard.tests],
+                cwd=tree,
+                env={**os.environ, "LOGSYNC_TEST_STACK": STACK, "LOGSYNC_KEEP_STACK": "1"},
+                capture_output=True,
+                text=True,
+                check=False,
+                timeout=600,
             )
         except subprocess.TimeoutExpired:
             return "(hangs: the run was stopped after 600 s)"
@@ -171,13 +244,19 @@ def main() -> int:
         shutil.copytree(
             ROOT, tree, ignore=shutil.ignore_patterns(".git", ".venv", ".devstack", "__pycache__", ".*_cache")
         )
-        for guard in GUARDS:
-            if options.only not in guard.name or (guard.servers and options.no_servers):
-                continue
-            began = time.monotonic()
-            test = missed_by(guard, tree)
-            gaps += not test or test.startswith("LIST")
-            print(f"{guard.name:<48}{test or 'NOBODY NOTICES':<90}{time.monotonic() - began:6.1f} s", flush=True)
+        (ROOT / ".devstack/jars").mkdir(parents=True, exist_ok=True)
+        (tree / ".devstack").mkdir()
+        (tree / ".devstack/jars").symlink_to(ROOT / ".devstack/jars")
+        try:
+            for guard in GUARDS:
+                if options.only not in guard.name or (guard.servers and options.no_servers):
+                    continue
+                began = time.monotonic()
+                test = missed_by(guard, tree)
+                gaps += not test or test.startswith("LIST")
+                print(f"{guard.name:<48}{test or 'NOBODY NOTICES':<90}{time.monotonic() - began:6.1f} s", flush=True)
+        finally:
+            subprocess.run([sys.executable, "-m", "devstack", "down", "--name", STACK], cwd=tree, check=False)
     return 1 if gaps else 0
 
 
