@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from dataclasses import dataclass
+from typing import ClassVar, TypeVar, dataclass_transform
+
+T = TypeVar("T")
 
 
 class Write:
@@ -14,3 +17,10 @@ class Write:
 
     __slots__ = ()
     commutes: ClassVar[bool] = False
+
+
+@dataclass_transform(frozen_default=True)
+def inert(cls: type[T]) -> type[T]:
+    """A dataclass with slots, frozen for type checkers only: at run time that would take half of making a write, and
+    there are several per event."""
+    return dataclass(slots=True)(cls)

@@ -8,10 +8,10 @@ from decimal import Decimal
 from typing import Any, ClassVar
 
 from logsync.core.event import Event
-from logsync.writes import Write
+from logsync.writes import Write, inert
 
 
-@dataclass(frozen=True, slots=True)
+@inert
 class Upsert(Write):
     """Insert the row, or set ``values`` on the row that has this ``key``.
 
@@ -23,7 +23,7 @@ class Upsert(Write):
     values: Mapping[str, Any] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
+@inert
 class Increment(Write):
     """Add to counters of the row that has this ``key``; a missing row is created, counting from 0.
 
@@ -37,7 +37,7 @@ class Increment(Write):
     by: Mapping[str, int | Decimal]
 
 
-@dataclass(frozen=True, slots=True)
+@inert
 class Delete(Write):
     """Delete the rows that have this ``key``. A row that is not there is no error."""
 

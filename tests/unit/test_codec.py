@@ -155,6 +155,30 @@ def test_decode_is_total(key: bytes | None, value: bytes | None, headers: Header
     assert (found.partition, found.offset) == (0, 7)
 
 
+PLAIN = encode(log, Paid(basket="b", cents=1), event_id="id-1", time=NOW).headers
+
+
+def test_an_event_whose_headers_stand_as_written_is_decoded_as_any_other() -> None:
+    """Every header once with another name, value or place: what is looked up by name says what it must become."""
+    odd = [None, b"", b"1.0", b"\xff", b"basket.seen", b"2026-03-01T12:30:00", b"text/plain", b"application/json"]
+    cases: list[Headers] = [PLAIN, PLAIN[::-1]]
+    for at, (name, value) in enumerate(PLAIN):
+        cases += [[*PLAIN[:at], (name, other), *PLAIN[at + 1 :]] for other in odd]
+        cases += [[*PLAIN[:at], (other, value), *PLAIN[at + 1 :]] for other, _ in [*PLAIN, ("traceparent", b"")]]
+        cases += [[*PLAIN[:at], again, *PLAIN[at + 1 :]] for again in [*PLAIN, ("ce_dataversion", b"2")]]
+        cases += [[*PLAIN[:at], *PLAIN[at + 1 :], (name, value)]]
+    for value in (JSON, None, b"", b"{}"):
+        for key in (b"b", None, b"\xff"):
+            for headers in cases:
+                found = record(value, headers, key)
+                assert decode(found) == decode._by_name(found)
+
+
+def test_the_usual_event_is_not_looked_up_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Decoder, "_by_name", None)
+    assert isinstance(decode(record(JSON, PLAIN)), Event)
+
+
 @pytest.mark.parametrize(
     ("text", "time"),
     [
