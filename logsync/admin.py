@@ -6,6 +6,7 @@ changes something leaves an audit entry in the book.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -54,6 +55,8 @@ class RebuildPlan:
     log: LogIdentity
     log_starts: Mapping[int, int]
     log_ends: Mapping[int, int]
+    only_copies: int = 0
+    """Parked events that the log holds no more: a rebuild deletes the last copy of them."""
 
     @property
     def epoch(self) -> int:
@@ -82,16 +85,37 @@ def plan_rebuild(
         positions = store.positions()
     except ConfigError:
         positions = {}
-    return RebuildPlan(store.read_book(), positions, store.holds_data(), log, log_starts, log_ends)
+    book = store.read_book()
+    copies = _only_copies(store, book, log, log_starts) if book else 0
+    return RebuildPlan(book, positions, store.holds_data(), log, log_starts, log_ends, copies)
+
+
+def _only_copies(store: Store, book: Book, log: LogIdentity, log_starts: Mapping[int, int]) -> int:
+    """Parked events that stood before the log's start, or in another log than this one."""
+    other, count = book.log.differences(log), 0
+    for partition in range(book.log.partitions):
+        before, after = math.inf if other else log_starts[partition], -1
+        while after + 1 < before and (page := store.parked(partition, after=after)):
+            count += sum(entry.offset < before and entry.discarded is None for entry in page)
+            after = page[-1].offset
+    return count
 
 
 def rebuild(
-    sink: Sink, store: Store, plan: RebuildPlan, *, environment: str, from_log_start: bool, now: datetime
+    sink: Sink,
+    store: Store,
+    plan: RebuildPlan,
+    *,
+    environment: str,
+    from_log_start: bool,
+    lose_parked: bool = False,
+    now: datetime,
 ) -> Book:
     """Wipe what the sink owns and put its positions at the log's start; replaying is the worker's part.
 
     Works for a book of another log or environment, and when content exists without a book. Raises ConfigError
-    when the log has lost its head and that was not accepted, PositionConflict when somebody else changed the
+    when the log has lost its head, or events of which only the parked copy is left, and that was not accepted by
+    ``from_log_start`` and ``lose_parked``; PositionConflict when somebody else changed the
     book meanwhile (nothing was wiped then).
     """
     if plan.trimmed and not from_log_start:
@@ -100,11 +124,19 @@ def rebuild(
             "what it holds by less",
             fix=f"`logsync rebuild {sink.address} --from-log-start --yes` accepts that, on record",
         )
+    if plan.only_copies and not lose_parked:
+        raise ConfigError(
+            f"{plan.only_copies:,} parked events of {sink.name} stand in the log no more: a rebuild deletes the only "
+            "copy that is left of them",
+            fix=f"`logsync parked retry {sink.address} --all --yes` or `parked discard` first; "
+            f"`logsync rebuild {sink.address} --lose-parked --yes` loses them, on record",
+        )
     audit = AuditEntry(
         at=now,
         action="rebuild",
         detail={
             "epoch": plan.epoch,
+            **({"parked_lost": plan.only_copies} if plan.only_copies else {}),
             "positions": {str(p): position.next_offset for p, position in plan.positions.items()},
             "log_starts": {str(p): start for p, start in plan.log_starts.items()},
         },

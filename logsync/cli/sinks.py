@@ -26,6 +26,9 @@ def rebuild(
     from_log_start: Annotated[
         bool, typer.Option("--from-log-start", help="Accept a log whose first events are gone.")
     ] = False,
+    lose_parked: Annotated[
+        bool, typer.Option("--lose-parked", help="Lose parked events that the log holds no more.")
+    ] = False,
     replay: Annotated[
         bool, typer.Option("--replay/--no-replay", help="Replay here, or leave it to the running workers.")
     ] = True,
@@ -51,8 +54,9 @@ def rebuild(
         if not yes:
             raise Refused("nothing was changed", fix=f"`logsync rebuild {sink} --yes` does it")
         book = admin.rebuild(
-            loaded, store, plan, environment=settings.environment, from_log_start=from_log_start, now=datetime.now(UTC)
-        )
+            loaded, store, plan, environment=settings.environment, from_log_start=from_log_start,
+            lose_parked=lose_parked, now=datetime.now(UTC),
+        )  # fmt: skip
     out.say(f"wiped; epoch {book.epoch} begins at the log's start")
     if replay:
         from logsync.cli.consume import run
@@ -71,6 +75,8 @@ def _announce(name: str, kind: str, plan: admin.RebuildPlan) -> None:
         for difference in plan.book.log.differences(plan.log):
             out.say(f"  its position belongs to another log: {difference}")
     out.say(f"topic {plan.log.topic}: {starts}")
+    if plan.only_copies:
+        out.say(f"  {plan.only_copies:,} PARKED events stand in it no more: rebuild deletes the only copy that is left")
     out.say(f"rebuild deletes ALL content of {name}, then replays {plan.offsets:,} offsets as epoch {plan.epoch}")
 
 

@@ -14,6 +14,7 @@ from logsync.core.book import Book, Skip
 from logsync.core.event import Event, Record
 from logsync.core.log import Log
 from logsync.core.offsets import Offsets
+from logsync.core.parking import Parked
 from logsync.core.plan import Plan
 from logsync.core.position import LogIdentity, Position
 from logsync.core.sink import Sink
@@ -57,8 +58,10 @@ def look(sink: Sink, log: LogIdentity = LOG, low: int = 0, high: int = 9) -> adm
     return admin.plan_rebuild(sink.store, log, {0: low}, {0: high})
 
 
-def rebuild(sink: Sink, plan: admin.RebuildPlan, *, from_log_start: bool = False) -> Book:
-    return admin.rebuild(sink, sink.store, plan, environment="default", from_log_start=from_log_start, now=NOW)
+def rebuild(sink: Sink, plan: admin.RebuildPlan, *, from_log_start: bool = False, lose_parked: bool = False) -> Book:
+    return admin.rebuild(
+        sink, sink.store, plan, environment="default", from_log_start=from_log_start, lose_parked=lose_parked, now=NOW
+    )
 
 
 def test_rebuild_leaves_an_empty_store_at_the_logs_start_in_a_new_epoch() -> None:
@@ -123,6 +126,35 @@ def test_rebuild_follows_another_log_and_drops_the_skips_of_the_old_one() -> Non
     assert rebuild(sink, look(sink)).skips == (skip,)
     book = rebuild(sink, look(sink, OTHER))
     assert (book.log, book.skips) == (OTHER, ())
+
+
+def parks(sink: Sink, count: int) -> None:
+    """The first ``count`` records are parked, and the one at 1 was given up."""
+    applied(sink, at=count)
+    at = sink.store.positions()[0]
+    entries = [
+        Parked(0, n, f"key {n}", f"id-{n}", "t", "HandlerError", "", NOW, NOW, 1, Record(0, n, None, b"", []))
+        for n in range(count)
+    ]
+    entries[1] = entries[1]._replace(discarded="noise")
+    sink.store.apply(Plan(at, at.drained(), parked=entries))
+
+
+@pytest.mark.parametrize(("log", "low", "gone"), [(LOG, 0, 0), (LOG, 1, 1), (LOG, 170, 169), (OTHER, 0, 249)])
+def test_rebuild_deletes_the_last_copy_of_an_event_only_on_somebodys_word(
+    log: LogIdentity, low: int, gone: int
+) -> None:
+    sink = a_sink(Server())
+    parks(sink, 250)  # more than a store gives at once
+    plan = look(sink, log, low, 300)
+    assert plan.only_copies == gone
+    if gone:
+        with pytest.raises(ConfigError, match=f"^{gone} parked events of db stand in the log no more"):
+            rebuild(sink, plan, from_log_start=True)
+        assert len(sink.store.parked(0, limit=300)) == 250
+    book = rebuild(sink, plan, from_log_start=True, lose_parked=bool(gone))
+    assert sink.store.parked(0) == []
+    assert book.audit[-1].detail.get("parked_lost", 0) == gone
 
 
 def test_rebuild_works_without_a_book_though_content_is_there() -> None:
