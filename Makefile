@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PEERS := .venv-peers/.ready
 
-.PHONY: help setup check test demo bench faults mutants format clean
+.PHONY: help setup check test demo bench bench-quick faults mutants format clean
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
 
@@ -46,6 +46,9 @@ demo: $(READY) ## the disease, the cure and the proof, on four real servers (YEA
 
 bench: $(READY) $(PEERS) ## measure beside the peers, as ratios in one run (up to 45 minutes)
 	$(BIN)/python -m benchmarks
+
+bench-quick: $(READY) ## the ratios to the limit alone, beside the last committed ones, in two minutes
+	$(BIN)/python -m benchmarks --quick
 
 mutants: $(READY) ## remove one guard at a time and show which test misses it (long; not in CI)
 	$(BIN)/python -m tests.mutants

@@ -22,6 +22,9 @@ from benchmarks.stores import View, view
 from benchmarks.workload import Case, Content, Encode, cloudevent
 
 ROOT = Path(__file__).resolve().parent.parent
+PEERS = ROOT / ".venv-peers" / "bin" / "python"
+"""The interpreter that has the peers installed; it knows nothing of logsync."""
+Look = Callable[[Case, str, dict[str, str]], View]
 POLL = 0.01
 """Seconds between two looks into the store; where a kill is due, a twentieth of it: it has to hit a moment."""
 STALL = 60.0
@@ -195,10 +198,12 @@ class Watch:
         return all(at > self._case.marks for at in self._next)
 
 
-def measure(contestant: Contestant, job: Job, count: int, content: Content, *, kill_at: float = 0.0) -> Outcome:
+def measure(
+    contestant: Contestant, job: Job, count: int, content: Content, *, kill_at: float = 0.0, look: Look = view
+) -> Outcome:
     """Run it to the end of the topic. ``kill_at``: SIGKILL once that part is visible, and start it again."""
     outcome = Outcome(contestant.name, count)
-    store = view(job.case, job.run, job.servers)
+    store = look(job.case, job.run, job.servers)
     try:
         if not contestant.own_schema:
             store.prepare()
@@ -252,8 +257,8 @@ def directory() -> tempfile.TemporaryDirectory[str]:
 
 
 def python(module: str, *arguments: str) -> Callable[[Job], tuple[list[str], dict[str, str]]]:
-    """A contestant that is a module of ours, run by the interpreter that has the peers installed."""
-    return lambda job: ([str(ROOT / ".venv-peers" / "bin" / "python"), "-m", module, *arguments], job.env)
+    """A contestant that is one of the modules in peers/."""
+    return lambda job: ([str(PEERS), "-m", module, *arguments], job.env)
 
 
 def as_json(outcome: Outcome) -> dict[str, Any]:
