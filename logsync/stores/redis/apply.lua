@@ -2,7 +2,8 @@
 -- One plan, in one step: compare the position, check everything, then write and move the position.
 --
 -- The first line makes Redis (7.0 or later) refuse the whole script before it runs when memory is full, on a
--- replica and when persistence failed; without it, the first write to be refused could be any (R1).
+-- replica and when persistence failed; without it, the first write to be refused could be any (R1). For a plan that
+-- drains, store.py writes flags=allow-oom there.
 --
 -- KEYS  1 positions (hash: partition -> JSON, and the counts begun and ended)  2 busy marker  3... the keys of the plan
 --       and last, only if the plan says something about parked events: parked, about and order, see parking.py

@@ -1,5 +1,6 @@
-#!lua
--- Replace the sink's book, if its revision is still the one that the new book was made from.
+#!lua flags=allow-oom
+-- Replace the sink's book, if its revision is still the one that the new book was made from. Also when memory is full:
+-- requests to drain and to discard stand there, and they are the way out.
 --
 -- KEYS  1 book (JSON)  2 positions (hash: partition -> JSON)  3 prefixes (hash: sink -> prefix), of all sinks
 -- ARGV  1 expected revision (0: there is no book)  2 the new book  3 the sink  4 its prefix

@@ -25,8 +25,11 @@ Answer = Any
 class Script:
     """A Lua file of this package, and the name that Redis knows it by."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, *, when_full: bool = False) -> None:
+        """``when_full``: it may run when memory is full, whatever its first line says."""
         self.body = files("logsync.stores.redis").joinpath(name).read_bytes()
+        if when_full:
+            self.body = self.body.replace(b"#!lua\n", b"#!lua flags=allow-oom\n", 1)
         self.sha = hashlib.sha1(self.body, usedforsecurity=False).hexdigest().encode()
 
 

@@ -80,7 +80,7 @@ class Redis:
         self._check_server()
         self._check_policy()
         self._warn_without_file()
-        scripts = (self._apply, self._write_book, self._wipe, *self._shelf.scripts)
+        scripts = (self._apply, self._drain, self._write_book, self._wipe, *self._shelf.scripts)
         for script in scripts:  # found wanting now, rather than in the first plan
             self._io.call("SCRIPT", "LOAD", script.body)
 
@@ -100,6 +100,7 @@ class Redis:
         self._shelf = parking.Shelf(names)
         self._apply, self._write_book = client.Script("apply.lua"), client.Script("book.lua")
         self._wipe = client.Script("wipe.lua")
+        self._drain = client.Script("apply.lua", when_full=True)
         self._client = client.Client(self._url or settings.redis.get_secret_value(), settings.store_timeout)
         self._watched = -math.inf
 
@@ -172,7 +173,9 @@ class Redis:
         args = [b"%d" % number for number in (start.partition, *start.place)]
         args += (_json(plan.end), mode, b"%d" % len(parked))
         try:
-            verdict, *rest = self._io.run(self._apply, keys, [*args, *program.args, *parked])
+            # What is parked is memory, and a drain gives it back: a server that it fills must be able to drain.
+            frees = not plan.parked and bool(plan.drained or plan.retried)
+            verdict, *rest = self._io.run(self._drain if frees else self._apply, keys, [*args, *program.args, *parked])
         except ConfigError:
             # Refused before it ran, or died half-way? The marker knows.
             marker = self._io.call("GET", self._busy)

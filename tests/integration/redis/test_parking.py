@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from logsync.core.book import Request
 from logsync.core.event import Record
 from logsync.core.parking import Parked, Waiting
 from logsync.core.plan import Plan
@@ -230,7 +231,7 @@ def test_what_is_parked_can_be_read_and_wiped_while_memory_is_full(server: Serve
     store.apply(park(START, entry(0), to=1, writes=[Incr("n")]))
     before = state(server)
     server.plain.config_set("maxmemory", 1_000_000)
-    for made in (park(Position(0, 1), entry(1), to=2), drain(Position(0, 1), 0, writes=(Incr("n"),))):
+    for made in (park(Position(0, 1), entry(1), to=2), plan(Position(0, 1), [Incr("n")])):
         with pytest.raises(StoreUnavailable, match="OOM"):
             store.apply(made)
     assert state(server) == before
@@ -239,6 +240,30 @@ def test_what_is_parked_can_be_read_and_wiped_while_memory_is_full(server: Serve
     store.wipe(BOOK)
     assert not store.holds_data()
     assert not server.plain.exists(*NAMES)
+
+
+def test_a_server_full_of_parked_events_is_drained_and_then_takes_new_ones(server: Server) -> None:
+    store = server.begun()
+    empty = int(server.plain.info("memory")["used_memory"])
+    entries = [entry(n, size=100_000) for n in range(60)]  # 8 MB; one by one, because a large plan is memory, too
+    for one in entries:
+        store.apply(park(store.positions()[0], one, to=one.offset + 1))
+    server.plain.config_set("maxmemory", empty + 4_000_000)
+    new = plan(Position(0, 60), [Incr("n")])
+    with pytest.raises(StoreUnavailable, match="OOM"):
+        store.apply(new)
+    late = server.store()  # a worker that begins now
+    book = late.read_book()
+    assert book
+    late.write_book(book.next(requests=(Request(id="r", partitions=(0,), at=NOON),)))
+    given_up = [one._replace(discarded="no", last_at=NOON) for one in entries[:5]]
+    late.apply(drain(late.positions()[0], retried=tuple(given_up)))
+    assert late.parked(0, limit=5) == given_up
+    late.apply(drain(late.positions()[0], *range(5)))
+    late.apply(drain(late.positions()[0], *range(5, 60), writes=(Incr("n", 40),)))
+    assert late.sequences(0) == {}
+    late.apply(plan(late.positions()[0], [Incr("n")]))
+    assert server.plain.get("shop:n") == b"41"
 
 
 def history(start: Position) -> Iterator[Plan]:
