@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 from logsync.core.codec import retry_from
 from logsync.core.event import Decoded, Event, Record, Undecodable
 from logsync.log.base import LogReader
 
 
-def repeats(events: Sequence[Decoded], record: Callable[[int], Record], reader: LogReader) -> list[int]:
+def repeats(
+    events: Sequence[Decoded], record: Callable[[int], Record], reader: LogReader, meanwhile: Callable[[], None]
+) -> list[int]:
     """Offsets of retried appends whose event stands in the log already, further up.
 
+    ``meanwhile`` is called while the log is read, which may take long.
     Also of those that cannot be decoded now: drained after an upgrade, they may find that range of the log gone.
     """
     since = dict[int, int]()
@@ -25,15 +29,16 @@ def repeats(events: Sequence[Decoded], record: Callable[[int], Record], reader: 
         return []
     retried = [event for event in events if event.offset in since]
     ids = {event.id for event in retried if event.id is not None}
-    found = reader.find(retried[0].partition, ids, min(since.values()), retried[-1].offset)
-    return [event.offset for event in retried if _stood(event, since[event.offset], found, reader) < event.offset]
+    find = partial(reader.find, meanwhile=meanwhile)
+    found = find(retried[0].partition, ids, min(since.values()), retried[-1].offset)
+    return [event.offset for event in retried if _stood(event, since[event.offset], found, find) < event.offset]
 
 
-def _stood(event: Decoded, since: int, found: Mapping[str, int], reader: LogReader) -> int:
+def _stood(event: Decoded, since: int, found: Mapping[str, int], find: Callable[..., dict[str, int]]) -> int:
     """Where the event of this id first stands in [since, event.offset); the event's own offset if nowhere."""
     if event.id is None or event.id not in found:
         return event.offset
     if found[event.id] >= since:
         return found[event.id]
     # Before this event's own range, in that of another of the batch: the verdict must not depend on the cut.
-    return reader.find(event.partition, {event.id}, since, event.offset).get(event.id, event.offset)
+    return find(event.partition, {event.id}, since, event.offset).get(event.id, event.offset)

@@ -37,7 +37,7 @@ class Report:
     positions: dict[int, int] = field(default_factory=dict)
     ends: dict[int, int] = field(default_factory=dict)
     turned_at: float = 0.0
-    """When the loop last turned, by the worker's clock."""
+    """When the loop last turned, or last read on in a lookup of retried appends; by the worker's clock."""
     moved_at: float = 0.0
     """When a position last moved or was found at the log's end."""
     looked_at: float = 0.0

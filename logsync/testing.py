@@ -7,7 +7,7 @@ assert content.row("orders", order_id="1") == {"order_id": "1", "cents": 500}
 from __future__ import annotations
 
 import uuid
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 from typing import TypeVar
@@ -139,9 +139,17 @@ class MemoryReader:
     def id_at(self, partition: int, offset: int) -> str | None:
         return next((self._id_of(record) for record in self._visible(partition, offset, offset + 1)), None)
 
-    def find(self, partition: int, ids: Collection[str], start: int, stop: int) -> dict[str, int]:
+    def find(
+        self,
+        partition: int,
+        ids: Collection[str],
+        start: int,
+        stop: int,
+        meanwhile: Callable[[], None] = lambda: None,
+    ) -> dict[str, int]:
         found: dict[str, int] = {}
         for record in self._visible(partition, start, stop):
+            meanwhile()
             event_id = self._id_of(record)
             if event_id is not None and event_id in ids:
                 found.setdefault(event_id, record.offset)

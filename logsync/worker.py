@@ -123,7 +123,7 @@ class Worker:
 
     def step(self) -> None:
         """One turn: at most one plan per partition. Raises LogsyncError; ``run`` obeys the policy about it."""
-        self.report.turned_at = self._clock()
+        self._turned()
         waiting = self._assigned - self._positions.keys()
         batch = self.reader.poll(self._patience(bool(waiting)), self.settings.batch_records)  # 1 poll
         for partition in batch.revoked:
@@ -144,9 +144,14 @@ class Worker:
         if self._positions:
             self._draining.watch_if_due(self._positions.keys())
 
+    def _turned(self) -> None:
+        self.report.turned_at = self._clock()
+
     def _apply(self, part: Part) -> None:
         events = [self._decode(record) for record in part.records]  # 2 decode
-        repeated = repeats(skip_applied(events, self._positions[part.partition]), part.record, self.reader)
+        repeated = repeats(
+            skip_applied(events, self._positions[part.partition]), part.record, self.reader, self._turned
+        )
         verdicts: dict[int, EventError] = {}  # of the store, on events that it refused alone
         suspect: int | None = None
         while True:

@@ -14,7 +14,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from operator import attrgetter
 from typing import NamedTuple, Protocol
 
@@ -83,8 +83,12 @@ class LogReader(Protocol):
     def id_at(self, partition: int, offset: int) -> str | None:
         """The event id at this offset, None if no record with an id stands there. Raises LogUnavailable."""
 
-    def find(self, partition: int, ids: Collection[str], start: int, stop: int) -> dict[str, int]:
+    def find(
+        self, partition: int, ids: Collection[str], start: int, stop: int, meanwhile: Callable[[], None] = ...
+    ) -> dict[str, int]:
         """Where in [start, stop) each of these event ids stands first; ids that are not there are left out.
+
+        ``meanwhile`` is called again and again as the reading goes on: at least once per 1,000 records.
 
         One pass over the range however many ids are asked for. A range may be long: the membership is kept alive
         meanwhile, and no record of the started partitions is lost. Raises LogUnavailable, also when partitions were

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
@@ -241,9 +241,18 @@ class KafkaReader:
             return _id_of(record)
         return None
 
-    def find(self, partition: int, ids: Collection[str], start: int, stop: int) -> dict[str, int]:
+    def find(
+        self,
+        partition: int,
+        ids: Collection[str],
+        start: int,
+        stop: int,
+        meanwhile: Callable[[], None] = lambda: None,
+    ) -> dict[str, int]:
         found: dict[str, int] = {}
-        for record in self._scanner.read(partition, start, stop):
+        for number, record in enumerate(self._scanner.read(partition, start, stop)):
+            if number % 1_000 == 0:
+                meanwhile()
             event_id = _id_of(record)
             if event_id is not None and event_id in ids:
                 found.setdefault(event_id, record.offset())

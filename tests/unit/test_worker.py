@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 from pydantic import BaseModel
@@ -386,6 +388,24 @@ def test_a_retry_whose_original_is_in_the_log_is_applied_once() -> None:  # A1
     made = finish(worker(source, store), source)
     assert store.content.row("totals", name="cents") == {"name": "cents", "n": 18}
     assert made.report.skipped == {"repeat:order.placed": 1}
+
+
+def test_a_lookup_that_goes_on_counts_as_alive() -> None:
+    """A range of the log may take minutes; the health check must not end the worker for it."""
+    source, clock, still = three(), Clock(), []
+
+    class Slow(MemoryReader):
+        def find(self, *args: Any, meanwhile: Callable[[], None], **options: Any) -> dict[str, int]:
+            clock.now += 1000
+            found = super().find(*args, meanwhile=meanwhile, **options)
+            still.append(clock.now - made.report.turned_at)
+            return found
+
+    original = source.records[0][1]
+    source.append_raw(original.key, original.value, [*original.headers, (RETRY_FROM, b"1")])
+    made = Worker(make_sink(), Slow(source), settings(), clock=clock)
+    finish(made, source)
+    assert [seconds < 100 for seconds in still] == [True]
 
 
 def test_a_retry_whose_original_never_arrived_is_applied() -> None:  # A1
