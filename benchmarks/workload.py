@@ -112,8 +112,8 @@ def expected(case: Case) -> Content:
     return content
 
 
-_STAMP: Headers = [
-    ("ce_specversion", b"1.0"),
+_SPEC = ("ce_specversion", b"1.0")
+_REST: Headers = [
     ("ce_source", b"/bench"),
     ("ce_time", b"2026-01-01T00:00:00.000000+00:00"),
     ("content-type", b"application/json"),
@@ -126,7 +126,7 @@ def cloudevent(case: Case) -> Encode:
 
     def encode(number: int, row: Row) -> tuple[bytes, bytes, Headers]:
         event_id = b"0199aa00-0000-7000-8000-%012x" % number
-        headers = [*_STAMP, ("ce_id", event_id), ("ce_type", names[number % case.kinds])]
+        headers: Headers = [_SPEC, ("ce_id", event_id), ("ce_type", names[number % case.kinds]), *_REST]
         return str(row["order_id"]).encode(), json.dumps(row, separators=(",", ":")).encode(), headers
 
     return encode
