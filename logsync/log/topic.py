@@ -198,11 +198,14 @@ class Kafka:
         ``ask`` gets the seconds that it may take, at first ``first``. Brokers also answer at once that they cannot
         tell just now: after a pause of theirs, the client's leader epoch can be newer than their own.
         """
-        self._last.error = None
+        if not self._last.certificate:  # an error that repeats is told only once: it is true until there is an answer
+            self._last.error = None
         deadline, patience = time.monotonic() + self.timeout, first
         while True:
             try:
-                return ask(max(0.01, min(patience, deadline - time.monotonic())))
+                answer = ask(max(0.01, min(patience, deadline - time.monotonic())))
+                self._last.error = None
+                return answer
             except LogUnavailable:
                 if time.monotonic() + _PAUSE >= deadline:
                     raise
@@ -254,7 +257,7 @@ def failure(
             f"Kafka on {servers} denies access to {topic or 'the cluster'}: {why}",
             fix="correct the credentials in LOGSYNC_KAFKA_OPTIONS, or the rights that they have: docs/permissions.md",
         )
-    if last.certificate and last.error and code in (None, KafkaError._TIMED_OUT):
+    if last.certificate and last.error and code in _NO_ANSWER:
         return ConfigError(
             f"the certificate of Kafka on {servers} does not verify: {last.error.str()}",
             fix="renew the brokers' certificate if it has expired, or correct ssl.ca.location in LOGSYNC_KAFKA_OPTIONS",
@@ -293,6 +296,7 @@ _FORBIDDEN = {
     KafkaError.SASL_AUTHENTICATION_FAILED,
     KafkaError._AUTHENTICATION,
 }
+_NO_ANSWER = {None, KafkaError._TIMED_OUT, KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN}
 _BAD_REQUEST = {
     KafkaError.INVALID_REPLICATION_FACTOR,
     KafkaError.INVALID_PARTITIONS,

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import json
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from confluent_kafka import KafkaError
+
+from logsync import ConfigError
+from logsync.log.topic import Kafka
+from logsync.settings import Settings
 
 from .cluster import Cluster
 
@@ -90,3 +96,14 @@ def test_what_is_wrong_is_said_without_the_secret(
     assert says in told
     assert "LOGSYNC_KAFKA_OPTIONS" in told  # where to mend it
     assert password not in told
+
+
+def test_a_certificate_that_does_not_verify_is_remembered_until_there_is_an_answer() -> None:
+    """The client tells it once and is silent while it repeats: the later questions must not seem an outage."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # takes connections and says nothing
+        where = f"127.0.0.1:{silent.getsockname()[1]}"
+        asking = Kafka(Settings(_env_file=None, kafka=where), timeout=0.5)
+        asking._last(KafkaError(KafkaError._SSL, "SSL handshake failed: certificate verify failed"))
+        for _ in range(2):
+            with pytest.raises(ConfigError, match="the certificate of Kafka"):
+                asking.identify("t")
