@@ -17,6 +17,8 @@ import time
 from pathlib import Path
 from typing import NamedTuple, TypedDict
 
+import pytest
+
 ROOT = Path(__file__).parent.parent
 STACK = "mutants"  # stays up from one guard to the next
 CORE = ("tests/unit/test_worker.py", "tests/unit", "tests/property", "tests/contract")
@@ -220,20 +222,20 @@ def missed_by(guard: Guard, tree: Path) -> str:
     try:
         select = ["-k", guard.servers] if guard.servers else ["-m", "not servers"]
         command = [sys.executable, "-m", "pytest", "-x", "-q", "--no-header", "-p", "no:cacheprovider", *select]
-        try:
-            ran = subprocess.run(
-                [*command, *guard.tests],
-                cwd=tree,
-                env={**os.environ, "LOGSYNC_TEST_STACK": STACK, "LOGSYNC_KEEP_STACK": "1"},
-                capture_output=True,
-                text=True,
-                check=False,
-                timeout=600,
-            )
-        except subprocess.TimeoutExpired:
-            return "(hangs: the run was stopped after 600 s)"
-        found = re.search(r"^(?:FAILED|ERROR) (\S+)", ran.stdout, re.MULTILINE)
-        return found.group(1) if found else ("" if ran.returncode == 0 else ran.stdout[-300:])
+        env = {**os.environ, "LOGSYNC_TEST_STACK": STACK, "LOGSYNC_KEEP_STACK": "1"}
+        for tests in guard.tests:  # in this order; one run of pytest would choose its own
+            try:
+                ran = subprocess.run(
+                    [*command, tests], cwd=tree, env=env, capture_output=True, text=True, check=False, timeout=600
+                )
+            except subprocess.TimeoutExpired:
+                return "(hangs: the run was stopped after 600 s)"
+            found = re.search(r"^(?:FAILED|ERROR) (\S+)", ran.stdout, re.MULTILINE)
+            if found:
+                return found.group(1)
+            if ran.returncode not in (0, pytest.ExitCode.NO_TESTS_COLLECTED):
+                return ran.stdout[-300:]
+        return ""
     finally:
         path.write_text(text)
 
