@@ -262,7 +262,7 @@ def main() -> int:
                 began = time.monotonic()
                 test = missed_by(guard, tree)
                 gaps += not test or test.startswith("LIST")
-                print(f"{guard.name:<48}{test or 'NOBODY NOTICES':<90}{time.monotonic() - began:6.1f} s", flush=True)
+                print(f"{guard.name:<58}{test or 'NOBODY NOTICES':<90}{time.monotonic() - began:6.1f} s", flush=True)
         finally:
             subprocess.run([sys.executable, "-m", "devstack", "down", "--name", STACK], cwd=tree, check=False)
     return 1 if gaps else 0

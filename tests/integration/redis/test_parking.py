@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import random
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -16,6 +17,7 @@ from logsync.core.plan import Plan
 from logsync.core.position import Position
 from logsync.errors import ConfigError, PositionConflict, StoreError, StoreUnavailable, WriteRejected
 from logsync.stores.redis import Incr, SAdd, Set
+from logsync.stores.redis.client import Client, Script
 from logsync.writes import Write
 from tests.integration.redis.conftest import BOOK, Server, plan
 from tests.integration.redis.test_faults import wait_for
@@ -163,6 +165,23 @@ def test_many_events_of_one_sequence_and_large_ones_come_back(server: Server) ->
     assert store.sequences(0)["k"].events == 5_000
     store.apply(drain(store.positions()[0], *range(5_000)))
     assert store.parked(0) == large
+
+
+def test_one_call_ends_with_the_event_that_is_enough_for_it(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither the server nor the worker must hold a gigabyte at a time, however much is asked for."""
+    store, ask, answers = server.begun(), Client.ask, list[Sequence[object]]()
+
+    def asked(client: Client, script: Script, keys: Sequence[bytes], args: Sequence[bytes]) -> Any:
+        answers.append(ask(client, script, keys, args))
+        return answers[-1]
+
+    large = [entry(n, size=400_000) for n in range(60)]
+    store.apply(park(START, *large, to=60))
+    monkeypatch.setattr(Client, "ask", asked)
+    assert store.parked(0) == large
+    most = 8_000_000 + max(len(one.to_json()) for one in large)
+    assert len(answers) > 1
+    assert all(sum(len(value) for value in values if isinstance(value, bytes)) <= most for values in answers)
 
 
 def test_a_refused_plan_parks_nothing_and_names_its_event(server: Server) -> None:
