@@ -18,6 +18,9 @@ _TOPIC = re.compile(r"^[a-zA-Z0-9._-]{1,249}$")
 _NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,199}$")
 
 
+Shared = tuple[tuple[str, bytes], ...]
+
+
 @dataclass(frozen=True, slots=True)
 class EventType:
     """A registered pydantic model: its name and version on the wire and how its key is found."""
@@ -26,6 +29,8 @@ class EventType:
     version: int
     model: type[BaseModel]
     key: Callable[[Any], str]
+    headers: tuple[Shared, Shared]
+    """Headers that all its events share: before the time and after it; see logsync.core.codec."""
 
 
 class Log:
@@ -45,7 +50,7 @@ class Log:
         self.types: dict[tuple[str, int], EventType] = {}
         self.by_model: dict[type[BaseModel], EventType] = {}
         self.names: set[str] = set()
-        self._register(EventType(Tombstone.TYPE, 1, Tombstone, lambda tombstone: tombstone.key))
+        self._register(Tombstone.TYPE, 1, Tombstone, _key_of("key"))
 
     def event(self, name: str, *, key: str | Callable[[Any], object], version: int = 1) -> Callable[[type[M]], type[M]]:
         """Register a pydantic model as an event type of this log.
@@ -67,24 +72,29 @@ class Log:
                     f"event {name}: key={key!r} is not a field of {model.__name__}",
                     fix=f"use one of: {', '.join(model.model_fields)}",
                 )
-            self._register(EventType(name, version, model, _key_of(key)))
+            self._register(name, version, model, _key_of(key))
             return model
 
         return register
 
-    def _register(self, event_type: EventType) -> None:
-        taken = self.types.get((event_type.name, event_type.version))
+    def _register(self, name: str, version: int, model: type[BaseModel], key: Callable[[Any], str]) -> None:
+        taken = self.types.get((name, version))
         if taken is not None:
             raise ConfigError(
-                f"event {event_type.name} version {event_type.version} is registered twice: "
-                f"by {taken.model.__name__} and by {event_type.model.__name__}",
+                f"event {name} version {version} is registered twice: "
+                f"by {taken.model.__name__} and by {model.__name__}",
                 fix="give one of them another name, or a higher version",
             )
-        if event_type.model in self.by_model:
-            raise ConfigError(f"{event_type.model.__name__} is registered twice; one model is one event type")
-        self.types[event_type.name, event_type.version] = event_type
-        self.by_model[event_type.model] = event_type
-        self.names.add(event_type.name)
+        if model in self.by_model:
+            raise ConfigError(f"{model.__name__} is registered twice; one model is one event type")
+        kind = ("ce_type", name.encode()), ("ce_source", self.source.encode())
+        rest: Shared = () if version == 1 else (("ce_dataversion", str(version).encode()),)
+        if model is not Tombstone:
+            rest = (*rest, ("content-type", b"application/json"))
+        event_type = EventType(name, version, model, key, (kind, rest))
+        self.types[name, version] = event_type
+        self.by_model[model] = event_type
+        self.names.add(name)
 
     def __repr__(self) -> str:
         return f"Log({self.topic!r}, {len(self.names) - 1} event types)"

@@ -5,9 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
+from functools import partial
 
+from confluent_kafka import KafkaError, Message
 from pydantic import BaseModel
 
+from logsync.core.codec import Encoded
 from logsync.core.event import Report
 from logsync.core.log import Log
 from logsync.errors import AppendIncomplete, AppendOutcomeUnknown, AppendRejected, LogsyncError
@@ -20,7 +23,7 @@ WINDOW = 5_000
 """Events that may be on their way at once. What is unknown after a failure is never more than this."""
 _LINGER = 5  # milliseconds that a batch may wait for more; a single append waits for nothing
 _INSTANT = 0.001  # seconds that the time of an event may be behind the clock: events made in a row share it
-_SERVE = 256  # events between two looks at the delivery reports
+_SERVE = 256  # events between two looks at the delivery reports, unless time runs out first
 _GRACE = 10.0  # seconds; a record times out by itself: this only bounds the wait for its report
 
 
@@ -32,10 +35,12 @@ class Feed:
         self._log = log
         self._settings = settings
         self._client = Client.open(log, settings, timeout, linger=_LINGER, polls=False)
-        self._taken = 0
-        self._appended = 0
+        self._sent = 0  # first attempts handed over; a refused event ends the feed, so it is the next one's index, too
+        self._repeats = 0  # retries handed over
+        self._reports = 0
+        self._failures = 0  # among the reports
+        self._told = 0
         self._last: dict[int, int] = {}
-        self._under_way: dict[int, Pending] = {}
         self._failed: dict[int, Pending] = {}  # their last attempt, by index
         self._refused: dict[int, AppendRejected] = {}
 
@@ -52,11 +57,10 @@ class Feed:
         again, self._failed = self._failed, {}
         for index in sorted(again):
             try:
-                attempt = self._client.again(again[index], self._settled)
-                self._client.send(attempt)
+                self._client.send(self._client.again(again[index], self._repeated))
             except (AppendRejected, AppendOutcomeUnknown):
                 break
-            self._under_way[index] = attempt
+            self._repeats += 1
             del again[index]
             self._client.serve(0)
             if self._failed:
@@ -66,48 +70,87 @@ class Feed:
         return self._end(None, None)
 
     def _feed(self, events: Iterator[Item], progress: Callable[[int], None] | None) -> None:
-        log, client, under_way, settled = self._log, self._client, self._under_way, self._settled
-        told, clock, now, until = 0, time.monotonic, datetime.now(UTC), 0.0
-        while True:
-            while len(under_way) >= WINDOW and not self._failed:
-                client.serve(0.05)
-            if self._failed or (item := next(events, None)) is None:
-                return
-            index = self._taken
-            self._taken += 1
-            event, headers = item if isinstance(item, tuple) else (item, _NONE)
-            if clock() > until:
-                now, until = datetime.now(UTC), clock() + _INSTANT
+        """Called for millions of events: what an event does not need is done once per millisecond, in ``_serve``."""
+        log, client, settled, clock = self._log, self._client, self._settled, time.monotonic
+        ends, now, until, pause = client.ends, datetime.now(UTC), 0.0, 0
+        for item in events:
+            index = self._sent
+            event, headers = item if isinstance(item, tuple) else (item, None)
+            if (tick := clock()) > until:  # this event's own time: its iterable may have waited for it
+                now, until = datetime.now(UTC), tick + _INSTANT
+                pause = index
             try:
                 event_id, encoded = prepare(log, event, headers, now)
-                partition = client.partition(encoded.key)
-                pending = Pending(event_id, encoded, partition, client.ends[partition], settled, index)
-                client.send(pending)
+                number = client.partition(encoded.key)
+                # Not a Pending: it is needed only if this one fails, and made then.
+                client.produce(encoded, number, partial(settled, number, index, event_id, encoded, ends[number]))
             except AppendRejected as error:
                 self._refused[index] = error
                 raise
-            under_way[index] = pending
-            if index % _SERVE == 0:
-                client.serve(0)
-                if progress is not None and self._appended - told >= 1000:
-                    told = self._appended
-                    progress(told)
+            self._sent = index + 1
+            if index >= pause:
+                pause = index + _SERVE
+                self._serve(progress)
+                if self._failed:
+                    return
 
-    def _settled(self, pending: Pending) -> None:
-        """A delivery report; called inside poll, on this thread."""
-        del self._under_way[pending.index]
+    def _serve(self, progress: Callable[[int], None] | None) -> None:
+        """Take the reports that are there, and wait for more while too much is under way."""
+        self._client.serve(0)
+        while self._under_way > WINDOW - _SERVE and not self._failed:
+            self._client.serve(0.05)
+        if progress is not None and self._appended - self._told >= 1000:
+            self._told = self._appended
+            progress(self._told)
+
+    # Reports come only inside poll and purge, so these and ``_failed`` change nowhere else.
+
+    @property
+    def _under_way(self) -> int:
+        return self._sent + self._repeats - self._reports
+
+    @property
+    def _appended(self) -> int:
+        return self._reports - self._failures
+
+    def _settled(
+        self,
+        number: int,
+        index: int,
+        event_id: str,
+        encoded: Encoded,
+        since: int,
+        error: KafkaError | None,
+        message: Message,
+    ) -> None:
+        """The delivery report of a first attempt; called inside poll, on this thread."""
+        self._reports += 1
+        if error is None:
+            self._last[number] = offset = message.offset() or 0
+            self._client.reached(number, offset)
+            return
+        failed = Pending(event_id, encoded, number, since, self._repeated, index)
+        failed.error, failed.reported = error, True
+        self._note(failed)
+
+    def _repeated(self, pending: Pending) -> None:
+        """The delivery report of a retry."""
+        self._reports += 1
         if pending.error is None:
-            self._appended += 1
             self._last[pending.partition] = pending.offset
-            self._client.reached(pending)
+            self._client.reached(pending.partition, pending.offset)
         else:
-            self._failed[pending.index] = pending
+            self._note(pending)
+
+    def _note(self, failed: Pending) -> None:
+        self._failures += 1
+        self._failed[failed.index] = failed
 
     def _settle(self) -> None:
         """Wait until every record has its report. After a failure, what is only queued must not follow it."""
         deadline = time.monotonic() + self._settings.append_timeout + _GRACE
         purged = False
-        while self._under_way:
+        while self._under_way > 0:
             if self._failed and not purged:
                 # Only the queue: what is in flight still gets its answer. A purged record may have been sent
                 # once before its connection broke, so it is unknown like the others.
@@ -133,7 +176,7 @@ class Feed:
             self._client.close(0.0)
         if progress is not None:
             progress(self._appended)
-        report = Report(self._appended, self._taken, self._last, rejected, unknown)
+        report = Report(self._appended, self._sent + len(self._refused), self._last, rejected, unknown)
         if cause is None and not rejected and not unknown:
             return report
         troubles: dict[int, Exception] = {**rejected, **unknown}
@@ -145,6 +188,3 @@ class Feed:
             report=report,
             retry=self.retry,
         ) from first
-
-
-_NONE: Mapping[str, str] = {}

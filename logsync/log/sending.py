@@ -98,14 +98,16 @@ class Pending:
         self.done(self)
 
 
-def prepare(log: Log, event: BaseModel, headers: Mapping[str, str], now: datetime | None = None) -> tuple[str, Encoded]:
+def prepare(
+    log: Log, event: BaseModel, headers: Mapping[str, str] | None, now: datetime | None = None
+) -> tuple[str, Encoded]:
     """Give the event its id and time, and make its bytes. Raises AppendRejected.
 
     UUIDv7 ids of one process are in the order they were made, also within a millisecond.
     """
     event_id = str(uuid7())
     time = now or datetime.now(UTC)
-    return event_id, encode(log, event, event_id=event_id, time=time, headers=headers.items())
+    return event_id, encode(log, event, event_id=event_id, time=time, headers=headers.items() if headers else ())
 
 
 class Client:
@@ -177,16 +179,20 @@ class Client:
 
     def send(self, pending: Pending) -> None:
         """Hand the record over. Returns at once. Raises AppendRejected if it was not taken."""
+        self.produce(pending.encoded, pending.partition, pending)
+
+    def produce(self, encoded: Encoded, partition: int, report: Callable[[KafkaError | None, Message], None]) -> None:
+        """``send`` for whoever keeps no Pending. ``report`` gets the delivery report, on the polling thread."""
         if not self.usable:
             raise AppendRejected(f"{self._topic}: the producer is closed", fix="append before closing it")
         try:
             self.kafka.produce(
                 self._topic,
-                pending.encoded.value,
-                pending.encoded.key,
-                pending.partition,
-                on_delivery=pending,
-                headers=pending.encoded.headers,  # type: ignore[arg-type]  # its list is invariant
+                encoded.value,
+                encoded.key,
+                partition,
+                on_delivery=report,
+                headers=encoded.headers,  # type: ignore[arg-type]  # its list is invariant
             )
         except BufferError:
             raise AppendRejected(
@@ -202,7 +208,7 @@ class Client:
         if not pending.reported:
             raise self.unknown(pending, "Kafka did not acknowledge it in time")
         if pending.error is None:
-            self.reached(pending)
+            self.reached(pending.partition, pending.offset)
             return Receipt(pending.event_id, self._topic, pending.partition, pending.offset)
         self._retire(pending.error)
         reason = pending.error.str()
@@ -210,10 +216,11 @@ class Client:
             raise AppendRejected(f"{self._topic}: Kafka refused the event: {reason}", fix=_fix(pending.error))
         raise self.unknown(pending, reason)
 
-    def reached(self, pending: Pending) -> None:
-        """It stands in the log: what is sent from now on stands behind it."""
+    def reached(self, partition: int, offset: int) -> None:
+        """A record stands there: what is sent from now on stands behind it."""
         # Threads may race here, and the lower end may win: it is a lower bound all the same.
-        self.ends[pending.partition] = max(self.ends[pending.partition], pending.offset + 1)
+        if offset >= self.ends[partition]:
+            self.ends[partition] = offset + 1
 
     def unknown(self, pending: Pending, reason: str) -> AppendOutcomeUnknown:
         return AppendOutcomeUnknown(

@@ -11,6 +11,7 @@ import pytest
 from confluent_kafka import KafkaError
 
 from logsync import AppendIncomplete, Log, Outcome
+from logsync.core.codec import RETRY_FROM
 from logsync.core.event import Tombstone
 from logsync.log import bulk
 from logsync.log.config import LastError
@@ -99,3 +100,49 @@ def test_a_retry_that_fails_midway_leaves_the_rest_unknown_and_goes_on_in_order(
     kafka.fate = lambda _: None
     assert again.value.retry().appended == 10
     assert kafka.log == [f"e{number}" for number in range(10)]
+
+
+def test_never_more_than_the_window_is_under_way(
+    feed: Callable[[FakeKafka], bulk.Feed], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kafka, most = FakeKafka(lambda _: None), 0
+
+    def poll(timeout: float) -> int:  # reports come only to those who wait
+        nonlocal most
+        most = max(most, len(kafka.queue))
+        return FakeKafka.poll(kafka, timeout) if timeout else 0
+
+    kafka.poll = poll  # type: ignore[method-assign]
+    run = feed(kafka)
+    monkeypatch.setattr(bulk, "WINDOW", 10)
+    monkeypatch.setattr(bulk, "_SERVE", 4)
+    assert run.run(events(100), None).appended == 100
+    assert most == 10
+
+
+def test_events_that_come_slowly_are_not_fed_behind_a_failure(
+    feed: Callable[[FakeKafka], bulk.Feed], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kafka = FakeKafka(lambda number: TIMED_OUT if number == 2 else None)
+    run = feed(kafka)
+    monkeypatch.setattr(bulk, "_SERVE", 1000)
+    monkeypatch.setattr(bulk, "_INSTANT", -1.0)  # as if each event came later than the last one's time is good for
+    with pytest.raises(AppendIncomplete) as caught:
+        run.run(events(100), None)
+    assert caught.value.report.taken == 3
+
+
+def test_a_retry_is_looked_for_from_where_the_log_ended_before_its_first_attempt(
+    feed: Callable[[FakeKafka], bulk.Feed],
+) -> None:
+    kafka, sent = FakeKafka(lambda number: TIMED_OUT if number == 20 else None), []
+
+    def produce(*record: Any, headers: Any, **options: Any) -> None:
+        sent.append(dict(headers))
+        FakeKafka.produce(kafka, *record, headers=headers, **options)
+
+    kafka.produce = produce  # type: ignore[method-assign]
+    with pytest.raises(AppendIncomplete) as caught:
+        feed(kafka).run(events(100), None)
+    assert caught.value.retry().appended == 21
+    assert sent[-1][RETRY_FROM] == b"20"  # an older end makes every consumer read more of the log
