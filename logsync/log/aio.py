@@ -47,6 +47,7 @@ class AsyncProducer:
         number = client.partition(encoded.key)
         pending = Pending(event_id, encoded, number, client.ends[number], done)
         client.send(pending)
+        client.reports.leave()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(deadline - time.monotonic()):
                 await reported.wait()

@@ -62,7 +62,7 @@ class Feed:
                 break
             self._repeats += 1
             del again[index]
-            self._client.serve(0)
+            self._client.reports.take(0)
             if self._failed:
                 break
         self._settle()
@@ -96,9 +96,9 @@ class Feed:
 
     def _serve(self, progress: Callable[[int], None] | None) -> None:
         """Take the reports that are there, and wait for more while too much is under way."""
-        self._client.serve(0)
+        self._client.reports.take(0)
         while self._under_way > WINDOW - _SERVE and not self._failed:
-            self._client.serve(0.05)
+            self._client.reports.take(0.05)
         if progress is not None and self._appended - self._told >= 1000:
             self._told = self._appended
             progress(self._told)
@@ -159,7 +159,7 @@ class Feed:
             if time.monotonic() > deadline:
                 self._client.kafka.purge()
                 deadline += _GRACE
-            self._client.serve(0.05)
+            self._client.reports.take(0.05)
 
     def _end(self, progress: Callable[[int], None] | None, cause: Exception | None) -> Report:
         """Settle, and say what became of everything. The client lives on only while a retry needs it."""

@@ -53,11 +53,10 @@ class Producer:
         deadline = time.monotonic() + (self.settings.append_timeout if timeout is None else timeout)
         event_id, encoded = prepare(self.log, event, headers)
         client = self.client(deadline)
-        reported = threading.Event()
         number = client.partition(encoded.key)
-        pending = Pending(event_id, encoded, number, client.ends[number], lambda _: reported.set())
+        pending = Pending(event_id, encoded, number, client.ends[number])
         client.send(pending)
-        reported.wait(max(0.0, deadline - time.monotonic()))
+        client.reports.wait(pending, deadline)
         return client.receipt(pending)
 
     def append_many(

@@ -34,12 +34,10 @@ from logsync.core.event import Receipt
 from logsync.core.log import Log
 from logsync.errors import AppendOutcomeUnknown, AppendRejected, ConfigError, LogUnavailable
 from logsync.log.config import LastError, build, producer_config
-from logsync.log.config import log as kafka_log
 from logsync.log.ends import watch
+from logsync.log.reports import TICK, Reports
 from logsync.log.topic import Kafka
 from logsync.settings import Settings
-
-_TICK = 0.1  # seconds; how late a poll notices that it should stop
 
 # The broker or the client refused the record itself, and will again. Everything else, a timeout above all, may
 # have left it in the log: the client does not tell whether it was sent (A2). A right that is taken away while an
@@ -64,7 +62,10 @@ _NOT_IN_THE_LOG = frozenset(
 class Pending:
     """One record handed to a client. Called by librdkafka with its delivery report, on the polling thread."""
 
-    __slots__ = ("done", "encoded", "error", "event_id", "index", "offset", "partition", "repeat", "reported", "since")
+    __slots__ = (
+        "arrived", "done", "encoded", "error", "event_id", "index",
+        "offset", "partition", "repeat", "reported", "since",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -72,7 +73,7 @@ class Pending:
         encoded: Encoded,
         partition: int,
         since: int,
-        done: Callable[[Pending], None],
+        done: Callable[[Pending], None] | None = None,
         index: int = 0,
         *,
         repeat: bool = False,
@@ -84,6 +85,8 @@ class Pending:
         """The partition's end as known before the first attempt: no attempt stands below it. # A1"""
         self.done = done
         """Told when the report is there. Must not raise and not block."""
+        self.arrived = threading.Lock()
+        self.arrived.acquire()
         self.index = index
         self.repeat = repeat
         self.reported = False
@@ -95,7 +98,9 @@ class Pending:
         if error is None:
             self.offset = message.offset() or 0
         self.reported = True
-        self.done(self)
+        self.arrived.release()
+        if self.done is not None:
+            self.done(self)
 
 
 def prepare(
@@ -137,7 +142,8 @@ class Client:
         self._stop = threading.Event()
         self._asking = asking
         # The threads hold no reference to self, so a client that nobody uses any more can go, and they with it.
-        self._thread = self._start(_poll, kafka, last) if polls else None
+        self.reports = Reports(kafka, last)
+        self._thread = self._start(self.reports.serve) if polls else None
         self._watching = self._start(watch, asking, log.topic, ends) if asking is not None else None
         self._gone = weakref.finalize(self, self._stop.set)
         self._gone.atexit = False
@@ -153,7 +159,7 @@ class Client:
         """Connect and learn the partitions and their ends, within ``timeout`` seconds.
 
         ``linger``: milliseconds that a batch waits for more, unless the user's options say another number.
-        ``polls``: a thread of its own serves the delivery reports. Otherwise whoever waits does.
+        ``polls``: a thread of its own takes the delivery reports that nobody waits for. Otherwise only the caller does.
         Raises AppendRejected: without partitions nothing has been handed to Kafka.
         """
         try:
@@ -232,20 +238,19 @@ class Client:
     def _retry(self, pending: Pending, timeout: float | None = None) -> Receipt:
         """Called through AppendOutcomeUnknown.retry, on any thread."""
         deadline = time.monotonic() + (self._timeout if timeout is None else timeout)
-        if not self._wait(pending, deadline):
+        if not self.reports.wait(pending, deadline):
             raise self.unknown(pending, "it is still on its way")
         if pending.error is None:
             return self.receipt(pending)  # the first attempt was only late
-        reported = threading.Event()
-        again = self.again(pending, lambda _: reported.set())
+        again = self.again(pending)
         try:
             self.send(again)
         except AppendRejected as error:
             raise self.unknown(pending, error.message) from error  # the first attempt may stand
-        self._wait(again, deadline, reported)
+        self.reports.wait(again, deadline)
         return self.receipt(again)
 
-    def again(self, pending: Pending, done: Callable[[Pending], None]) -> Pending:
+    def again(self, pending: Pending, done: Callable[[Pending], None] | None = None) -> Pending:
         """The next attempt of this record, ready to send. Raises AppendOutcomeUnknown if nobody may make one. # A1"""
         if not self.usable:
             raise self.unknown(
@@ -257,24 +262,6 @@ class Client:
             encoded = encoded._replace(headers=[*encoded.headers, (RETRY_FROM, str(pending.since).encode())])
         # A retry of a retry keeps the first bound.
         return Pending(pending.event_id, encoded, pending.partition, pending.since, done, pending.index, repeat=True)
-
-    def serve(self, timeout: float) -> None:
-        """Pass delivery reports on, for a client opened without ``polls``. Waits up to ``timeout`` seconds for one."""
-        _serve(self.kafka, self._last, timeout)
-
-    def _wait(self, pending: Pending, deadline: float, reported: threading.Event | None = None) -> bool:
-        """Wait for the report until ``deadline``. False: it is not there."""
-        while not pending.reported:
-            left = deadline - time.monotonic()
-            if left <= 0:
-                return False
-            if self._thread is None:
-                self.serve(min(left, _TICK))
-            elif reported is not None:
-                reported.wait(left)
-            else:
-                time.sleep(min(left, 0.01))  # an earlier attempt; its own waiter has gone
-        return True
 
     def _retire(self, error: KafkaError) -> None:
         """A fatal error ends a client for good; the next append opens another."""
@@ -292,7 +279,7 @@ class Client:
             self.kafka.flush(1.0)
         for thread in (self._thread, self._watching):
             if thread is not None and thread is not threading.current_thread():
-                thread.join(10 * _TICK)
+                thread.join(10 * TICK)
 
     def after_fork(self) -> None:
         """In a child process librdkafka's threads do not exist, and its sockets are the parent's.
@@ -306,21 +293,6 @@ class Client:
         self.usable = False
         for handle in (self.kafka, self._asking):
             ctypes.pythonapi.Py_IncRef(ctypes.py_object(handle))
-
-
-def _serve(kafka: KafkaProducer, last: LastError, timeout: float) -> None:
-    try:
-        kafka.poll(timeout)
-    except KafkaException as error:  # a fatal error is raised here; what it ended has reports of its own
-        last(error.args[0])
-
-
-def _poll(kafka: KafkaProducer, last: LastError, stop: threading.Event) -> None:
-    while not stop.is_set():
-        try:
-            _serve(kafka, last, _TICK)
-        except Exception:  # noqa: BLE001 - a callback's; without this thread no append would be answered any more
-            kafka_log.exception("a delivery report could not be passed on")
 
 
 def _fix(error: KafkaError) -> str:
