@@ -151,14 +151,12 @@ CONTESTANTS = [
 
 def by_hand() -> tuple[dict[int, int], Callable[[list[Any], dict[int, int]], None]]:
     events = sinks.events
-    models = {
-        name.encode(): TypeAdapter(model).validator.validate_json
-        for name, model in {
-            "product.listed": events.ProductListed, "basket.paid": events.BasketPaid,
-            "basket.returned": events.BasketReturned, "household.described": events.HouseholdDescribed,
-            "address.changed": events.AddressChanged, "coupon.redeemed": events.CouponRedeemed,
-        }.items()
+    types: dict[str, Any] = {
+        "product.listed": events.ProductListed, "basket.paid": events.BasketPaid,
+        "basket.returned": events.BasketReturned, "household.described": events.HouseholdDescribed,
+        "address.changed": events.AddressChanged, "coupon.redeemed": events.CouponRedeemed,
     }  # fmt: skip
+    models = {name.encode(): TypeAdapter(model).validator.validate_json for name, model in types.items()}
     db: Any = psycopg.connect(os.environ["LOGSYNC_POSTGRES"])
     db.execute("CREATE TABLE IF NOT EXISTS position (number int PRIMARY KEY, next_offset bigint)")
     db.commit()
