@@ -55,7 +55,7 @@ def main(
     stack.up(bench=True, progress=lambda server, what: console.print(f"{server}: {what}", style="dim"))
     try:
         if quick:
-            bench = Bench(stack.env(), chosen, rounds=rounds, scale=min(scale, 0.1))
+            bench = Bench(stack.env(), chosen, rounds=rounds, scale=min(scale, 0.15))
             bench.base()
             show("logsync's speed over", ["", "", "now", "last committed"], report.beside(bench.found, committed()))
         else:

@@ -60,9 +60,12 @@ class Bench:
             self.compare(Case("base", store, events=int(200_000 * SMALLER.get(store, 1))), self.chosen)
 
     def kill(self) -> None:
-        """The same with counters, and one kill -9 in the middle."""
+        """Rows with counters, and one kill -9 in the middle; rows alone for those that cannot add."""
         for store in STORES:
-            self.compare(Case("kill -9", store, "mixed", events=50_000), self.chosen, rounds=1, kill_at=0.4)
+            case = Case("kill -9", store, "mixed", events=50_000)
+            self.compare(case, self.chosen, rounds=1, kill_at=0.4)
+            others = [one for one in self.chosen if (store, "mixed") not in one.does]
+            self.compare(replace(case, name="kill -9, rows", model="upsert"), others, rounds=1, kill_at=0.4)
 
     def axes(self) -> None:
         """One thing at a time is varied around the base point."""
@@ -118,6 +121,8 @@ class Bench:
         """Run them turn by turn, print the table and keep the outcomes."""
         case = replace(case, events=max(1000, int(case.events * self.scale)))
         able = [one for one in contestants if (case.store, case.model) in one.does]
+        if not able:
+            return
 
         def work(contestant: Contestant) -> Work:
             mine = replace(case, events=max(1000, int(case.events * contestant.share)))

@@ -53,7 +53,27 @@ def over_time(found: dict[str, Any], path: Path) -> None:
     figure.savefig(path, dpi=110)
 
 
+def latency(path: Path, into: Path) -> None:
+    """From append to visible: the percentiles of each store, one line per rate."""
+    if not path.exists():
+        return
+    found = json.loads(path.read_text())["latency"]
+    names = sorted({(one["store"], one["what"]) for one in found})
+    figure, axes = plt.subplots(1, len(names), figsize=(4 * len(names), 4), layout="constrained", squeeze=False)
+    for axis, (store, what) in zip(axes[0], names, strict=True):
+        for one in found:
+            if (one["store"], one["what"]) == (store, what):
+                points = ("p50", "p95", "p99", "max")
+                axis.plot(points, [one[point] for point in points], marker="o", label=f"{one['rate']:,} per s")
+        axis.set(title=f"{store}, {what}", ylabel="ms from append", yscale="log")
+        axis.legend()
+    figure.savefig(into, dpi=110)
+
+
 def main(folder: Path) -> None:
+    latency(folder / "latency.json", folder / "latency.png")
+    if not (folder / "bench.json").exists():
+        return
     found = json.loads((folder / "bench.json").read_text())["found"]
     bars(found, "per_second", "events per s", folder / "speed.png")
     bars(found, "cpu_us", "CPU us per event", folder / "cpu.png")

@@ -27,7 +27,7 @@ PEERS = ROOT / ".venv-peers" / "bin" / "python"
 Look = Callable[[Case, str, dict[str, str]], View]
 POLL = 0.01
 """Seconds between two looks into the store; where a kill is due, a twentieth of it: it has to hit a moment."""
-STALL = 60.0
+STALL = 120.0
 """Seconds without a new marker after which a contestant is given up."""
 
 
