@@ -104,6 +104,7 @@ class Waiting(NamedTuple):
     first: int
     """The offset of its first event. Older events of the same sequence are not part of it."""
     events: int
+    """How many wait. Replayable stores: before the position; the others are met, parked and counted again."""
     since: datetime
     """When its first event was parked."""
     error: str

@@ -100,12 +100,12 @@ class Aside:
         events = self._grown[name] + (waiting.events if waiting else 0)
         if events >= limits.events:
             raise self._full(event, f"sequence {name!r} holds {events:,} parked events", "events", limits.events)
-        held = len(self._waiting) + self._new
-        if not events and held >= limits.sequences:
+        held, new = len(self._waiting) + self._new, waiting is None and name not in self._grown
+        if new and held >= limits.sequences:
             raise self._full(event, f"{held:,} sequences are parked", "sequences", limits.sequences)
         self.waits = True
         self._grown[name] += 1
-        self._new += not events
+        self._new += new
         self.parked.append(
             Parked(
                 event.partition, event.offset, name, event.id, event.type,

@@ -48,11 +48,8 @@ class Server:
             return {"docs": [self._get(wanted) for wanted in json.loads(body)["docs"]]}
         if path == "/_bulk":
             lines = body.splitlines()
-            return {
-                "items": [
-                    self._write(json.loads(a), json.loads(b)) for a, b in zip(lines[::2], lines[1::2], strict=True)
-                ]
-            }
+            items = [self._write(json.loads(a), json.loads(b)) for a, b in zip(lines[::2], lines[1::2], strict=True)]
+            return {"errors": any("error" in item for entry in items for item in entry.values()), "items": items}
         if action == "_refresh":
             for name in where.split(","):
                 self.searchable[name] = dict(self.indices.get(name, {}))

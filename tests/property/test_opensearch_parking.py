@@ -120,7 +120,11 @@ class World:
             self.weather.arrive()
 
     def restore(self) -> None:
-        """One of the two indices goes back to an earlier time, with what was parked in it. # O2"""
+        """One of the two indices goes back to an earlier time, with what was parked in it. # O2
+
+        Its workers are stopped before: what would arrive in the older index, it could not tell from its own. DESIGN.md
+        says why no protocol mends that.
+        """
         self.settle_down()
         name, index = self.chance.choice(sorted(self.chance.choice(self.snapshots).items()))
         self.server.indices[name] = dict(index)
@@ -160,7 +164,11 @@ def writes(data: Happened) -> list[UpdateDoc | IndexDoc | DeleteDoc]:
     return [*made, IndexDoc(A, f"bad-{data.key}", {"bad": data.n})] if data.kind == "bad" else made
 
 
-@pytest.mark.parametrize("seed", range(80))
+HARD = [118, 135, 307, 755, 1354]
+"""Found wrong in earlier versions, by a batch cut behind a restored index and by requests of a parking that died."""
+
+
+@pytest.mark.parametrize("seed", [*range(80), *HARD])
 def test_whatever_comes_between_any_two_requests_the_content_is_the_fold(seed: int) -> None:
     world = World(seed, rate=(0.0, 0.05, 0.15, 0.3)[seed % 4])
     for _ in range(world.chance.randint(1, 3)):

@@ -32,7 +32,7 @@ from logsync.stores.opensearch.errors import Verdict, translate, verdict
         (500, "something_nobody_knows", Verdict.UNAVAILABLE),
         (403, "security_exception", Verdict.SETUP),
         (401, None, Verdict.SETUP),
-        (413, None, Verdict.SETUP),
+        (413, None, Verdict.REFUSED),
     ],
 )
 def test_each_answer_has_one_meaning(status: int, kind: str | None, expected: Verdict) -> None:

@@ -149,3 +149,19 @@ def test_without_the_client_open_names_the_extra(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setitem(sys.modules, "opensearchpy", None)
     with pytest.raises(ConfigError, match=r"logsync\[opensearch\]"):
         OpenSearch(indices={"a": {}}).open("s", Settings(_env_file=None))
+
+
+def test_a_plain_document_is_encoded_as_the_standard_encoder_does_it() -> None:
+    texts = ["", "é😀", "\x00\x1f\x7f\u2028", '"\\/\b\f\n\r\t', "</script>"]
+    numbers = [0, -1, 2**63, -(2**64), 10**40, True, False, None]
+    for value in [*texts, *numbers]:
+        doc = {"key": value, f"k{value}": 1}
+        assert fold.encode(doc) == json.dumps(doc, ensure_ascii=False, separators=(",", ":")).encode()
+    mixed = {
+        "number": 1.5,
+        "list": [1],
+        "deep": {"a": None},
+        "day": datetime.date(2026, 1, 2),
+        "money": Decimal("1.10"),
+    }
+    assert fold.encode(mixed) == b'{"number":1.5,"list":[1],"deep":{"a":null},"day":"2026-01-02","money":"1.10"}'

@@ -17,7 +17,9 @@ PARAMS = {
     "filter_path": "items.*.status,items.*.error.type,items.*.error.reason,items.*.error.caused_by",
 }
 
-
+BRIEF = {**PARAMS, "filter_path": "errors"}
+"""For many documents: whether all went well. If not, the same request is sent again with PARAMS, to hear which did not:
+a document that went well answers 409 then, and that is success as ever."""
 NUMBERED = {**PARAMS, "filter_path": PARAMS["filter_path"] + ",items.*._seq_no,items.*._primary_term"}
 
 

@@ -10,7 +10,7 @@ from logsync.core.position import Position
 from logsync.errors import PositionConflict
 from logsync.stores.opensearch import bulk, fold
 from logsync.stores.opensearch.client import Client
-from logsync.stores.opensearch.errors import Verdict, raised
+from logsync.stores.opensearch.errors import TooLarge, Verdict, raised, verdict
 from logsync.stores.opensearch.fold import Doc, DocKey, Found, Source
 from logsync.stores.opensearch.indices import checked
 from logsync.stores.opensearch.layout import Layout
@@ -32,6 +32,9 @@ class Mark(NamedTuple):
     positions: dict[int, Position]
     generation: int = 0
     draining: Draining | None = None
+    noted: int = 0
+    """A plan up to this offset has begun to park what the store refused. Until the position is there, nobody can tell
+    what of it is done, and every plan works in a generation of its own."""
     seq_no: int | None = None  # None: the document is missing
     term: int | None = None
 
@@ -113,6 +116,8 @@ class Documents:
         aliases = {name: self._layout.writer(name, epoch) for name in self._layout.names}
         refused: dict[DocKey, str] = {}
         for doc, item in zip(docs, self.send(bulk.lines(docs, aliases)), strict=True) if docs else ():
+            if item is bulk.DONE:
+                continue
             if item.verdict is Verdict.REFUSED:
                 refused[doc.key] = item.reason
             elif item.verdict not in (Verdict.DONE, Verdict.CONFLICT):
@@ -131,6 +136,8 @@ class Documents:
                 body["generation"] = mark.generation
             if mark.draining:
                 body["draining"] = mark.draining
+            if mark.noted:
+                body["noted"] = mark.noted
             old = None if mark.seq_no is None or mark.term is None else (mark.seq_no, mark.term)
             lines.append(self.line(name, epoch, fold.POSITION_ID, {fold.HIDDEN: "position", fold.POSITION: body}, old))
         items = self.put(lines, f"position of sink {self._layout.sink}") if lines else []
@@ -155,14 +162,25 @@ class Documents:
                 raise raised(item.verdict, f"{what}: {item.reason}")
         return items
 
-    def send(self, lines: Iterable[bytes], params: Mapping[str, str] = bulk.PARAMS) -> list[bulk.Item]:
+    def send(self, lines: Iterable[bytes], params: Mapping[str, str] = bulk.BRIEF) -> list[bulk.Item]:
         answers: list[bulk.Item] = []
         for chunk in bulk.chunks(lines):
-            # Waiting for a shard on the server ends before waiting for the server does: then the outcome is known.
-            limits = {**params, "timeout": f"{max(1, int(self._client.remaining * 500))}ms"}
-            answer = self._client.request("POST", "/_bulk", b"".join(chunk), params=limits, writing=True)
-            answers += bulk.items(answer, len(chunk))
+            answers += self._send(chunk, params)
         return answers
+
+    def _send(self, chunk: Sequence[bytes], params: Mapping[str, str]) -> Sequence[bulk.Item]:
+        # Waiting for a shard on the server ends before waiting for the server does: then the outcome is known.
+        limits = {**params, "timeout": f"{max(1, int(self._client.remaining * 500))}ms"}
+        try:
+            answer = self._client.request("POST", "/_bulk", b"".join(chunk), params=limits, writing=True)
+        except TooLarge as error:
+            if len(chunk) == 1:
+                return [bulk.Item(verdict(413, None), f"{error.message}, {len(chunk[0]):,} bytes")]
+            middle = len(chunk) // 2
+            return [*self._send(chunk[:middle], params), *self._send(chunk[middle:], params)]
+        if params is not bulk.BRIEF:
+            return bulk.items(answer, len(chunk))
+        return [bulk.DONE] * len(chunk) if answer.get("errors") is False else self._send(chunk, bulk.PARAMS)
 
     def _wanted_marks(self, epoch: int) -> list[dict[str, str]]:
         return [{"_index": self._layout.writer(name, epoch), "_id": fold.POSITION_ID} for name in self._layout.names]
@@ -172,11 +190,12 @@ def _mark(answer: Mapping[str, Any]) -> Mark:
     if not answer.get("found"):
         return Mark({})
     fields = dict(answer["_source"].get(fold.POSITION, {}))
-    generation, draining = fields.pop("generation", 0), fields.pop("draining", None)
+    generation, draining, noted = fields.pop("generation", 0), fields.pop("draining", None), fields.pop("noted", 0)
     return Mark(
         {int(number): Position.from_dict(position) for number, position in fields.items()},
         generation,
         Draining(draining[0], tuple(draining[1]), draining[2]) if draining else None,
+        noted,
         answer["_seq_no"],
         answer["_primary_term"],
     )

@@ -12,6 +12,10 @@ from typing import Any
 from logsync.errors import ConfigError, LogsyncError, PositionConflict, StoreOutcomeUnknown, StoreUnavailable
 
 
+class TooLarge(ConfigError):
+    """HTTP 413: the request as a whole. A bulk is cut in two until the one document that is too large is alone."""
+
+
 class Verdict(Enum):
     DONE = "done"
     CONFLICT = "conflict"
@@ -42,7 +46,7 @@ _BY_STATUS = {
     403: Verdict.SETUP,
     404: Verdict.GONE,
     409: Verdict.CONFLICT,
-    413: Verdict.SETUP,
+    413: Verdict.REFUSED,  # of one document alone
     429: Verdict.UNAVAILABLE,
 }
 
@@ -93,6 +97,8 @@ def translate(error: Exception, *, writing: bool) -> LogsyncError:
         never_sent = isinstance(cause, transport.NewConnectionError | transport.ConnectTimeoutError)
         return StoreOutcomeUnknown(text) if writing and not never_sent else StoreUnavailable(text)
     if isinstance(error, client.TransportError) and isinstance(error.status_code, int):
+        if error.status_code == 413:  # often a proxy's page: nothing in it to read
+            return TooLarge("OpenSearch, or a proxy before it, refuses a request as too large (HTTP 413)")
         info = error.info.get("error", error.error) if isinstance(error.info, dict) else error.error
         kind = info.get("type") if isinstance(info, dict) else None
         return raised(verdict(error.status_code, kind), f"HTTP {error.status_code}: {reason(info)}")

@@ -40,17 +40,26 @@ class Parking:
                 offsets.setdefault(key, []).append(offset)
         return offsets
 
-    def park(self, plan: Plan, marks: Mapping[str, Mark], found: Mapping[DocKey, Found]) -> dict[str, Mark]:
-        """Put the plan's parked events on disk before anything else of it. Returns the marks as they are then.
+    def generation(self, plan: Plan, marks: Mapping[str, Mark]) -> dict[str, Mark] | None:
+        """Begin a generation, if the plan needs one of its own. Returns the marks as they are then.
 
         # A batch is sent before it is known that one of its events is refused. So documents may hold later events of
-        # the same key already, which now have to wait: those are noted as done. And a worker that is late may still
-        # bring such a document: sealed in a new generation, it cannot.
+        # the same key already, and a worker that is late may still bring such a document.
+        """
+        noted = max(mark.noted for mark in marks.values())
+        if any(entry.attempts and entry.offset in plan.refused for entry in plan.parked):
+            noted = max(noted, plan.end.next_offset)
+        if noted <= plan.start.next_offset:
+            return None
+        newer = {name: mark._replace(noted=noted) for name, mark in _newer(marks).items()}
+        return self._documents.write_marks(plan.start.epoch, newer)
+
+    def park(self, plan: Plan, marks: Mapping[str, Mark], found: Mapping[DocKey, Found]) -> None:
+        """Put the plan's parked events on disk before anything else of it.
+
+        # Documents that hold some of them already are noted with them, and sealed in this generation.
         """
         epoch, partition = plan.start.epoch, plan.start.partition
-        if any(entry.attempts and entry.offset in plan.refused for entry in plan.parked):
-            newer = {name: mark._replace(generation=mark.generation + 1) for name, mark in marks.items()}
-            marks = self._documents.write_marks(epoch, newer)
         since = {name: _next(plan.start, mark) for name, mark in marks.items()}
         done: dict[tuple[str, int], list[str]] = {}
         seals = []
@@ -80,7 +89,6 @@ class Parking:
         )
         self._documents.put(lines, "parked event")
         self._seal(seals, epoch)
-        return dict(marks)
 
     def apply(self, plan: Plan) -> None:
         """Drain one event, or note that it failed again. Raises WriteRejected, and what else a plan may raise."""
@@ -131,13 +139,13 @@ class Parking:
         # a generation of our own: then nothing that they still send can follow what is sealed in it. What holds the
         # event already is noted before it is sealed, and from then on by that note alone. The event stays parked.
         """
-        begun = {name: mark for name, mark in marks.items() if mark.draining}
-        if not begun:
+        level = len({mark.generation for mark in marks.values()}) == 1
+        if level and not any(mark.draining for mark in marks.values()):
             return False
-        mine = {name: mark._replace(generation=mark.generation + 1) for name, mark in begun.items()}
-        for name, mark in self._documents.write_marks(start.epoch, mine).items():
+        for name, mark in self._documents.write_marks(start.epoch, _newer(marks)).items():
             draining, era = mark.draining, _era(start, mark)
-            assert draining is not None
+            if draining is None:
+                continue
             doc_id = waiting.doc_id(start.partition, draining.offset)
             stored = self._documents.own(start.epoch, doc_id).get(name)
             if stored is not None and waiting.waits(stored.source):
@@ -157,12 +165,10 @@ class Parking:
         ids: dict[str, list[str]] = {}
         for doc in docs:
             ids.setdefault(doc.key[0], []).append(doc.key[1])
-        claims = {}
+        claims = _newer(marks)
         for name, written in ids.items():
-            generation = marks[name].generation + 1
-            draining = Draining(offset, tuple(written), generation)
-            claims[name] = marks[name]._replace(generation=generation, draining=draining)
-        return self._documents.write_marks(start.epoch, claims)
+            claims[name] = claims[name]._replace(draining=Draining(offset, tuple(written), claims[name].generation))
+        return self._documents.write_marks(start.epoch, claims) if ids else dict(marks)
 
     def _replace(
         self, start: Position, doc_id: str, stored: Mapping[str, Stored], bodies: Mapping[str, fold.Source]
@@ -177,6 +183,11 @@ class Parking:
         for (name, doc_id), why in self._documents.post(docs, epoch).items():
             # As it stands in the index, unchanged: somebody has to look at the mapping.
             raise StoreUnavailable(f"OpenSearch: document {doc_id!r} of {name} cannot be written again: {why}")
+
+
+def _newer(marks: Mapping[str, Mark]) -> dict[str, Mark]:
+    top = max(mark.generation for mark in marks.values()) + 1
+    return {name: mark._replace(generation=top) for name, mark in marks.items()}
 
 
 def _era(start: Position, mark: Mark) -> Era:

@@ -219,8 +219,12 @@ class OpenSearch:
         if self._parking.settle(start, marks):
             self._apply(plan)
             return
+        newer = self._parking.generation(plan, marks)
+        if newer is not None:
+            # Also what no write of this plan reads: in a new generation it could go over what holds later events. # O4
+            marks, (_, found) = newer, self._documents.read(start.epoch, chains.keys() | keys)
         if plan.parked:
-            marks = self._parking.park(plan, marks, found)
+            self._parking.park(plan, marks, found)
         eras = {name: Era(start.epoch, mark.generation) for name, mark in marks.items()}
         since = {name: mark.positions[start.partition].next_offset for name, mark in marks.items()}
         chains = fold.unseen(chains, start.next_offset, since)

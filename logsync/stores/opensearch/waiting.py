@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from logsync.core.parking import Parked, Waiting
 from logsync.stores.opensearch import fold
 from logsync.stores.opensearch.client import Client
-from logsync.stores.opensearch.documents import Documents
+from logsync.stores.opensearch.documents import Documents, lowest
 from logsync.stores.opensearch.errors import Verdict, raised
 from logsync.stores.opensearch.fold import HIDDEN, PARKED_ID, POSITION, Source
 from logsync.stores.opensearch.indices import checked, whole
@@ -73,8 +73,9 @@ class WaitingEvents:
         self._client, self._layout, self._documents = client, layout, documents
 
     def sequences(self, epoch: int, partition: int) -> dict[str, Waiting]:
-        marks = self._documents.marks(epoch).values()
-        begun = {mark.draining.offset for mark in marks if mark and mark.draining}
+        marks = self._documents.marks(epoch)
+        begun = {mark.draining.offset for mark in marks.values() if mark and mark.draining}
+        position = lowest(marks).get(partition)
         found: dict[str, Waiting] = {}
         names: dict[str, str] = {}
         for hit in self._scan(epoch, partition):
@@ -85,14 +86,20 @@ class WaitingEvents:
                 names[hit.token] = name
             known = found.get(name, Waiting(hit.offset, 0, hit.since, hit.error))
             unfinished = known.unfinished or hit.offset in begun
-            found[name] = known._replace(events=known.events + 1, unfinished=unfinished)
+            # One at or after the position was parked just before a crash. The worker meets and counts it again.
+            met = position is not None and hit.offset < position.next_offset
+            found[name] = known._replace(events=known.events + met, unfinished=unfinished)
         return found
 
     def parked(self, epoch: int, partition: int, sequence: str | None, after: int, limit: int) -> list[Parked]:
-        hits = list(islice(self._scan(epoch, partition, sequence, after, limit), limit))
-        return [
-            entry for start in range(0, len(hits), _BODIES) for entry in self._bodies(hits[start : start + _BODIES])
-        ]
+        while True:
+            hits = list(islice(self._scan(epoch, partition, sequence, after, limit), limit))
+            found = [
+                entry for start in range(0, len(hits), _BODIES) for entry in self._bodies(hits[start : start + _BODIES])
+            ]
+            if found or len(hits) < limit:
+                return found
+            after = hits[-1].offset  # all of them were drained since the search: what is empty is not yet the end
 
     def _bodies(self, hits: Sequence[_Hit]) -> list[Parked]:
         answers = self._documents.mget([{"_index": hit.where, "_id": hit.id} for hit in hits])

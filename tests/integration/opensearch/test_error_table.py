@@ -103,7 +103,7 @@ def a_field_is_not_mapped(case: Case) -> Iterator[LogsyncError]:
     yield case.apply(IndexDoc(A, "x", {"nope": 1}))
 
 
-@row("HTTP 413", ConfigError)  # request; no item can have it, because nothing of the request is read
+@row("HTTP 413", WriteRejected)  # request: cut in two until the document is alone
 def a_document_is_larger_than_a_request_may_be(case: Case) -> Iterator[LogsyncError]:
     yield case.apply(IndexDoc(A, "x", {"t": "x" * (101 * 2**20)}))
 
