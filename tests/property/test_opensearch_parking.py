@@ -164,11 +164,7 @@ def writes(data: Happened) -> list[UpdateDoc | IndexDoc | DeleteDoc]:
     return [*made, IndexDoc(A, f"bad-{data.key}", {"bad": data.n})] if data.kind == "bad" else made
 
 
-HARD = [118, 135, 307, 755, 1354]
-"""Found wrong in earlier versions, by a batch cut behind a restored index and by requests of a parking that died."""
-
-
-@pytest.mark.parametrize("seed", [*range(80), *HARD])
+@pytest.mark.parametrize("seed", [*range(80), 1354])  # the last was wrong once, from a batch behind a restored index
 def test_whatever_comes_between_any_two_requests_the_content_is_the_fold(seed: int) -> None:
     world = World(seed, rate=(0.0, 0.05, 0.15, 0.3)[seed % 4])
     for _ in range(world.chance.randint(1, 3)):
