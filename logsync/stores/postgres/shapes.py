@@ -114,8 +114,13 @@ def read_shapes(rows: Sequence[tuple[Any, ...]]) -> dict[str, dict[str, Column]]
 
 def same_keys(shape: Shape, names: Sequence[str], keys: Sequence[Key]) -> bool:
     """True if every key of ``keys`` names another row (see :meth:`Column.same_keys`)."""
-    columns = zip(*keys, strict=True)
+    columns = by_column(names, keys)
     return all(name in shape and shape[name].same_keys(values) for name, values in zip(names, columns, strict=True))
+
+
+def by_column(names: Sequence[str], keys: Sequence[Key]) -> list[Sequence[Any]]:
+    """The values of each key column."""
+    return [keys] if len(names) == 1 else [*zip(*keys, strict=True)]
 
 
 def quote(name: str) -> str:

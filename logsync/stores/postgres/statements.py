@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from itertools import zip_longest
+from itertools import chain, zip_longest
 from typing import Any, NamedTuple
 
-from logsync.stores.postgres.coalesce import Key, Net, Refused, Round, RowWrite, coalesce
+from logsync.stores.postgres.coalesce import Key, Names, Refused, Round, Row, RowWrite, coalesce
 from logsync.stores.postgres.encode import array
 from logsync.stores.postgres.guard import check_statement
-from logsync.stores.postgres.shapes import Column, Shape, quote, same_keys
+from logsync.stores.postgres.shapes import Column, Shape, by_column, quote, same_keys
 from logsync.writes import Write
 from logsync.writes.rows import Delete, Increment, InTransaction, Sql, Upsert
 
-_ROWS = (Upsert, Increment, Delete)
-_NOTHING: Mapping[str, Any] = {}
-# Rows per statement: the server keeps the keys it has just updated in a hash table, which must fit work_mem.
+_ROWS = frozenset({Upsert, Increment, Delete})
+# Rows per statement, so that its parameters stay small however large the plan.
 _CHUNK = 10_000
 
 
@@ -44,14 +43,6 @@ _BY_PLANNER = (
 )
 
 
-class Group(NamedTuple):
-    """Rows of one statement: the same columns set and the same added to."""
-
-    keys: list[Key]
-    sets: list[Mapping[str, Any]]
-    adds: list[Mapping[str, Any]]
-
-
 class Tables:
     """How a sink's tables are written: their order, which of them keep the log's order, and their shapes."""
 
@@ -78,15 +69,16 @@ class Tables:
 
     def _steps(self, writes: Iterable[Write]) -> Iterator[Statement | InTransaction]:
         waiting: dict[str, list[RowWrite]] = {}
+        ordered = self.ordered
         for write in writes:
-            if isinstance(write, _ROWS):
-                table = write.table
-                if table in self.ordered:
-                    yield from self._flush({table: [write]})
+            if type(write) in _ROWS:
+                table = write.table  # type: ignore[attr-defined]
+                if table in ordered:
+                    yield from self._flush({table: [write]})  # type: ignore[list-item]
                 elif table in waiting:
-                    waiting[table].append(write)
+                    waiting[table].append(write)  # type: ignore[arg-type]
                 else:
-                    waiting[table] = [write]
+                    waiting[table] = [write]  # type: ignore[list-item]
             elif isinstance(write, Sql):
                 touched = {name: waiting.pop(name) for name in write.touches if name in waiting}
                 if not write.touches:
@@ -112,7 +104,7 @@ class Tables:
             self._check_counters(name, waiting[name])
             folded = coalesce(waiting[name])
             shape = self._shape(name)
-            if len(waiting[name]) > 1 and not all(same_keys(shape, r.key, list(r.nets)) for r in folded):
+            if len(waiting[name]) > 1 and not all(same_keys(shape, r.key, r.keys()) for r in folded):
                 # Python cannot tell which of these keys name one row: one by one, in log order.
                 folded = [r for write in waiting[name] for r in coalesce([write])]
             rounds.append(folded)
@@ -122,71 +114,68 @@ class Tables:
                     yield from self._put(name, part)
             for name, part in zip(reversed(names), reversed(level), strict=True):
                 if part is not None:
-                    yield from self._delete(name, part.key, _gone(part))
+                    yield from self._delete(name, part.key, part.gone)
 
     def _check_counters(self, table: str, writes: Sequence[RowWrite]) -> None:
-        amounts: dict[str, list[object]] = {}
-        for write in writes:
-            if type(write) is Increment:
-                for name, by in write.by.items():
-                    amounts.setdefault(name, []).append(by)
-        for name, several in amounts.items():
-            self._column(table, name).check_counter(name, several)
+        given = [write.by for write in writes if type(write) is Increment]
+        for name in dict.fromkeys(chain.from_iterable(given)):
+            self._column(table, name).check_counter(name, [by[name] for by in given if name in by])
 
     def _put(self, table: str, part: Round) -> Iterator[Statement]:
         """Everything but what is gone. Rows that begin anew are deleted first: other columns get their defaults."""
-        fresh: list[Key] = []
-        groups: dict[tuple[tuple[str, ...], tuple[str, ...]], Group] = {}
-        for key in sorted(part.nets) if len(part.nets) > 1 else part.nets:  # rows are locked in one order everywhere
-            effect = part.nets[key]
-            kind = type(effect)
-            if kind is Upsert:
-                sets, adds = effect.values, _NOTHING  # type: ignore[union-attr]
-            elif kind is Increment:
-                sets, adds = _NOTHING, effect.by  # type: ignore[union-attr]
-            elif kind is Delete or effect.gone:  # type: ignore[union-attr]
-                continue
-            else:
-                sets, adds = effect.set, effect.add  # type: ignore[union-attr]
-                if effect.fresh:  # type: ignore[union-attr]
-                    fresh.append(key)
-            shape = ((*sets,), (*adds,))
-            group = groups.get(shape)
-            if group is None:
-                group = groups[shape] = Group([], [], [])
-            group.keys.append(key)
-            group.sets.append(sets)
-            group.adds.append(adds)
-        yield from self._delete(table, part.key, fresh)
-        for (sets_, adds_), group in groups.items():
-            overlap = (set(sets_) | set(adds_)) & set(part.key)
+        yield from self._delete(table, part.key, part.fresh)
+        for (sets, adds), rows in part.rows.items():
+            overlap = (set(sets) | set(adds)) & set(part.key)
             if overlap:
                 raise Refused(f"{table}: {', '.join(sorted(overlap))} stands in the key and in the values")
-            for first in range(0, len(group.keys), _CHUNK):
+            keys = sorted(rows) if len(rows) > 1 else [*rows]  # rows are locked in one order everywhere
+            values = [*map(rows.__getitem__, keys)]
+            for first in range(0, len(keys), _CHUNK):
                 some = slice(first, first + _CHUNK)
-                chunk = Group(group.keys[some], group.sets[some], group.adds[some])
-                yield from self._upsert(table, part.key, sets_, adds_, chunk)
+                yield from self._upsert(table, part.key, sets, adds, keys[some], values[some])
 
     def _upsert(
-        self, table: str, names: tuple[str, ...], sets: tuple[str, ...], adds: tuple[str, ...], rows: Group
+        self, table: str, names: Names, sets: Names, adds: Names, keys: list[Key], rows: list[Row]
     ) -> Iterator[Statement]:
-        params = self._keys(table, names, rows.keys)
-        params += [self._array(table, name, [values[name] for values in rows.sets]) for name in sets]
-        for name in adds:
-            params.append(self._array(table, name, [by[name] for by in rows.adds]))
-        kind = ByKey if len(rows.keys) >= _MANY else Statement
-        if adds and len(rows.keys) > 1:
-            yield kind(self._lock_sql(table, names), params[: len(names)])
-        yield kind(self._upsert_sql(table, names, sets, adds), params)
+        params = self._keys(table, names, keys)
+        for name, values in zip((*sets, *adds), zip(*rows, strict=True), strict=True):
+            params.append(self._array(table, name, values))
+        if len(keys) >= _MANY or (adds and len(keys) > 1):
+            yield ByKey(self._unique_sql(table, names), ())
+            yield ByKey(self._merge_sql(table, names, sets, adds), params)
+        else:
+            yield Statement(self._upsert_sql(table, names, sets, adds), params)
 
-    def _delete(self, table: str, names: tuple[str, ...], keys: list[Key]) -> Iterator[Statement]:
+    def _delete(self, table: str, names: Names, keys: list[Key]) -> Iterator[Statement]:
+        keys = sorted(keys) if len(keys) > 1 else keys
         for first in range(0, len(keys), _CHUNK):
             yield Statement(
                 f"DELETE FROM {_sql(table)} AS t USING {self._source(table, names)} WHERE {_match(names)}",
                 self._keys(table, names, keys[first : first + _CHUNK]),
             )
 
-    def _upsert_sql(self, table: str, names: tuple[str, ...], sets: tuple[str, ...], adds: tuple[str, ...]) -> str:
+    def _merge_sql(self, table: str, names: Names, sets: Names, adds: Names) -> str:
+        """Update what is there, insert what is not, row by row in the order of the arrays.
+
+        Looked up by key (ByKey), the given rows are the outer side of the join. So counters, which several partitions
+        may feed (S2), are locked in one order everywhere, and two workers do not wait for each other in a circle.
+
+        It has no answer for a row that another partition's worker inserts at the same moment. The unique index refuses
+        that; carried out again, in parts (G1), the plan finds the row.
+        """
+        given = {name: f"v.c{i}" for i, name in enumerate((*names, *sets, *adds))}
+        update = f"WHEN MATCHED THEN UPDATE SET {_assign(sets, adds, given)} " if sets or adds else ""
+        return (
+            f"MERGE INTO {_sql(table)} AS t USING {self._source(table, [*given])} ON {_match(names)} {update}"
+            f"WHEN NOT MATCHED THEN INSERT ({', '.join(map(_sql, given))}) VALUES ({', '.join(given.values())})"
+        )
+
+    def _unique_sql(self, table: str, names: Names) -> str:
+        """Does nothing, and is refused where no unique index has exactly these columns: MERGE does not ask for one."""
+        target, key = _sql(table), ", ".join(map(_sql, names))
+        return f"INSERT INTO {target} ({key}) SELECT {key} FROM {target} WHERE false ON CONFLICT ({key}) DO NOTHING"
+
+    def _upsert_sql(self, table: str, names: Names, sets: Names, adds: Names) -> str:
         """Update what is there, then insert what was not. Not a plain INSERT .. ON CONFLICT, because that one
         first holds the new row against NOT NULL and CHECK, as if the columns that are not named, or the sum
         that the increment makes, did not exist. Its ON CONFLICT is for a row that another partition's worker
@@ -205,22 +194,10 @@ class Tables:
             hit = f"SELECT {found} FROM {target} AS t, logsync_rows AS v WHERE {_match(names)}"
             return f"{head}logsync_hit AS ({hit}) {insert}{unseen}NOTHING"
 
-        def assign(new: dict[str, str]) -> str:
-            plain = [f"{_sql(name)} = {new[name]}" for name in sets]
-            return ", ".join(plain + [f"{_sql(n)} = COALESCE(t.{_sql(n)}, 0) + {new[n]}" for n in adds])
-
-        given = assign({name: f"v.c{i}" for i, name in enumerate(values)})
-        excluded = assign({name: f"EXCLUDED.{_sql(name)}" for name in values})
+        given = _assign(sets, adds, {name: f"v.c{i}" for i, name in enumerate(values)})
+        excluded = _assign(sets, adds, {name: f"EXCLUDED.{_sql(name)}" for name in values})
         hit = f"UPDATE {target} AS t SET {given} FROM logsync_rows AS v WHERE {_match(names)} RETURNING {found}"
         return f"{head}logsync_hit AS ({hit}) {insert}{unseen}UPDATE SET {excluded}"
-
-    def _lock_sql(self, table: str, names: tuple[str, ...]) -> str:
-        """Counters may be fed by several partitions (S2): take their rows in key order, or two workers deadlock."""
-        order = ", ".join(f"t.{_sql(name)}" for name in names)
-        return (
-            f"SELECT count(*) FROM (SELECT FROM {_sql(table)} AS t, {self._source(table, names)} "
-            f"WHERE {_match(names)} ORDER BY {order} FOR NO KEY UPDATE OF t) AS locked"
-        )
 
     def _source(self, table: str, names: Sequence[str]) -> str:
         """The parameters as rows: v.c0, v.c1, ... in the columns' own types, in the order of the arrays."""
@@ -234,9 +211,9 @@ class Tables:
         casts = ", ".join(f"c{i}::{_percent(c.type)}" if c.is_array else f"c{i}" for i, c in enumerate(columns))
         return f"(SELECT {casts} FROM {plain}) AS v ({names_})"
 
-    def _keys(self, table: str, names: tuple[str, ...], keys: list[Key]) -> list[str]:
+    def _keys(self, table: str, names: Names, keys: list[Key]) -> list[str]:
         params = []
-        for name, values in zip(names, zip(*keys, strict=True), strict=True):
+        for name, values in zip(names, by_column(names, keys), strict=True):
             if None in values:
                 raise Refused(f"{table}: key column {name} is None: NULL is not equal to anything, not even itself")
             params.append(self._array(table, name, values))
@@ -268,15 +245,14 @@ def _match(names: Sequence[str]) -> str:
     return " AND ".join(f"t.{_sql(name)} = v.c{i}" for i, name in enumerate(names))
 
 
+def _assign(sets: Names, adds: Names, new: Mapping[str, str]) -> str:
+    plain = [f"{_sql(name)} = {new[name]}" for name in sets]
+    return ", ".join(plain + [f"{_sql(name)} = COALESCE(t.{_sql(name)}, 0) + {new[name]}" for name in adds])
+
+
 def _sql(name: str) -> str:
     return _percent(quote(name))
 
 
 def _percent(text: str) -> str:
     return text.replace("%", "%%")  # the statement still goes through the client's own %s
-
-
-def _gone(part: Round) -> list[Key]:
-    keys = [key for key, effect in part.nets.items() if type(effect) is Delete or (type(effect) is Net and effect.gone)]
-    keys.sort()
-    return keys

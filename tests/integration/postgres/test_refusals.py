@@ -136,5 +136,7 @@ def test_what_the_whole_sink_lacks_is_a_matter_of_setting_up(bench: Bench) -> No
             bench.apply(which, [Delete(table, {"id": 5})] if which is store else [], [write])
         assert "offset 1" in str(caught.value)
         assert "logsync schema print" in str(caught.value)
+    with pytest.raises(ConfigError, match=r"ON CONFLICT.* 42P10"):  # also where many rows go together
+        bench.apply(store, [Upsert(table, {"id": n}, {"n": n}) for n in range(200)])
     assert bench.position() == 0
     bench.db.execute(f"DROP OWNED BY {role}; DROP ROLE {role}")

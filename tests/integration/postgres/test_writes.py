@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import random
+import time
 import uuid
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
+import psycopg
 import pytest
 
 from logsync.core.event import Event
 from logsync.errors import HandlerError, WriteRejected
-from logsync.stores.postgres import Delete, Increment, InTransaction, Postgres, Sql, Upsert
+from logsync.stores.postgres import Delete, Increment, InTransaction, Postgres, Sql, Upsert, statements
 from logsync.writes import Write
 
 from .conftest import Bench
@@ -39,6 +43,13 @@ def random_write(rng: random.Random, table: str) -> Write:
             return Delete(table, key)
 
 
+@pytest.fixture(params=["few", "many"])
+def as_many(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each test once with the statement for few rows, and once as if one row were many."""
+    monkeypatch.setattr(statements, "_MANY", 1 if request.param == "many" else 1_000)
+
+
+@pytest.mark.usefixtures("as_many")
 @pytest.mark.parametrize("seed", range(3))
 def test_a_plan_in_bulk_leaves_the_rows_that_plans_of_one_write_leave(bench: Bench, seed: int) -> None:
     shape = "id int PRIMARY KEY, n bigint NOT NULL DEFAULT 0, m numeric, t text DEFAULT 'none'"
@@ -63,6 +74,7 @@ def test_columns_that_a_write_does_not_name_keep_what_they_hold(bench: Bench) ->
     assert bench.rows() == [(1, "1", "2"), (2, "1", "2")]
 
 
+@pytest.mark.usefixtures("as_many")
 def test_a_row_that_is_there_is_updated_although_it_could_not_be_inserted_like_this(bench: Bench) -> None:
     """NOT NULL and CHECK hold for the row that results, not for the columns that the write happens to name."""
     table = bench.table("id int PRIMARY KEY, name text NOT NULL, stock int NOT NULL DEFAULT 0 CHECK (stock >= 0)")
@@ -84,6 +96,7 @@ def test_delete_takes_every_row_of_its_key_in_log_order(bench: Bench) -> None:
     assert bench.rows(f"SELECT * FROM {table} ORDER BY 1, 2") == [(1, 0, "d"), (2, 0, "c"), (3, 0, "e")]
 
 
+@pytest.mark.usefixtures("as_many")
 def test_every_kind_of_value_arrives_alone_as_in_bulk(bench: Bench) -> None:
     table = bench.table(
         "id int PRIMARY KEY, s text, b bool, f float8, d numeric(10,2), y bytea, u uuid, day date, at timestamptz, "
@@ -117,6 +130,7 @@ def test_every_kind_of_value_arrives_alone_as_in_bulk(bench: Bench) -> None:
     assert set(three[1:]) == {None}
 
 
+@pytest.mark.usefixtures("as_many")
 def test_names_are_taken_as_they_are_written(bench: Bench) -> None:
     table = bench.table('"Key %s" int PRIMARY KEY, "select" int, "a""b" text', f'"{bench.name} %s"')
     name = table.strip('"')
@@ -127,6 +141,7 @@ def test_names_are_taken_as_they_are_written(bench: Bench) -> None:
     assert bench.rows(f"SELECT * FROM {table} ORDER BY 1") == [(0, 3, "x"), (1, 2, "x")]
 
 
+@pytest.mark.usefixtures("as_many")
 @pytest.mark.parametrize(
     ("kind", "one", "same", "n"),
     [
@@ -249,6 +264,55 @@ def test_a_handler_in_the_transaction_reads_what_came_before_it(bench: Bench) ->
     assert bench.rows() == [(1, 4), (5, 5)]
     with pytest.raises(Exception, match="after its InTransaction handler had returned"):
         kept[0].execute("SELECT 1")
+
+
+def busy(bench: Bench, query: str) -> Callable[[], bool]:
+    """Is a transaction with this in its statement waiting for a lock?"""
+    question = "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE %s)"
+    return lambda: bench.db.execute(question, (f"%{query}%",)).fetchone() == (True,)
+
+
+def until(true: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 30
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+@pytest.mark.parametrize(("change", "left"), [("UPDATE {} SET n = n + 5", 6), ("DELETE FROM {}", 1)])
+def test_counters_are_taken_in_one_order_and_see_what_they_waited_for(bench: Bench, change: str, left: int) -> None:
+    """S2: two workers that meet wait for each other's first common row, and then hold none that the other has."""
+    table = bench.table("k int PRIMARY KEY, n int NOT NULL DEFAULT 0")
+    # So large that the planner would like to read it whole, in the order in which it was filled.
+    bench.db.execute(f"INSERT INTO {table} SELECT generate_series(3000, 1, -1)")
+    bench.db.execute(f"ANALYZE {table}")
+    store = bench.store()
+    keys = range(2000, 1000, -1)
+    with psycopg.connect(bench.dsn) as other, ThreadPoolExecutor() as pool:
+        other.execute(f"{change.format(table)} WHERE k = 1500")
+        done = pool.submit(bench.apply, store, [Increment(table, {"k": k}, {"n": 1}) for k in keys])
+        until(busy(bench, f"MERGE%{table}"))
+        bench.db.execute(f"SELECT FROM {table} WHERE k > 1500 FOR UPDATE NOWAIT")
+        with pytest.raises(psycopg.errors.LockNotAvailable):
+            bench.db.execute(f"SELECT FROM {table} WHERE k = 1499 FOR UPDATE NOWAIT")
+        other.commit()
+        done.result(timeout=60)
+    expected = [(k, 1 if k in keys else 0) for k in range(1, 3001) if k != 1500]
+    assert bench.rows(f"SELECT * FROM {table} WHERE k != 1500 ORDER BY 1") == expected
+    assert bench.rows(f"SELECT n FROM {table} WHERE k = 1500") == [(left,)]
+
+
+def test_a_row_that_another_worker_inserts_at_the_same_moment_is_counted_once_by_each(bench: Bench) -> None:  # S2
+    table = bench.table("k int PRIMARY KEY, n int NOT NULL DEFAULT 0")
+    store = bench.store()
+    with psycopg.connect(bench.dsn) as other, ThreadPoolExecutor() as pool:
+        other.execute(f"INSERT INTO {table} VALUES (2, 5)")
+        done = pool.submit(bench.apply, store, [Increment(table, {"k": k}, {"n": 1}) for k in (1, 2, 3)])
+        until(busy(bench, f"MERGE%{table}"))
+        other.commit()
+        done.result(timeout=60)
+    assert bench.rows() == [(1, 1), (2, 6), (3, 1)]
+    assert bench.position() == 1
 
 
 @pytest.mark.parametrize(
