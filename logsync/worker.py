@@ -14,12 +14,14 @@ import logging
 import random
 import time
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from types import TracebackType
 
 from logsync.bookkeeping import Bookkeeper
 from logsync.core.book import check_identity, check_last, check_range
 from logsync.core.codec import Decoder
+from logsync.core.event import Decoded, Record
 from logsync.core.plan import Aside, Plan, at_fault, plan, skip_applied
 from logsync.core.policy import Park, Retry, disposition
 from logsync.core.position import Position
@@ -41,12 +43,31 @@ STORE_EVERY = 5.0
 its log is quiet must not wait for the next event to be noticed."""
 DRAIN_FOR = 1.0
 """Seconds of one turn of the loop that may go to parked events."""
+AHEAD_FROM = 10
+"""A poll that brings the tenth part of a full batch is read ahead: decoded in the store's waits, applied a turn later.
+Less is applied at once: nothing that waits alone has to wait for anything. # F1"""
+_SLICE = 32
+"""Records decoded between two looks at whether the store has answered: a fraction of a millisecond."""
 STANDBY_AFTER = 10.0
 """Seconds without a partition after which a worker counts as a spare one."""
 CONFLICTS_WITHIN = 600.0
 """Seconds in which conflicts add up (P3). Two programs on one sink name conflict all the time; restores do not."""
 _SAY_EVERY = 30.0
 """Seconds between two lines about one and the same outage."""
+
+
+@dataclass(slots=True)
+class _Polled:
+    """A part of the log, and its events as far as they are decoded."""
+
+    part: Part
+    events: list[Decoded] = field(default_factory=list)
+
+    def decode(self, decode: Callable[[Record], Decoded], most: int) -> bool:
+        """Decode up to ``most`` more records. False: there was none left."""
+        begun = len(self.events)
+        self.events += [decode(record) for record in self.part.records[begun : begun + most]]
+        return len(self.events) > begun
 
 
 class Worker:
@@ -82,6 +103,7 @@ class Worker:
         self._drains = self._draining.drains
         self._assigned: set[int] = set()
         self._positions: dict[int, Position] = {}  # of the partitions being read; empty: resume first
+        self._ahead: list[_Polled] = []  # polled, and to be applied in the next turn
         self._opened = False
         self._attempt = 0
         self._conflicts: list[float] = []  # when, under the present assignment
@@ -128,6 +150,7 @@ class Worker:
         batch = self.reader.poll(self._patience(bool(waiting)), self.settings.batch_records)  # 1 poll
         for partition in batch.revoked:
             self._forget(partition)
+        ready = self._take(batch.parts)
         self._assigned.update(batch.assigned)
         if batch.assigned or batch.revoked:
             self._conflicts.clear()
@@ -136,9 +159,8 @@ class Worker:
         if self._positions or not self._assigned:
             self._look_if_due()
         self._drain()
-        for part in batch.parts:
-            if part.partition in self._positions:
-                self._apply(part)
+        for polled in ready:
+            self._apply(polled)
         if self._positions and self._clock() - self._met_store_at >= STORE_EVERY:
             self._compare()
         if self._positions:
@@ -147,8 +169,26 @@ class Worker:
     def _turned(self) -> None:
         self.report.turned_at = self._clock()
 
-    def _apply(self, part: Part) -> None:
-        events = [self._decode(record) for record in part.records]  # 2 decode
+    def _take(self, parts: list[Part]) -> list[_Polled]:
+        """What to apply now: what the turn before has read ahead, else these parts, if they are too few for that.
+
+        Called before resume, when all that was read ahead follows on the positions as they are: whatever ends that
+        (``_forget``, ``_obey``) has dropped it. A part that began behind the position would be a silent hole. # I7
+        """
+        polled = [_Polled(part) for part in parts if part.partition in self._positions]
+        ahead = self._ahead
+        if ahead or sum(len(part.records) for part in parts) * AHEAD_FROM >= self.settings.batch_records:
+            self._ahead = polled
+            return ahead
+        return polled
+
+    def _decode_ahead(self) -> bool:
+        """A slice of what is applied next. Called by the store while it waits for its server. # F1"""
+        return any(polled.decode(self._decode, _SLICE) for polled in self._ahead)
+
+    def _apply(self, polled: _Polled) -> None:
+        part, events = polled.part, polled.events
+        polled.decode(self._decode, len(part.records))  # 2 decode: all of it, or what the waits have left
         repeated = repeats(
             skip_applied(events, self._positions[part.partition]), part.record, self.reader, self._turned
         )
@@ -224,6 +264,7 @@ class Worker:
         """Begin every assigned partition where the store is. The one way back from every trouble."""
         store, sink = self.sink.store, self.sink
         if not self._opened:
+            store.meanwhile = self._decode_ahead
             store.open(sink.name, self.settings)
             self._opened = True
         self.reader.check()  # L5
@@ -307,6 +348,7 @@ class Worker:
         # The plan is dropped. An outcome that is unknown needs nothing more: if the late original still commits, the
         # position read below or the next compare-and-set shows it, and nothing is applied twice. # P4
         self.reader.stop()
+        self._ahead.clear()  # it followed on positions that are now read anew
         self._positions.clear()
         self._drains.clear()
         self._opened = False
@@ -321,6 +363,8 @@ class Worker:
 
     def _patience(self, waiting: bool) -> float:
         """Seconds that a poll may wait: up to the next thing that is due."""
+        if self._ahead:
+            return 0.0
         if waiting:
             return min(0.5, max(0.0, self._retry_at - self._clock()))
         return 0.1 if not self._assigned else max(0.0, min(0.5, self._looked_at + LOOK_EVERY - self._clock()))
@@ -328,6 +372,7 @@ class Worker:
     def _forget(self, partition: int) -> None:
         self._assigned.discard(partition)
         self._positions.pop(partition, None)
+        self._ahead = [polled for polled in self._ahead if polled.part.partition != partition]
         self._drains.forget(partition)
         if not self._assigned:
             self._alone_since = self._clock()

@@ -5,8 +5,8 @@
 2. A partition that the group assigns is announced in ``Batch.assigned`` and read from only after ``start``:
    where to begin is the store's to say, and asking the store inside a rebalance callback would block the group.
 3. A partition that is revoked or lost is announced in ``Batch.revoked``, and ``poll`` never returns its records
-   in the same batch or a later one. Whoever calls must forget it. Nothing is in flight then: the caller
-   applies and commits before it polls again.
+   in the same batch or a later one. Whoever calls must forget it, with what it polled before and has not applied.
+   Nothing is in flight then: no poll runs beside an apply.
 4. ``commit`` is a bookmark for lag tools. It is asked for in the background, may be lost, and never raises for
    the ordinary trouble of a rebalance. # I1
 """

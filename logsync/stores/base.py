@@ -25,7 +25,7 @@ partition, the *book* (``logsync.core.book``) and the *parked* events (``logsync
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from logsync.core.book import Book
@@ -55,6 +55,14 @@ class Store(Protocol):
     @property
     def max_partitions(self) -> int | None:
         """The most partitions that one topic may have, or None."""
+
+    meanwhile: Callable[[], bool] | None
+    """Work of the worker's for the time in which this store waits for its server; set before ``open``. # F1
+
+    Each call does a fraction of a millisecond of it on the caller's thread, touches neither store nor log, and
+    returns False when nothing is left. A store may call it while it waits for an answer, within that call's bound in
+    time, or leave it alone: whatever is left is done afterwards.
+    """
 
     def open(self, sink: str, settings: Settings) -> None:
         """Connect and make sure that the store's own bookkeeping exists. Applies the sink's schema (G6).

@@ -8,7 +8,7 @@ database behind it that could run them.
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
@@ -62,6 +62,7 @@ class Memory:
     max_partitions = None
     atomic = True
     drains_at_once = 100
+    meanwhile: Callable[[], bool] | None = None  # it never waits
 
     def __init__(self, server: Server | None = None) -> None:
         self.server = server or Server()

@@ -24,7 +24,7 @@ from logsync.log.base import Batch
 from logsync.settings import Settings
 from logsync.stores.memory import Memory, Server
 from logsync.testing import START, MemoryLog, MemoryReader
-from logsync.worker import Worker
+from logsync.worker import AHEAD_FROM, Worker
 from tests.unit.shop import OrderCancelled, OrderPlaced, PageSeen, log, make_sink
 from tests.unit.test_worker import Clock
 
@@ -43,12 +43,16 @@ class Weather(Memory):
     def __init__(self, server: Server, late: list[Plan]) -> None:
         super().__init__(server)
         self.late = late
+        self.waits = 0
         self.troubles: list[str] = []
         self.raced = False
         self.conflicts = 0
         self.contested = 0  # conflicts under the present assignment
 
     def apply(self, plan: Plan) -> None:
+        for _ in range(self.waits):
+            assert self.meanwhile
+            self.meanwhile()
         try:
             self._meet(self.troubles.pop(0) if self.troubles else "", plan)
         except PositionConflict:
@@ -118,13 +122,14 @@ class Reader(MemoryReader):
 
 
 class Member:
-    """A worker's process."""
+    """A worker's process. ``ahead``: it reads ahead whatever a poll brings; else nothing here is enough for that."""
 
-    def __init__(self, source: MemoryLog, server: Server, late: list[Plan], cut: int) -> None:
+    def __init__(self, source: MemoryLog, server: Server, late: list[Plan], cut: int, *, ahead: bool) -> None:
         self.store = Weather(server, late)
         self.reader = Reader(source, self.store, cut)
         sink = make_sink(self.store, order="per-key")
-        self.worker = Worker(sink, self.reader, ENVIRONMENT, clock=Clock(), chance=lambda: 0.5)
+        environment = ENVIRONMENT.model_copy(update={"batch_records": AHEAD_FROM}) if ahead else ENVIRONMENT
+        self.worker = Worker(sink, self.reader, environment, clock=Clock(), chance=lambda: 0.5)
 
     def turn(self) -> None:
         once = iter([False, True])
@@ -152,8 +157,9 @@ members = st.integers(0, 1)
 
 
 class AnyCut(RuleBasedStateMachine):
-    @initialize(cut=st.integers(1, 9), appended=st.lists(events, max_size=20))
-    def begin(self, cut: int, appended: list[OrderPlaced | OrderCancelled | PageSeen]) -> None:
+    @initialize(cut=st.integers(1, 9), ahead=st.booleans(), appended=st.lists(events, max_size=20))
+    def begin(self, cut: int, ahead: bool, appended: list[OrderPlaced | OrderCancelled | PageSeen]) -> None:
+        self.ahead = ahead
         self.source, self.server, self.cut = MemoryLog(log, partitions=2), Server(), cut
         self.entries: list[list[Entry | None]] = [[], []]  # None: a marker
         self.late: list[Plan] = []
@@ -164,7 +170,7 @@ class AnyCut(RuleBasedStateMachine):
             self.append(event, visible=True)
 
     def hire(self, number: int) -> Member:
-        made = Member(self.source, self.server, self.late, self.cut)
+        made = Member(self.source, self.server, self.late, self.cut, ahead=self.ahead)
         made.reader.assign(*(partition for partition in (0, 1) if self.owners[partition] == number))
         return made
 
@@ -224,12 +230,12 @@ class AnyCut(RuleBasedStateMachine):
 
     # The workers.
 
-    @rule(who=members, troubles=st.lists(TROUBLES, max_size=2), raced=st.booleans())
-    def turn(self, who: int, troubles: Sequence[str] = (), raced: bool = False) -> None:
+    @rule(who=members, troubles=st.lists(TROUBLES, max_size=2), raced=st.booleans(), waits=st.integers(0, 2))
+    def turn(self, who: int, troubles: Sequence[str] = (), raced: bool = False, waits: int = 0) -> None:
         """One turn of a member's loop; ``troubles`` are what its next applies meet, if it comes to them."""
         member = self.members[who]
         store, report = member.store, member.worker.report
-        store.troubles, store.raced = [*troubles], raced
+        store.troubles, store.raced, store.waits = [*troubles], raced, waits
         halted = None
         try:
             member.turn()
@@ -245,6 +251,12 @@ class AnyCut(RuleBasedStateMachine):
         assert (store.contested == 3) == isinstance(halted, ConfigError), halted  # P3
         assert report.conflicts == store.conflicts
         assert report.positions.keys() <= member.reader.held
+
+    @rule(who=members, troubles=st.lists(TROUBLES, min_size=3, max_size=8), waits=st.integers(0, 2))
+    def turns(self, who: int, troubles: Sequence[str], waits: int) -> None:
+        """Several turns on end: it takes three until something was read ahead behind a plan that meets trouble."""
+        for trouble in troubles:
+            self.turn(who, [trouble], waits=waits)
 
     def skip(self, partition: int, offset: int) -> None:
         book = self.server.books["db"]

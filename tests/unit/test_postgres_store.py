@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import math
+import select
+import socket
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
+from time import monotonic
+from types import SimpleNamespace
 from typing import Any
 from uuid import UUID
 from zoneinfo import ZoneInfo
@@ -23,6 +28,7 @@ from logsync.stores.postgres import Delete, Increment, InTransaction, Postgres, 
 from logsync.stores.postgres.coalesce import Refused
 from logsync.stores.postgres.encode import array
 from logsync.stores.postgres.errors import Verdict, describe, verdict, verdict_of_connect
+from logsync.stores.postgres.link import Link
 from logsync.stores.postgres.parking import changes
 from logsync.stores.postgres.shapes import Column, quote
 from logsync.stores.postgres.statements import ByKey, Tables
@@ -332,3 +338,15 @@ def test_many_rows_are_looked_up_by_their_key_and_nothing_else_is() -> None:
     found = steps(made, *many, Sql("SELECT 1"), *many)
     short = [step if step.startswith("SET") else step.split()[0] for step in found]
     assert short == [*OFF, "UNIQUE", "MERGE", *BACK, "SELECT", *OFF, "UNIQUE", "MERGE", *BACK]
+
+
+def test_work_that_never_ends_hides_neither_the_answer_nor_the_deadline() -> None:  # F1
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        poll = select.poll()
+        poll.register(ours, select.POLLIN)
+        link: Any = SimpleNamespace(deadline=monotonic() + 0.05, meanwhile=lambda: True)
+        assert Link._ready(link, poll) == []
+        link.deadline = math.inf
+        link.meanwhile = lambda: theirs.send(b"answer") > 0
+        assert Link._ready(link, poll) == [(ours.fileno(), select.POLLIN)]

@@ -12,12 +12,19 @@ import pytest
 from logsync.core.book import Book
 from logsync.core.plan import Plan
 from logsync.core.position import Position
-from logsync.errors import ConfigError, StoreUnavailable, WriteRejected
+from logsync.errors import (
+    ConfigError,
+    LogsyncError,
+    PositionConflict,
+    StoreOutcomeUnknown,
+    StoreUnavailable,
+    WriteRejected,
+)
 from logsync.log.base import Batch, Part
 from logsync.report import Report, State
 from logsync.stores.memory import Memory, Server
 from logsync.testing import MemoryLog, MemoryReader
-from logsync.worker import Worker
+from logsync.worker import AHEAD_FROM, Worker
 from logsync.writes.rows import Upsert
 from tests.unit.shop import OrderPlaced, PageSeen, log, make_sink
 from tests.unit.test_worker import Clock, Flaky, finish, rebuilt, settings, three, worker
@@ -241,3 +248,80 @@ def test_a_store_that_refuses_an_event_outside_the_plan_is_named_and_nothing_mov
     assert str(offset) in str(caught.value)
     assert store.positions()[0].next_offset == 0
     assert not store.content
+
+
+class Waiting(Flaky):
+    """Every apply waits long enough for all that the worker has to do meanwhile."""
+
+    def apply(self, plan: Plan) -> None:
+        while self.meanwhile is not None and self.meanwhile():
+            self.waited += 1
+        super().apply(plan)
+
+    waited = 0
+
+
+def eager(source: MemoryLog, store: Memory) -> Worker:
+    """One record per poll, and each is enough to be read ahead."""
+    made = Worker(
+        make_sink(store, order="per-key"), MemoryReader(source), settings(batch_records=AHEAD_FROM), clock=Clock(),
+        chance=lambda: 0.5,
+    )  # fmt: skip
+    made.reader.at_most = 1  # type: ignore[attr-defined]
+    return made
+
+
+def test_the_next_plans_events_are_decoded_while_the_store_waits() -> None:  # F1
+    source, store = three(), Waiting()
+    made = eager(source, store)
+    finish(made, source)
+    assert store.waited == 2  # while the first and the second were applied
+    assert store.content.row("totals", name="cents") == {"name": "cents", "n": 18}
+    assert made.report.batches == 3
+
+
+def test_a_poll_that_brings_little_is_applied_in_its_own_turn() -> None:  # F1
+    source, store = three(), Memory()
+    made = worker(source, store)
+    turn(made, 2)  # resume; then poll and apply
+    assert store.positions()[0].next_offset == 3
+
+
+@pytest.mark.parametrize(
+    "error", [StoreUnavailable("down"), StoreOutcomeUnknown("lost"), PositionConflict("overtaken")]
+)
+def test_what_was_read_ahead_of_a_plan_that_failed_is_not_applied(error: LogsyncError) -> None:  # I7
+    source, store = three(), Waiting()
+    made = eager(source, store)
+    turn(made, 2)
+    store.before = [error]  # the first event's plan fails while the second event is read ahead
+    finish(made, source)
+    assert made.report.retries == 1
+    assert store.content.row("totals", name="cents") == {"name": "cents", "n": 18}
+
+
+def test_what_was_read_ahead_is_dropped_with_its_partition() -> None:  # I7
+    source, store = three(), Waiting()
+    made = eager(source, store)
+    turn(made, 3)
+    assert store.positions()[0].next_offset == 1  # and the second event is read ahead
+    assign(made)
+    turn(made)
+    assert store.positions()[0].next_offset == 1
+    store.server.positions["db"][0] = Position(0, 0, 1)  # restored from a backup, while nobody owned it
+    store.server.contents.clear()
+    assign(made, 0)
+    finish(made, source)
+    assert store.content.row("totals", name="cents") == {"name": "cents", "n": 18}
+
+
+def test_what_was_read_ahead_is_dropped_when_its_partition_comes_back_in_the_same_turn() -> None:  # I7
+    source, store = three(), Waiting()
+    made = eager(source, store)
+    turn(made, 3)
+    store.server.positions["db"][0] = Position(0, 0, 1)
+    store.server.contents.clear()
+    assign(made)
+    assign(made, 0)
+    finish(made, source)
+    assert store.content.row("totals", name="cents") == {"name": "cents", "n": 18}

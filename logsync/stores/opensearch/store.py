@@ -20,7 +20,7 @@ from __future__ import annotations
 import json
 import logging
 from bisect import bisect_left
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -57,6 +57,7 @@ class OpenSearch:
     kind = "opensearch"
     drains_at_once = 1
     atomic = False
+    meanwhile: Callable[[], bool] | None = None
     max_partitions = 1  # O5: offsets of two partitions do not compare, and a document has one version
     accepts: frozenset[type[Write]] = frozenset({IndexDoc, UpdateDoc, DeleteDoc})
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import select
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from time import monotonic
 from typing import Any, TypeVar
@@ -34,6 +34,8 @@ class Link(psycopg.Connection[tuple[Any, ...]]):
 
     deadline: float = math.inf
     """time.monotonic() at which every wait ends."""
+    meanwhile: Callable[[], bool] | None = None
+    """See Store."""
     committing: bool = False
     """True once COMMIT may have been sent: a connection that breaks now leaves the outcome unknown."""
 
@@ -45,8 +47,7 @@ class Link(psycopg.Connection[tuple[Any, ...]]):
             while True:
                 # psycopg's Wait and Ready are the same bits: 1 to read, 2 to write.
                 poll.register(self.pgconn.socket, _EVENTS[int(wanted)])
-                left = self.deadline - monotonic()
-                found = poll.poll(None if left == math.inf else max(0, math.ceil(left * 1000)))
+                found = self._ready(poll)
                 if not found:
                     raise Overdue("the server did not answer in time")
                 event = found[0][1]
@@ -60,6 +61,14 @@ class Link(psycopg.Connection[tuple[Any, ...]]):
             if isinstance(error, Overdue) or not isinstance(error, Exception):
                 self.close()  # in the middle of an answer: nothing after it could be understood
             raise
+
+    def _ready(self, poll: select.poll) -> list[tuple[int, int]]:
+        """What came by the deadline. Until something comes, other work is done in slices."""
+        while True:
+            found = poll.poll(0) if self.meanwhile is not None else []
+            left = self.deadline - monotonic()
+            if found or left <= 0 or self.meanwhile is None or not self.meanwhile():
+                return found or poll.poll(None if left == math.inf else max(0, math.ceil(left * 1000)))
 
     @property
     def status(self) -> TransactionStatus:

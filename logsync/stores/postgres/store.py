@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from time import monotonic
@@ -57,6 +57,7 @@ class Postgres:
     max_partitions: int | None = None
     drains_at_once = 100
     atomic = True
+    meanwhile: Callable[[], bool] | None = None
 
     def __init__(
         self,
@@ -113,6 +114,7 @@ class Postgres:
             self._password = str(conninfo_to_dict(dsn).get("password") or "")
         try:
             self._link = edge.connect(dsn, timeout=self._timeout)
+            self._link.meanwhile = self.meanwhile
         except Error as error:
             text = f"cannot connect to Postgres: {describe(error, hide=self._password)}"
             if verdict_of_connect(error) is Verdict.UNAVAILABLE:

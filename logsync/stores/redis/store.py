@@ -20,7 +20,7 @@ import logging
 import math
 import re
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from logsync.core.book import Book
@@ -52,6 +52,7 @@ class Redis:
     max_partitions = None
     drains_at_once = 100
     atomic = True
+    meanwhile: Callable[[], bool] | None = None
 
     def __init__(self, url: str | None = None, *, prefix: str) -> None:
         """``url`` None: LOGSYNC_REDIS. ``prefix`` stands before every key of the sink, and before no other key."""

@@ -395,3 +395,19 @@ def test_the_server_s_relaxed_settings_do_not_reach_a_sink(bench: Bench) -> None
     )
     assert [row[1] for row in bench.rows()[:5]] == ["on", "UTC", "read committed", "24s", "15s"]
     assert bench.rows()[-1][2] == datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def test_while_the_server_works_the_worker_does_something_else(bench: Bench) -> None:  # F1
+    table, slices = bench.table("id int PRIMARY KEY"), list[int]()
+    store = bench.store()
+
+    def work() -> bool:
+        slices.append(1)
+        return len(slices) < 10
+
+    store.meanwhile = work
+    store.open(bench.name, bench.settings)
+    slices.clear()
+    bench.apply(store, [Upsert(table, {"id": 1}, {}), Sql("SELECT pg_sleep(0.2)")])
+    assert len(slices) >= 10
+    assert bench.rows(f"SELECT id FROM {table}") == [(1,)]

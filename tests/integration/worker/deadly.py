@@ -151,6 +151,14 @@ class DeadlyStore:
     def __init__(self, store: Store, fate: Fate) -> None:
         self._store, self._fate = store, fate
 
+    @property
+    def meanwhile(self) -> Callable[[], bool] | None:
+        return self._store.meanwhile
+
+    @meanwhile.setter
+    def meanwhile(self, work: Callable[[], bool] | None) -> None:
+        self._store.meanwhile = work
+
     def __getattr__(self, name: str) -> Any:
         return getattr(self._store, name)
 
