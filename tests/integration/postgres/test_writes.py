@@ -45,8 +45,8 @@ def random_write(rng: random.Random, table: str) -> Write:
 
 @pytest.fixture(params=["few", "many"])
 def as_many(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each test once with the statement for few rows, and once as if one row were many."""
-    monkeypatch.setattr(statements, "_MANY", 1 if request.param == "many" else 1_000)
+    """Each test once with the statement for few rows, and once as if two rows were many."""
+    monkeypatch.setattr(statements, "_MANY", 2 if request.param == "many" else 1_000)
 
 
 @pytest.mark.usefixtures("as_many")
