@@ -18,7 +18,6 @@ from logsync import Event, Log, Sink
 RUN = os.environ.get("BENCH_RUN", "run")
 MODEL = os.environ.get("BENCH_MODEL", "upsert")
 VALUES = os.environ.get("BENCH_COLUMNS", "customer,cents").split(",")
-CASE = Case("here", model=MODEL, columns=len(VALUES) + 1)
 log = Log(os.environ.get("BENCH_TOPIC", "bench"))
 
 
@@ -41,7 +40,7 @@ def postgres() -> Sink:
     from logsync.stores.postgres import Increment, Postgres, Upsert
 
     orders, customers = f"{RUN}_orders", f"{RUN}_customers"
-    sink = Sink(f"{RUN}-pg", log, Postgres(schema=schema(CASE, RUN), tables=[orders, customers]))
+    sink = Sink(f"{RUN}-pg", log, Postgres(schema=schema(VALUES, RUN), tables=[orders, customers]), order="per-key")
 
     def upsert(event: Event[Any]) -> Upsert:
         data = event.data

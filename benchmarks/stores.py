@@ -39,10 +39,10 @@ def view(case: Case, run: str, env: dict[str, str]) -> View:
     return kinds[case.store](case, run, env)
 
 
-def schema(case: Case, run: str) -> str:
+def schema(values: Iterable[str], run: str) -> str:
     """The tables, the same for everybody."""
     types = {"cents": "bigint"}
-    columns = "".join(f", {name} {types.get(name, 'text')}" for name in case.values)
+    columns = "".join(f", {name} {types.get(name, 'text')}" for name in values)
     return (
         f"CREATE TABLE IF NOT EXISTS {run}_orders (order_id text PRIMARY KEY{columns});\n"
         f"CREATE TABLE IF NOT EXISTS {run}_customers (customer text PRIMARY KEY, "
@@ -66,7 +66,7 @@ class PostgresView:
         self.db = psycopg.connect(env["LOGSYNC_POSTGRES"], autocommit=True)
 
     def prepare(self) -> None:
-        self._ask(schema(self.case, self.run))
+        self._ask(schema(self.case.values, self.run))
 
     def visible(self, keys: list[str]) -> set[str]:
         import psycopg
