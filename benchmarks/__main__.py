@@ -142,7 +142,7 @@ def described(stack: Stack) -> dict[str, str]:
         if "TieredStopAtLevel" in flags:
             raise SystemExit(f"{name} runs with the frugal runtime; end it first: python -m devstack down --name ...")
     about["python"] = platform.python_version()
-    about |= {client: version(client) for client in CLIENTS}
+    about |= {f"{client} (library)": version(client) for client in CLIENTS}
     if PEERS.exists():
         listed = subprocess.run([str(PEERS), "-m", "pip", "list", "--format=json"], capture_output=True, check=True)
         wanted = ("faststream", "quixstreams", "aiokafka", "asyncpg", "confluent-kafka", "psycopg", "redis")
