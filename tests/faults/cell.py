@@ -6,7 +6,8 @@ import time
 from dataclasses import dataclass
 from random import Random
 
-from .table import FAULTS, Fault, NotHere
+from .fault import Fault, NotHere
+from .table import ROWS
 from .world import Lane
 
 
@@ -16,23 +17,35 @@ class Result:
 
     fault: Fault
     kind: str
-    heal: float | None
+    heal: float | None = None
+    took: float = 0.0
+    """Seconds of the whole cell."""
     not_here: str = ""
+    """Why this machine cannot do it."""
+    failed: str = ""
+    """What was not as the table says."""
+
+    @property
+    def cell(self) -> str:
+        return f"{self.fault.of}: {self.fault.name}; {self.kind}"
 
     def __str__(self) -> str:
-        heal = f"not run: {self.not_here}" if self.heal is None else f"healed in {self.heal:.1f} s"
-        return f"{self.fault.of}: {self.fault.name}; {self.kind}: {heal}"
+        if self.failed:
+            return f"{self.failed}\nFAILED: {self.cell}"
+        if self.heal is None:
+            return f"{self.cell}: not run: {self.not_here}"
+        return f"{self.cell}: healed in {self.heal:.1f} s; the cell took {self.took:.0f} s"
 
 
 # Those that replay the log come first, while it is short.
-_ROWS = sorted(FAULTS, key=lambda row: row.of != "content")
-CELLS = [(row, kind) for row in _ROWS for kind in ("db", "cache", "search") if kind in row.says]
+_ORDER = sorted(ROWS, key=lambda row: row.of != "content")
+CELLS = [(row, kind) for row in _ORDER for kind in ("db", "cache", "search") if kind in row.says]
 CI = [(row, kind) for row, kind in CELLS if kind in row.ci]
 
 
 def run_cell(row: Fault, lane: Lane, chance: Random) -> Result:
     """Raises AssertionError if anything is not as the table says, at any moment."""
-    world = lane.world
+    world, started = lane.world, time.monotonic()
     with lane.watched(may_go_back=lane.kind in row.goes_back):
         lane.start(proxied=row.proxied)
         lane.catches_up()
@@ -49,9 +62,9 @@ def run_cell(row: Fault, lane: Lane, chance: Random) -> Result:
             heal = time.monotonic() - began
             next(steps, None)
         except NotHere as error:
-            return Result(row, lane.kind, None, str(error))
+            return Result(row, lane.kind, not_here=str(error))
         finally:
             steps.close()
     assert world.writer.running, world.writer.output[-2000:]
     lane.is_the_fold()
-    return Result(row, lane.kind, heal)
+    return Result(row, lane.kind, heal, took=time.monotonic() - started)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -19,11 +20,12 @@ import redis
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 from pydantic import BaseModel
 
-from devstack import Stack
+from devstack import Stack, process
 from logsync import Producer
 from logsync.log.topic import create_topic
 from logsync.settings import Settings
 from sinks.events import log
+from tests.integration.kafka.cluster import Cluster
 from tests.integration.worker.content import SERVER, VARIABLE
 from tests.integration.worker.harness import KINDS, ROOT, Process, until
 
@@ -36,20 +38,43 @@ STORE_TIMEOUT, SESSION = 2.0, 6.0  # seconds; see docs/faults.md
 
 
 class World:
-    """Use as a context. The stack is emptied first, because the sinks' names are those of `sinks/`."""
+    """Use as a context. The stack is emptied first, because the sinks' names are those of `sinks/`.
+
+    Kafka is a broker of its own: writer and workers reach it by a listener that only ``kafka_proxy`` leads to, those
+    who check it by the plain one.
+    """
 
     def __init__(self, stack: Stack, seed: int) -> None:
         self.stack, self.seed = stack, seed
 
     def __enter__(self) -> World:
+        process.kill(process.strays(self.stack.directory, ("java",)))  # the broker of a run that was killed
         self.stack.reset()
-        self.stack.up()
+        self.stack.up(only=SERVER.values())
         self.folder = Path(tempfile.mkdtemp(prefix="logsync-faults-"))
+        broker = Path(tempfile.mkdtemp(prefix="broker-", dir=self.stack.directory))
+        self.kafka = Cluster(broker, 1, listeners={"FRONT": "PLAINTEXT"}, fronts={"FRONT": self._kafka_proxy})
+        try:
+            self._begin()
+        except BaseException:
+            self.kafka.close()
+            raise
+        return self
+
+    def _begin(self) -> None:
+        self.kafka.start()
         plain = {key: value for key, value in os.environ.items() if not key.startswith("LOGSYNC_")}
-        session = {"session.timeout.ms": f"{SESSION * 1000:.0f}", "heartbeat.interval.ms": "1500"}
+        session = {
+            "session.timeout.ms": f"{SESSION * 1000:.0f}",
+            "heartbeat.interval.ms": "1500",
+            # A broker that comes back can forget to time out a member that has left (seen on 4.1.1: a worker that had
+            # lost its session, a broker ended by a full disk); the others then wait for it so long.
+            "max.poll.interval.ms": "20000",
+        }
         self.env = {
             **plain,
             **self.stack.env(),
+            "LOGSYNC_KAFKA": f"127.0.0.1:{self.kafka_proxy.port}",
             "PYTHONPATH": str(ROOT),
             "LOGSYNC_ENVIRONMENT": "faults",
             "LOGSYNC_BATCH_RECORDS": "200",  # many plans, so that faults meet them
@@ -60,12 +85,11 @@ class World:
         own = {key.removeprefix("LOGSYNC_").lower(): value for key, value in self.env.items() if "LOGSYNC_" in key}
         self.settings = Settings(_env_file=None, **{**own, "kafka_options": session})  # type: ignore[arg-type]
         create_topic(self.settings, TOPIC)
-        self.tail = Tail(self.env["LOGSYNC_KAFKA"])
+        self.tail = Tail(self.kafka.servers)
         self.producer = Producer(log, settings=self.settings)
         self.lanes = {kind: Lane(self, kind) for kind in KINDS}
         self.writer = Process(["tests.faults.writer", str(self.seed)], self.env, self.folder)
         self.grows(100)
-        return self
 
     def __exit__(self, *_: object) -> None:
         for lane in self.lanes.values():
@@ -73,15 +97,21 @@ class World:
         self.writer.kill()
         self.producer.close(0)
         self.tail.close()
+        self.kafka.close()
         self.stack.reset()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _kafka_proxy(self, port: int) -> int:
+        self.kafka_proxy = Proxy("127.0.0.1", port)
+        return self.kafka_proxy.port
 
     def mend(self) -> None:
-        """After a failed cell: everything runs and passes again, and no worker is left."""
-        for lane in self.lanes.values():
-            lane.proxy.pass_again()
-            lane.proxy.release()
-            lane.close()
-        self.stack.up()
+        """After a failed cell: Kafka runs and passes again."""
+        self.kafka_proxy.pass_again()
+        for number, node in self.kafka.nodes.items():
+            node.resume()
+            if not node.running:
+                self.kafka.run(number)
 
     def append(self, *events: BaseModel) -> None:
         for event in events:
@@ -113,10 +143,7 @@ class Lane:
         self.world, self.kind, self.server, self.stack = world, kind, SERVER[kind], world.stack
         self.url = world.env[VARIABLE[kind]]
         self.group = f"logsync.{world.env['LOGSYNC_ENVIRONMENT']}.{kind}"
-        where = urlsplit(self.url)
-        self.proxy = Proxy(where.hostname or "", where.port or 0)
-        self.proxied = {VARIABLE[kind]: where._replace(netloc=f"{where.username or ''}@127.0.0.1:{self.proxy.port}"
-                        if where.username else f"127.0.0.1:{self.proxy.port}").geturl()}  # fmt: skip
+        self.proxy = self.new_proxy()
         self.processes: list[Process] = []
         self.worker: Process
         self._waited = 0
@@ -124,21 +151,40 @@ class Lane:
         self.samples = 0
         self._eyes = Eyes(kind, self.url)  # this thread's; the watch has its own
 
+    def new_proxy(self) -> Proxy:
+        where = urlsplit(self.url)
+        return Proxy(where.hostname or "", where.port or 0)
+
+    def through(self, proxy: Proxy) -> dict[str, str]:
+        """The environment of a worker that reaches its store by way of ``proxy``."""
+        where = urlsplit(self.url)
+        user = f"{where.username}@" if where.username else ""
+        return {VARIABLE[self.kind]: where._replace(netloc=f"{user}127.0.0.1:{proxy.port}").geturl()}
+
     def close(self) -> None:
-        for process in self.processes:
-            if process.running:
-                process.kill()
+        for worker in self.processes:
+            if worker.running:
+                worker.kill()
+
+    def mend(self) -> None:
+        """After a failed cell: the store runs and passes again, no worker is left, and it holds what it must."""
+        self.proxy.pass_again()
+        self.proxy.release()
+        self.close()
+        self.stack.start(self.server)
+        self.rebuild()
+
+    def rebuild(self) -> None:
+        env = {**self.world.env, "LOGSYNC_BATCH_RECORDS": "2000"}  # the log is long, and every cut of it must do
+        Process(["logsync.cli", "rebuild", self.kind, "--yes"], env, self.world.folder).ends(0)
 
     def position(self) -> int | None:
         return self._eyes.position()
 
-    def start(self, *, proxied: bool = False) -> Process:
-        """An ordinary worker; the lane's one from now on."""
-        return self.spawn("logsync.cli", "consume", self.kind, proxied=proxied)
-
-    def spawn(self, *arguments: str, proxied: bool = False) -> Process:
-        env = {**self.world.env, **(self.proxied if proxied else {})}
-        self.worker = Process(list(arguments), env, self.world.folder)
+    def start(self, *, proxied: bool = False, env: Mapping[str, str] | None = None) -> Process:
+        """An ordinary worker; the lane's one from now on. ``env``: what it has besides the world's."""
+        given = {**self.world.env, **(self.through(self.proxy) if proxied else {}), **(env or {})}
+        self.worker = Process(["logsync.cli", "consume", self.kind], given, self.world.folder)
         self.processes.append(self.worker)
         self._waited = 0
         return self.worker
@@ -183,7 +229,15 @@ class Lane:
         ``may_go_back``: the store itself goes back in this block, so neither holds before the next resume (P2).
         """
         stop, broken = threading.Event(), list[str]()
-        thread = threading.Thread(target=self._watch, args=(stop, broken, may_go_back), name=f"watch-{self.kind}")
+
+        def watch() -> None:
+            try:
+                self._watch(stop, broken, may_go_back)
+            except BaseException as error:
+                broken.append(f"{self.kind} was not watched to the end: {error!r}")
+                raise
+
+        thread = threading.Thread(target=watch, name=f"watch-{self.kind}")
         thread.start()
         try:
             yield
@@ -193,7 +247,7 @@ class Lane:
         assert not broken, broken
 
     def _watch(self, stop: threading.Event, broken: list[str], may_go_back: bool) -> None:
-        eyes, highest = Eyes(self.kind, self.url, self.world.env["LOGSYNC_KAFKA"], self.group), 0
+        eyes, highest = Eyes(self.kind, self.url, self.world.kafka.servers, self.group), 0
         while not stop.wait(0.02):
             committed = eyes.committed()  # first: then it cannot look ahead of the position. # P2
             position = eyes.position()

@@ -11,7 +11,7 @@ import random
 import socket
 import uuid
 from base64 import urlsafe_b64encode
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -41,16 +41,17 @@ class Node:
         self.log, self.config = folder / "log", folder / "server.properties"
         self._pid: Pid | None = None
 
-    def configure(self, voters: str, settings: Mapping[str, str]) -> None:
+    def configure(self, voters: str, settings: Mapping[str, str], fronts: Mapping[str, Callable[[int], int]]) -> None:
         self.folder.mkdir(parents=True)
         where = ",".join(f"{name}://127.0.0.1:{port}" for name, port in self.ports.items())
+        told = {name: fronts.get(name, int)(port) for name, port in self.ports.items()}
         lines = {
             **SETTINGS,
             "process.roles": "broker,controller",
             "node.id": str(self.number),
             "controller.quorum.voters": voters,
             "listeners": where,
-            "advertised.listeners": where,
+            "advertised.listeners": ",".join(f"{name}://127.0.0.1:{port}" for name, port in told.items()),
             "listener.security.protocol.map": ",".join(f"{name}:{kind}" for name, kind in self.listeners.items()),
             "controller.listener.names": "CONTROLLER",
             "inter.broker.listener.name": "PLAIN",
@@ -79,6 +80,17 @@ class Node:
         if live:
             process.kill([live])
 
+    def pause(self) -> None:
+        """SIGSTOP: connections stay open and nothing answers."""
+        live = self._pid and self._pid.process()
+        if live:
+            process.freeze(live)
+
+    def resume(self) -> None:
+        live = self._pid and self._pid.process()
+        if live:
+            process.thaw(live)
+
     def quorum(self) -> tuple[int, int]:
         """(epoch, leader) of the controllers, as this node wrote it down; leader -1: it knows none."""
         path = self.folder / "data" / "__cluster_metadata-0" / "quorum-state"
@@ -97,11 +109,18 @@ class Cluster:
     """``nodes`` brokers, each with a vote among the controllers. ``start`` it, and ``close`` it whatever happens.
 
     ``listeners``: more of them, name to security protocol, beside the plain one that the nodes and the test itself
-    use. ``settings``: of every node.
+    use. ``fronts``: by listener, what makes of a node's port the one that its clients are told, as of a proxy.
+    ``settings``: of every node.
     """
 
     def __init__(
-        self, folder: Path, nodes: int = 3, *, listeners: Mapping[str, str] | None = None, **settings: str
+        self,
+        folder: Path,
+        nodes: int = 3,
+        *,
+        listeners: Mapping[str, str] | None = None,
+        fronts: Mapping[str, Callable[[int], int]] | None = None,
+        **settings: str,
     ) -> None:
         self.folder = folder
         named = {"PLAIN": "PLAINTEXT", "CONTROLLER": "PLAINTEXT", **(listeners or {})}
@@ -109,7 +128,7 @@ class Cluster:
         voters = ",".join(f"{node.number}@127.0.0.1:{node.ports['CONTROLLER']}" for node in self.nodes.values())
         copies = {"offsets.topic.replication.factor": str(nodes), "min.insync.replicas": str(min(2, nodes))}
         for node in self.nodes.values():
-            node.configure(voters, {**copies, **settings})
+            node.configure(voters, {**copies, **settings}, fronts or {})
         self.servers = self.address("PLAIN")
         self.admin = AdminClient({"bootstrap.servers": self.servers, "log_level": 0})
 
