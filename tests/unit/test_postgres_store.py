@@ -113,6 +113,7 @@ def test_each_error_code_of_the_server_means_one_thing(state: str, expected: Ver
         ('FATAL:  no pg_hba.conf entry for host "h"', CONFIG),
         ('FATAL:  permission denied for database "x"', CONFIG),
         ("fe_sendauth: no password supplied", CONFIG),
+        ("FATAL:  unsupported startup parameter: options", CONFIG),
         ("FATAL:  sorry, too many clients already", UNAVAILABLE),
         ('FATAL:  too many connections for role "u"', UNAVAILABLE),
         ("FATAL:  the database system is starting up", UNAVAILABLE),

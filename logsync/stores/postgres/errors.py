@@ -47,7 +47,7 @@ _TABLE: dict[str, Verdict] = {
 _SET_UP = re.compile(
     r"authentication failed|no password supplied|no pg_hba\.conf entry|pg_hba\.conf rejects|permission denied|"
     r'(role|database) "[^"]*" does not exist|is not permitted to log in|server does not support SSL|'
-    r"certificate verify failed"
+    r"certificate verify failed|unsupported startup parameter"  # the last: PgBouncer, of options=
 )
 
 
