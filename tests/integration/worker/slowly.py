@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 
 from logsync.cli.load import load_sink
 from logsync.log import reader, scanner
@@ -26,9 +26,11 @@ def main(milliseconds: str, name: str) -> None:
         time.sleep(float(milliseconds) / 1000)
         return id_of(message)
 
-    def telling_find(self: KafkaReader, partition: int, ids: Collection[str], start: int, stop: int) -> dict[str, int]:
+    def telling_find(
+        self: KafkaReader, partition: int, ids: Collection[str], start: int, stop: int, meanwhile: Callable[[], None]
+    ) -> dict[str, int]:
         print("LOOKING", flush=True)
-        found = find(self, partition, ids, start, stop)
+        found = find(self, partition, ids, start, stop, meanwhile)
         print("LOOKED", flush=True)
         return found
 
