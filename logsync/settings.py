@@ -35,7 +35,7 @@ class Settings(BaseSettings):
     store_timeout: Annotated[float, Field(gt=0, le=120)] = 30.0
     """Seconds that one call to a store may take."""
     drain_timeout: Annotated[float, Field(gt=0)] = 25.0
-    """Seconds from SIGTERM to the end of the process, whatever a store does."""
+    """Seconds from SIGTERM to the end of the process, whatever a store or Kafka does."""
 
 
 def load_settings() -> Settings:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import traceback
 from collections.abc import Sequence
@@ -14,6 +15,7 @@ import typer
 from logsync.cli import consume, doctor, out, parked, position, records, sinks, status, topic
 from logsync.cli.exits import Exit, epilog, exit_for
 from logsync.errors import LogsyncError
+from logsync.log import closing
 
 app = typer.Typer(
     name="logsync",
@@ -67,7 +69,19 @@ def _options(
 
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:
-    """The console script. Always leaves by SystemExit, with a code of ``Exit``.
+    """The console script. Always leaves by SystemExit, with a code of ``Exit``; by os._exit if Kafka holds it up."""
+    try:
+        _run(argv)
+    except SystemExit as ended:
+        if closing.late():
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(int(ended.code or 0))
+        raise
+
+
+def _run(argv: Sequence[str] | None) -> NoReturn:
+    """Run one command and leave by SystemExit.
 
     The one place where an error becomes a message: what logsync raises on purpose is one paragraph on stderr,
     everything else is a bug and shows its traceback. ``--debug`` may stand anywhere.

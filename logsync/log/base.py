@@ -51,7 +51,7 @@ class LogReader(Protocol):
         """Join the group. Raises ConfigError, LogUnavailable."""
 
     def close(self) -> None:
-        """Leave the group and make the last commits. Never raises; bounded in time."""
+        """Leave the group and make the last commits. Never raises; takes 10 seconds at most, whatever Kafka does."""
 
     def poll(self, timeout: float, limit: int) -> Batch:
         """Up to ``limit`` records, waiting up to ``timeout`` seconds for the first. Keeps the membership alive.

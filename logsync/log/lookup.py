@@ -16,6 +16,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 
 from logsync.core.event import Headers, Record
 from logsync.errors import ConfigError
+from logsync.log import closing
 from logsync.log.config import LastError, build, consumer_config
 from logsync.log.topic import failure
 from logsync.settings import Settings
@@ -56,7 +57,7 @@ class Lookup:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
-        self._consumer.close()
+        closing.close(self._consumer)
 
     def spans(self) -> dict[int, Span]:
         """First and end offset of every partition, the end as a reader of committed records sees it."""

@@ -22,6 +22,7 @@ from logsync.core.codec import id_of
 from logsync.core.event import Record
 from logsync.core.position import LogIdentity, Position
 from logsync.errors import LogUnavailable, PositionGap
+from logsync.log import closing
 from logsync.log.base import Batch, Part
 from logsync.log.config import build, consumer_config
 from logsync.log.scanner import ANSWER, Scanner
@@ -77,16 +78,12 @@ class KafkaReader:
         )
 
     def close(self) -> None:
-        if self._consumer is not None:
-            self._sent, self._send_at = {}, 0.0  # the last commits follow at once; closing waits for them
-            self._send()
-            self._owed.clear()
-        for consumer in (self._consumer, self._scanner):
-            try:
-                if consumer is not None:
-                    consumer.close()
-            except (KafkaException, RuntimeError) as error:
-                log.warning("leaving the group failed", extra={"group": self.group, "error": str(error)})
+        if self._consumer is None:
+            return
+        self._sent, self._send_at = {}, 0.0  # the last commits follow at once; closing waits for them
+        self._send()
+        self._owed, self._sent = {}, {}  # and none of them is made again
+        closing.close(self._consumer, self._scanner)
         self._consumer = None
 
     def interrupt(self) -> None:

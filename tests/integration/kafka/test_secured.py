@@ -25,6 +25,8 @@ default_ca = own
 [own]
 database = index
 serial = serial
+unique_subject = no
+copy_extensions = copy
 new_certs_dir = .
 default_md = sha256
 policy = names
@@ -37,16 +39,22 @@ def openssl(folder: Path, command: str) -> None:
     subprocess.run(["openssl", *command.split()], cwd=folder, check=True, capture_output=True)
 
 
+def certify(folder: Path, **dates: str) -> None:
+    """A key of 127.0.0.1, and a certificate of each name for it with these dates, as openssl takes them."""
+    (folder / "authority").write_text(AUTHORITY)
+    (folder / "index").touch()
+    (folder / "serial").write_text("01\n")
+    subject = "-subj /CN=127.0.0.1 -addext subjectAltName=IP:127.0.0.1"
+    openssl(folder, f"req -new -newkey rsa:2048 -nodes -keyout key -out request {subject}")
+    for name, when in dates.items():
+        openssl(folder, f"ca -batch -selfsign -notext -config authority -keyfile key -in request -out {name} {when}")
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A key, and a certificate for it that expired years ago."""
     folder = tmp_path_factory.mktemp("secured")
-    (folder / "authority").write_text(AUTHORITY)
-    (folder / "index").touch()
-    (folder / "serial").write_text("01\n")
-    openssl(folder, "req -new -newkey rsa:2048 -nodes -keyout key -out request -subj /CN=127.0.0.1")
-    dates = "-startdate 20200101000000Z -enddate 20210101000000Z"
-    openssl(folder, f"ca -batch -selfsign -notext -config authority -keyfile key -in request -out expired {dates}")
+    certify(folder, expired="-startdate 20200101000000Z -enddate 20210101000000Z")
     (folder / "store").write_text((folder / "key").read_text() + (folder / "expired").read_text())
     return folder
 
