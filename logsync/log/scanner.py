@@ -23,6 +23,7 @@ ANSWER = 10.0
 """Seconds that Kafka may take to answer a question about the log."""
 _FIRST_TRY = 0.5  # seconds until a question is put again; twice as long each time
 _TICK = 0.1  # seconds between two calls of ``between`` while Kafka sends nothing
+_STALE = (KafkaError._TIMED_OUT, KafkaError._UNKNOWN_PARTITION)
 _BATCH = 1_000  # records between two calls of ``between``; a few milliseconds
 
 
@@ -51,7 +52,7 @@ class Scanner:
                 try:
                     found = consumer.get_watermark_offsets(place, timeout=limit)
                 except KafkaException as error:
-                    if error.args[0].code() != KafkaError._TIMED_OUT or time.monotonic() >= deadline:
+                    if error.args[0].code() not in _STALE or time.monotonic() >= deadline:
                         raise
                 if found is not None:
                     return found[0], found[1]
@@ -59,9 +60,11 @@ class Scanner:
                     raise LogUnavailable(f"{self._topic}, partition {partition}: no offsets from Kafka in {ANSWER} s")
                 patience *= 2
                 # It asks the broker that led when the metadata were read. If that one has died, it does so for as long
-                # as it is dead, though another leads by now (seen); newer metadata come from any broker.
+                # as it is dead, though another leads by now (seen); and where there was no leader for a while, it knows
+                # of no partition and asks nobody (seen). Newer metadata come from any broker.
                 with suppress(KafkaException):
                     consumer.list_topics(self._topic, limit)
+                time.sleep(_TICK)
 
     def read(self, partition: int, start: int, stop: int) -> Iterator[Any]:
         """The records in [start, stop), as the client's messages. Raises LogUnavailable, also in the middle.

@@ -274,12 +274,20 @@ class Client:
             return
         self._stop.set()
         self.usable = False
-        if self.kafka.flush(timeout) > 0:
+        if self._flush(timeout) > 0:
             self.kafka.purge()
-            self.kafka.flush(1.0)
+            self._flush(1.0)
         for thread in (self._thread, self._watching):
             if thread is not None and thread is not threading.current_thread():
                 thread.join(10 * TICK)
+
+    def _flush(self, timeout: float) -> int:
+        """What is still under way after ``timeout`` seconds at the latest."""
+        try:
+            return self.kafka.flush(timeout)
+        except KafkaException as error:  # a fatal error, raised by every poll; what it ended has reports of its own
+            self._last(error.args[0])
+            return len(self.kafka)
 
     def after_fork(self) -> None:
         """In a child process librdkafka's threads do not exist, and its sockets are the parent's.

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from confluent_kafka import KafkaError
+from confluent_kafka import KafkaError, KafkaException
 
 from logsync import AppendIncomplete, Log, Outcome
 from logsync.core.codec import RETRY_FROM
@@ -50,6 +50,9 @@ class FakeKafka:
 
     def flush(self, _: float) -> int:
         return 0
+
+    def __len__(self) -> int:
+        return len(self.queue)
 
 
 @pytest.fixture
@@ -146,3 +149,18 @@ def test_a_retry_is_looked_for_from_where_the_log_ended_before_its_first_attempt
         feed(kafka).run(events(100), None)
     assert caught.value.retry().appended == 21
     assert sent[-1][RETRY_FROM] == b"20"  # an older end makes every consumer read more of the log
+
+
+def test_a_client_that_kafka_has_ended_for_good_is_closed_without_an_error_of_its_own() -> None:
+    kafka = FakeKafka(lambda _: None)
+    purged: list[bool] = []
+
+    def flush(_: float) -> int:
+        raise KafkaException(KafkaError(KafkaError._FATAL))
+
+    kafka.flush, kafka.purge = flush, lambda **_: purged.append(True)  # type: ignore[method-assign]
+    client = Client(Log("t"), Settings(_env_file=None), kafka, LastError(), [0], polls=False)  # type: ignore[arg-type]
+    kafka.produce("t", b"", b"k", 0, lambda *_: None, [])
+    client.close(1.0)
+    assert purged == [True]
+    assert not client.usable

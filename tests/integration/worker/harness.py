@@ -91,10 +91,10 @@ class Process:
         until(seen, lambda: f"{text!r} in the output of {self.name}:\n{self.output}")
         return self
 
-    def ends(self, code: int) -> str:
+    def ends(self, code: int, patience: float = PATIENCE) -> str:
         """Wait until it ended, with this code (negative: a signal). Returns its output."""
         try:
-            found = self._popen.wait(PATIENCE)
+            found = self._popen.wait(patience)
         except subprocess.TimeoutExpired:
             raise AssertionError(f"{self.name} does not end:\n{self.output}") from None
         assert found == code, f"{self.name}: expected exit code {code}, found {found}:\n{self.output}"
