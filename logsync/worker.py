@@ -318,12 +318,15 @@ class Worker:
 
     def _look(self) -> None:
         """Is it still the same log, and how far does it reach? Before an apply, never older than LOOK_EVERY. # L1"""
+        began = (
+            self._clock()
+        )  # an answer may be as old as its question: a machine that stood still meanwhile cannot tell
         identity = self.reader.identity()  # also finds a topic that is not there: nothing is assigned then, for ever
         if self._books.known is not None:
             check_identity(self._books.known, self.sink, identity)
         for partition in self._positions:
             self.report.ends[partition] = self.reader.bounds(partition)[1]
-        self._looked_at = self.report.looked_at = self._clock()
+        self._looked_at = self.report.looked_at = began
         if self.report.lag == 0:
             self.report.moved_at = self._looked_at
         if not self._assigned and self._looked_at - self._alone_since >= STANDBY_AFTER:
