@@ -349,6 +349,27 @@ def test_a_topic_recreated_while_the_worker_runs_is_noticed_before_the_next_appl
     assert store.positions()[0].next_offset == 3
 
 
+def test_an_answer_from_before_a_standstill_is_no_look_of_now() -> None:  # L1
+    source, store = three(), Memory()
+    made = finish(worker(source, store), source)
+    answer, time = made.reader.identity, [5000.0]
+
+    def stands_still() -> LogIdentity:
+        found = answer()
+        if found.topic_id != "another":  # asked, answered, and before the answer is read the topic is made again
+            source.identity = source.identity._replace(topic_id="another")
+            source.append(OrderPlaced(order="z", cents=1))
+            time[0] += 60
+        return found
+
+    made.reader.identity = stands_still  # type: ignore[method-assign]
+    made._clock = lambda: time[0]
+    made.step()
+    with pytest.raises(LogIdentityError, match="topic_id"):
+        made.step()
+    assert store.positions()[0].next_offset == 3
+
+
 def test_a_log_that_lost_its_tail_and_grew_again_is_noticed() -> None:  # L2
     source, store = three(), Memory()
     finish(worker(source, store), source)
