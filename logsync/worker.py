@@ -318,9 +318,7 @@ class Worker:
 
     def _look(self) -> None:
         """Is it still the same log, and how far does it reach? Before an apply, never older than LOOK_EVERY. # L1"""
-        began = (
-            self._clock()
-        )  # an answer may be as old as its question: a machine that stood still meanwhile cannot tell
+        began = self._clock()  # an answer is as old as its question, if this machine stood still in between
         identity = self.reader.identity()  # also finds a topic that is not there: nothing is assigned then, for ever
         if self._books.known is not None:
             check_identity(self._books.known, self.sink, identity)

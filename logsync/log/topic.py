@@ -188,18 +188,15 @@ class Kafka:
         as long as the question stands (seen: three brokers, one killed, and no answer for as long as it was dead).
         So the question is short at first, and newer metadata are fetched before it is put again.
         """
-
-        def ask(limit: float) -> Any:
-            self._meet(topic, limit)
-            return self._wait(topic, self._ask(topic, question, limit), limit, right)
-
-        return self._until_answered(topic, ask, first=_FIRST_TRY)
+        return self._until_answered(
+            topic, lambda limit: self._wait(topic, self._ask(topic, question, limit), limit, right), first=_FIRST_TRY
+        )
 
     def _meet(self, topic: str, limit: float) -> None:
         """Does the cluster have a broker? One that stood still comes back fenced: for a moment it knows of none.
 
         The client ends the whole process when such an answer meets one of its administrator's questions (seen: the
-        assertion ``rko_result`` in librdkafka 2.16). Plain metadata it takes without harm.
+        assertion ``rko_result`` in librdkafka 2.16). Plain metadata it takes without harm, from any broker.
         """
         with suppress(KafkaException):  # no answer: the question itself will say why
             if not self._admin.list_topics(topic or None, limit).brokers:
@@ -216,6 +213,7 @@ class Kafka:
         deadline, patience = time.monotonic() + self.timeout, first
         while True:
             try:
+                self._meet(topic, max(0.01, min(_FIRST_TRY, deadline - time.monotonic())))
                 answer = ask(max(0.01, min(patience, deadline - time.monotonic())))
                 self._last.error = None
                 return answer
@@ -224,8 +222,6 @@ class Kafka:
                     raise
             time.sleep(_PAUSE)
             patience *= 2
-            with suppress(KafkaException):  # asked of any broker that is connected
-                self._admin.list_topics(topic or None, max(0.01, min(_FIRST_TRY, deadline - time.monotonic())))
 
     def _ask(self, topic: str, question: Callable[..., Any], timeout: float) -> Any:
         try:
