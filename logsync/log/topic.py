@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
@@ -46,6 +47,10 @@ _FIRST_TRY = 0.5
 """Seconds that a question may take before it is put again; twice as long each time."""
 _PAUSE = 0.1
 """Seconds between an answer that says nothing and the next question."""
+_under_way: list[tuple[AdminClient, list[Future[Any]]]] = []
+"""Clients with questions under way. The client is freed when nothing refers to it, by whichever thread notices; if that
+is its own, in the middle of an answer, librdkafka ends the process. So this list refers to it until all is answered."""
+_under_way_lock = threading.Lock()
 A = TypeVar("A")
 
 
@@ -225,9 +230,11 @@ class Kafka:
 
     def _ask(self, topic: str, question: Callable[..., Any], timeout: float) -> Any:
         try:
-            return question(request_timeout=timeout)
+            answers = question(request_timeout=timeout)
         except KafkaException as error:
             self._fail(topic, error.args[0])
+        _keep(self._admin, list(answers.values()) if isinstance(answers, dict) else [answers])
+        return answers
 
     def _wait(self, topic: str, answer: Future[Any], timeout: float, right: str = "Describe") -> Any:
         deadline = time.monotonic() + timeout + 1  # the client's own timeout comes first, and says more
@@ -246,6 +253,14 @@ class Kafka:
     def _fail(self, topic: str, error: KafkaError | None, right: str = "Describe") -> NoReturn:
         self._admin.poll(0)  # serves error_cb
         raise failure(topic, error, self._last, self._servers, right) from None
+
+
+def _keep(client: AdminClient, answers: list[Future[Any]]) -> None:
+    """Keep the client until these answers are there, and let go of those, on this thread, that have all of theirs."""
+    with _under_way_lock:
+        waiting = [entry for entry in _under_way if not all(answer.done() for answer in entry[1])]
+        answered, _under_way[:] = _under_way[:], [*waiting, (client, answers)]
+    del answered  # outside the lock: the last reference to a client ends it, which takes a moment
 
 
 def failure(

@@ -1,0 +1,28 @@
+"""An administrator's client outlives its questions: freed by its own thread, it would end the process."""
+
+import gc
+import time
+import weakref
+
+import pytest
+
+from logsync.errors import LogUnavailable
+from logsync.log.topic import Kafka
+from logsync.settings import Settings
+
+NOBODY = Settings(kafka="127.0.0.1:1")
+
+
+def test_a_client_is_kept_until_its_questions_are_answered_and_no_longer() -> None:
+    kafka = Kafka(NOBODY)
+    client = weakref.ref(kafka._admin)
+    answer = kafka._ask("", kafka._admin.describe_cluster, 0.5)
+    del kafka
+    gc.collect()
+    assert client() is not None
+    while not answer.done():
+        time.sleep(0.05)
+    with pytest.raises(LogUnavailable):
+        Kafka(NOBODY, timeout=0.1).brokers()  # the next question, of any client, lets go
+    gc.collect()
+    assert client() is None
