@@ -10,6 +10,7 @@ import httpx
 from confluent_kafka import Consumer, TopicPartition
 
 from logsync import Tombstone
+from tests.integration.worker.harness import Process, until
 
 from .fault import NotHere, Steps, fault
 from .fold import TOPIC
@@ -63,7 +64,7 @@ def zombie(lane: Lane, chance: Random) -> Steps:
         stale.go_on()
     yield
     yield
-    stale.sees(WAITING)  # its call is long overdue
+    _notices(stale)
     stale.terminate()
 
 
@@ -90,8 +91,16 @@ def two_zombies(lane: Lane, chance: Random) -> Steps:
     yield
     yield
     for worker in stale:
-        worker.sees(WAITING)
+        _notices(worker)
         worker.terminate()
+
+
+def _notices(stale: Process) -> None:
+    """Its call is long overdue, or answered just now after all; then it learns from Kafka that it was too late."""
+    until(
+        lambda: WAITING in stale.output or "partitions lost" in stale.output,
+        lambda: f"{stale.name} notices:\n{stale.output}",
+    )
 
 
 def _stalls(lane: Lane, chance: Random) -> int:

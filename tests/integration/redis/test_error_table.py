@@ -233,7 +233,8 @@ def the_password_is_wrong(case: Case) -> Iterator[LogsyncError]:
 @row("WRONGPASS", ConfigError)
 def the_user_is_deleted_while_the_worker_runs(case: Case) -> Iterator[LogsyncError]:
     case.user()
-    case.plain.acl_deluser("me")  # which ends the user's connections
+    case.plain.acl_deluser("me")  # which ends the user's connections, a moment later
+    until(lambda: not [one for one in case.plain.client_list() if one["user"] == "me"])
     yield case.apply()
     case.user()
 
