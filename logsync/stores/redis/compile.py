@@ -15,12 +15,7 @@ _MILLISECOND = timedelta(milliseconds=1)
 
 
 class Refused(Exception):
-    """The write at ``offset`` cannot be carried out, whatever the server holds."""
-
-    def __init__(self, offset: int, reason: str) -> None:
-        super().__init__(reason)
-        self.offset = offset
-        self.reason = reason
+    """A write cannot be carried out, whatever the server holds; the text says which and why."""
 
 
 class Program(NamedTuple):
@@ -34,15 +29,14 @@ class Program(NamedTuple):
     args: list[bytes]
 
 
-def compile_writes(writes: Sequence[Write], offsets: Sequence[int], prefix: str) -> Program:
-    """The program for these writes; ``offsets[i]`` is the log offset of the event behind ``writes[i]``.
+def compile_writes(writes: Sequence[Write], prefix: str) -> Program:
+    """The program for these writes. Keys get ``prefix`` in front.
 
-    Keys get ``prefix`` in front. Raises Refused for the first write that no server could carry out.
+    Raises Refused for the first write that no server could carry out.
     """
     states: dict[str, Key] = {}
-    n = 0
     try:
-        for n, write in enumerate(writes):  # noqa: B007 - n tells where it broke off
+        for write in writes:
             key: str = write.key  # type: ignore[attr-defined]
             state = states.get(key)
             if state is None:
@@ -50,7 +44,7 @@ def compile_writes(writes: Sequence[Write], offsets: Sequence[int], prefix: str)
                 state.name = (prefix + key).encode() if type(key) is str else _name(key)
             _CARRY_OUT[type(write)](state, write)
     except (TypeError, ValueError, AttributeError) as error:  # UnicodeEncodeError is a ValueError
-        raise Refused(offsets[n], f"{_brief(writes[n])}: {error}") from error
+        raise Refused(f"{_brief(write)}: {error}") from error
     # Keys do not know each other: those that need the same single instruction share one, which costs the script
     # a third of what an instruction each does. A key that needs several keeps them together and in order.
     alike: dict[tuple[bytes, bytes, int], tuple[list[bytes], list[bytes]]] = {}

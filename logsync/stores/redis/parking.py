@@ -74,10 +74,7 @@ class Shelf:
                 found[name] = Waiting(int(first), events, datetime.fromisoformat(since), error)
         return found
 
-    def parked(self, io: Client, partition: int, *, sequence: str | None, after: int, limit: int) -> list[Parked]:
-        return list(self._events(io, partition, sequence, after, limit))
-
-    def _events(self, io: Client, partition: int, sequence: str | None, after: int, limit: int) -> Iterator[Parked]:
+    def parked(self, io: Client, partition: int, sequence: str | None, after: int, limit: int) -> Iterator[Parked]:
         line = b"%d:" % partition if sequence is None else _line(partition, sequence)
         while limit > 0:
             # ":" is the character after the digits.

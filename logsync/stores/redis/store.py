@@ -20,7 +20,9 @@ import logging
 import math
 import re
 import time
+from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from logsync.core.book import Book
@@ -32,7 +34,6 @@ from logsync.errors import ConfigError, PositionConflict, StoreUnavailable, Writ
 from logsync.settings import Settings
 from logsync.stores.redis import parking
 from logsync.stores.redis.compile import ACCEPTS, Program, Refused, compile_writes
-from logsync.writes import Write
 
 if TYPE_CHECKING:
     from logsync.stores.redis.client import Client
@@ -49,6 +50,7 @@ class Redis:
     """A Store over one Redis (7.0 or later, or Valkey)."""
 
     kind = "redis"
+    accepts = ACCEPTS
     max_partitions = None
     drains_at_once = 100
     atomic = True
@@ -66,10 +68,6 @@ class Redis:
         self.prefix = prefix
         self._tag = _hash_tag(prefix)
         self._client: Client | None = None
-
-    @property
-    def accepts(self) -> frozenset[type[Write]]:
-        return ACCEPTS
 
     def open(self, sink: str, settings: Settings) -> None:
         """Connect and check what can be checked once: version, eviction policy (R2), cluster.
@@ -118,7 +116,8 @@ class Redis:
     def write_book(self, book: Book, *, positions: Sequence[Position] | None = None) -> None:
         expected = book.revision - 1
         if expected == 0:
-            self._content_begins()
+            # The content begins: evictions before this moment do not matter.
+            self._io.call("SET", self._evicted, self._now_evicted())
         args = [b"%d" % expected, book.model_dump_json().encode(), self._sink.encode(), self.prefix.encode()]
         args.append(b"keep" if positions is None else b"replace")
         for position in positions or ():
@@ -144,7 +143,8 @@ class Redis:
             raise self._poisoned(marker)
         self._check_evictions()
         # The marker was read first: if a script dies between the two reads, the next apply finds it.
-        kept = dict(_pairs(self._io.call("HGETALL", self._positions)))
+        flat = self._io.call("HGETALL", self._positions)
+        kept = dict(zip(flat[::2], flat[1::2], strict=True))
         begun, ended = kept.pop(b"begun", b"0"), kept.pop(b"ended", b"0")
         if begun != ended:
             raise self._poisoned(b"begun %s, ended %s" % (begun, ended))
@@ -159,13 +159,11 @@ class Redis:
         """
         if time.monotonic() - self._watched > _WATCH_EVERY:
             self._check_evictions()
-        try:
-            program = compile_writes(plan.writes, plan.offsets, self.prefix)
-            problem = self._run(plan, program, b"apply", parking.changes(plan))
-        except Refused as error:
-            problem = error.reason
-        if problem:
-            raise self._first_refused(plan)
+        with suppress(Refused):
+            program = compile_writes(plan.writes, self.prefix)
+            if self._run(plan, program, b"apply", parking.changes(plan)) is None:
+                return
+        raise self._first_refused(plan)
 
     def _run(self, plan: Plan, program: Program, mode: bytes, parked: Sequence[bytes] = ()) -> str | None:
         """Run the script. Returns what a guard refused, in words, or None."""
@@ -205,25 +203,18 @@ class Redis:
         of the plan without writing is exact: if one fails, every longer one does.
         """
         events = sorted(set(plan.offsets))
-        good, bad = 0, len(events)  # the first `good` events pass, the first `bad` do not
-        reason = self._refusal(plan, events, bad)
-        while bad - good > 1:
-            middle = (good + bad) // 2
-            found = self._refusal(plan, events, middle)
-            if found:
-                bad, reason = middle, found
-            else:
-                good = middle
-        return WriteRejected(
-            reason or "refused, then accepted: something else writes the sink's keys", offset=events[bad - 1]
-        )
+        last = len(events) - 1  # if all those before it pass, it is this one
+        first = events[bisect_left(events, True, hi=last, key=lambda offset: self._refusal(plan, offset) is not None)]
+        reason = self._refusal(plan, first) or "refused, then accepted: something else writes the sink's keys"
+        return WriteRejected(reason, offset=first)
 
-    def _refusal(self, plan: Plan, events: list[int], count: int) -> str | None:
-        writes = [write for write, offset in zip(plan.writes, plan.offsets, strict=True) if offset <= events[count - 1]]
+    def _refusal(self, plan: Plan, until: int) -> str | None:
+        """What is wrong with the plan up to the event at offset ``until``, in words, or None."""
+        writes = [write for write, offset in zip(plan.writes, plan.offsets, strict=True) if offset <= until]
         try:
-            return self._run(plan, compile_writes(writes, plan.offsets, self.prefix), b"check")
+            return self._run(plan, compile_writes(writes, self.prefix), b"check")
         except Refused as error:
-            return error.reason
+            return str(error)
 
     # What is parked
 
@@ -231,7 +222,7 @@ class Redis:
         return self._shelf.sequences(self._io, partition)
 
     def parked(self, partition: int, *, sequence: str | None = None, after: int = -1, limit: int = 100) -> list[Parked]:
-        return self._shelf.parked(self._io, partition, sequence=sequence, after=after, limit=limit)
+        return list(self._shelf.parked(self._io, partition, sequence, after, limit))
 
     # All of it
 
@@ -337,10 +328,6 @@ class Redis:
             )
         self._watched = time.monotonic()
 
-    def _content_begins(self) -> None:
-        """Evictions before this moment do not matter."""
-        self._io.call("SET", self._evicted, self._now_evicted())
-
     def _now_evicted(self) -> bytes:
         evicted, run_id = self._evictions()
         return f"{run_id} {evicted}".encode()
@@ -380,7 +367,3 @@ def _hash_tag(prefix: str) -> str:
 
 def _json(position: Position) -> bytes:
     return json.dumps(position.to_dict()).encode()
-
-
-def _pairs(flat: list[bytes]) -> Iterator[tuple[bytes, bytes]]:
-    return zip(flat[::2], flat[1::2], strict=True)
