@@ -193,7 +193,7 @@ GUARDS = (
           '_KEEP.format("NOTHING")', '_KEEP.format("UPDATE SET body = EXCLUDED.body")', **parking("postgres")),
     Guard("Postgres: names that begin alike", "logsync/stores/postgres/parking.py",
           "= left(%s, 200) AND sequence = %s", "= left(%s, 200) AND %s <> ''", **parking("postgres")),
-    Guard("Postgres: names of any character", "logsync/stores/postgres/parking.py",
+    Guard("Postgres: names of any character", "logsync/stores/postgres/encode.py",
           '    return name.encode("unicode_escape").decode("ascii")', "    return name", **parking("postgres")),
     Guard("Postgres: parked since, in any time zone", "logsync/stores/postgres/parking.py",
           "first_at AT TIME ZONE 'UTC'", "first_at::timestamp", **parking("postgres")),

@@ -8,7 +8,6 @@ in bulk, so that how a plan was batched cannot be seen in the result.
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable, Sequence
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
@@ -16,8 +15,6 @@ from typing import Any
 from uuid import UUID
 
 from logsync.stores.postgres.coalesce import Refused
-
-_ESCAPE = re.compile(r"\\(.)")
 
 
 def array(values: Sequence[Any], *, is_json: bool = False, is_array: bool = False) -> str:
@@ -37,13 +34,13 @@ def array(values: Sequence[Any], *, is_json: bool = False, is_array: bool = Fals
     return "{" + ",".join([_element(value, is_json, is_array) for value in values]) + "}"
 
 
-def escaped(event_id: str | None) -> str | None:
-    """An event's id as a text that Postgres can hold: any bytes may stand in a header, NUL among them."""
-    return event_id and event_id.replace("\\", "\\\\").replace("\0", "\\0")
+def escaped(name: str) -> str:
+    """ASCII: any character may stand in an id or a name, and Postgres takes neither NUL nor what its encoding lacks."""
+    return name.encode("unicode_escape").decode("ascii")
 
 
-def unescaped(stored: str | None) -> str | None:
-    return stored and _ESCAPE.sub(lambda match: "\0" if match[1] == "0" else match[1], stored)
+def unescaped(stored: str) -> str:
+    return stored.encode("ascii", "backslashreplace").decode("unicode_escape")
 
 
 def _element(value: Any, is_json: bool, is_array: bool) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from logsync.core.parking import Parked, Waiting
 from logsync.core.plan import Plan
-from logsync.stores.postgres.encode import array
+from logsync.stores.postgres.encode import array, escaped, unescaped
 from logsync.stores.postgres.statements import Statement
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def changes(sink: str, plan: Plan) -> list[Statement]:
 def read_sequences(link: Link, sink: str, partition: int) -> dict[str, Waiting]:
     rows = link.send([(_SEQUENCES, (sink, partition))])[0].fetchall()
     return {
-        _unescaped(name): Waiting(first, events, since.replace(tzinfo=UTC), _unescaped(error))
+        unescaped(name): Waiting(first, events, since.replace(tzinfo=UTC), unescaped(error))
         for name, first, events, since, error in rows
     }
 
@@ -61,7 +61,7 @@ def read_sequences(link: Link, sink: str, partition: int) -> dict[str, Waiting]:
 def read_parked(link: Link, sink: str, partition: int, *, sequence: str | None, after: int, limit: int) -> list[Parked]:
     sql, params = _READ, [sink, partition, after]
     if sequence is not None:
-        sql, params = sql + _OF_SEQUENCE, [*params, *[_escaped(sequence)] * 2]
+        sql, params = sql + _OF_SEQUENCE, [*params, *[escaped(sequence)] * 2]
     rows = link.send([(sql + " ORDER BY log_offset LIMIT %s", [*params, limit])])[0].fetchall()
     return [Parked.from_json(body) for (body,) in rows]
 
@@ -85,18 +85,9 @@ def _chunks(entries: Sequence[Parked]) -> Iterator[tuple[Sequence[Parked], list[
 def _keep(sql: str, sink: str, partition: int, entries: Sequence[Parked], texts: Sequence[str]) -> Statement:
     columns: tuple[Sequence[object], ...] = (
         [entry.offset for entry in entries],
-        [_escaped(entry.sequence) for entry in entries],
-        [_escaped(entry.error) for entry in entries],
+        [escaped(entry.sequence) for entry in entries],
+        [escaped(entry.error) for entry in entries],
         [entry.first_at for entry in entries],
         texts,
     )
     return Statement(sql, (sink, partition, *[array(column) for column in columns]))
-
-
-def _escaped(name: str) -> str:
-    """ASCII: any character may stand in a name, and Postgres takes neither NUL nor what its encoding lacks."""
-    return name.encode("unicode_escape").decode("ascii")
-
-
-def _unescaped(stored: str) -> str:
-    return stored.encode("ascii").decode("unicode_escape")

@@ -14,13 +14,7 @@ from logsync.core.finding import Examined
 from logsync.core.parking import Parked, Waiting
 from logsync.core.plan import Plan
 from logsync.core.position import Position
-from logsync.errors import (
-    ConfigError,
-    LogsyncError,
-    PositionConflict,
-    StoreOutcomeUnknown,
-    StoreUnavailable,
-)
+from logsync.errors import ConfigError, LogsyncError, PositionConflict, StoreOutcomeUnknown, StoreUnavailable
 from logsync.settings import Settings
 from logsync.stores.postgres.encode import escaped, unescaped
 from logsync.stores.postgres.errors import Verdict, describe, verdict, verdict_of_connect
@@ -168,17 +162,16 @@ class Postgres:
         """See Store. A commit whose answer was lost raises StoreOutcomeUnknown: read the book again."""
         body = book.model_dump_json()
         with self._transaction("write the book") as link:
-            change: tuple[str, tuple[object, ...]]
             if book.revision == 1:
-                change = (_FIRST_BOOK, (book.sink, 1, body))
+                changed = link.send([(_FIRST_BOOK, (book.sink, 1, body))])
             else:
-                change = (_NEXT_BOOK, (book.revision, body, book.sink, book.revision - 1))
-            if link.send([change])[0].rowcount == 0:
+                changed = link.send([(_NEXT_BOOK, (book.revision, body, book.sink, book.revision - 1))])
+            if changed[0].rowcount == 0:
                 raise PositionConflict(
                     f"sink {book.sink}: expected revision {book.revision - 1} of its book in Postgres, found another"
                 )
             if positions is not None:
-                stored = [position._replace(last_id=escaped(position.last_id)) for position in positions]
+                stored = [at._replace(last_id=at.last_id and escaped(at.last_id)) for at in positions]
                 rows = [(_ADD_POSITION, (book.sink, *position)) for position in stored]
                 link.send([("DELETE FROM logsync.position WHERE sink = %s", (book.sink,)), *rows])
 
@@ -186,7 +179,7 @@ class Postgres:
         with self._call("read the positions") as link:
             rows = link.send([(_POSITIONS, (self._sink,))])[0].fetchall()
         found = [Position(*row) for row in rows]
-        return {position.partition: position._replace(last_id=unescaped(position.last_id)) for position in found}
+        return {at.partition: at._replace(last_id=at.last_id and unescaped(at.last_id)) for at in found}
 
     def apply(self, plan: Plan) -> None:
         """See Store. Two round trips in the usual case. Bound: twice ``store_timeout``, the second time only

@@ -138,7 +138,8 @@ class Transaction:
 
     def _move(self) -> Statement:
         start, end = self.plan.start, self.plan.end
-        new = (end.next_offset, end.last_offset, escaped(end.last_id), end.leader_epoch, end.epoch, end.drains)
+        last_id = end.last_id and escaped(end.last_id)
+        new = (end.next_offset, end.last_offset, last_id, end.leader_epoch, end.epoch, end.drains)
         return Statement(_MOVE, (*new, self.sink, start.partition, *start.place))
 
     def _send(self, writes: Iterable[Write], *, begin: bool = False) -> None:
