@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import NamedTuple
 
 from logsync.core.book import Book
 from logsync.core.parking import Waiting
@@ -39,15 +38,16 @@ class Finding:
     """True: a server does not answer, and this passes with it; workers wait."""
 
 
-class Examined(NamedTuple):
+@dataclass
+class Examined:
     """What ``Store.examine`` saw. ``positions`` None: they could not be read, and a finding says why."""
 
-    findings: list[Finding]
+    findings: list[Finding] = field(default_factory=list)
     book: Book | None = None
     positions: Mapping[int, Position] | None = None
     holds_data: bool = False
     """Asked only if there is no book."""
-    waiting: Mapping[int, Mapping[str, Waiting]] = {}
+    waiting: Mapping[int, Mapping[str, Waiting]] = field(default_factory=dict)
     """What is parked, by partition."""
 
 

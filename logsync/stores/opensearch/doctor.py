@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import closing
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from logsync.core.finding import Examined, Finding, Severity, noting
-from logsync.core.parking import Waiting
 from logsync.settings import Settings
-from logsync.stores.opensearch import waiting
-from logsync.stores.opensearch.layout import FILTER
 
 if TYPE_CHECKING:
     from logsync.core.book import Book
@@ -70,27 +68,23 @@ def _put(path: str, body: str) -> str:
 
 def examine(store: OpenSearch, sink: str, settings: Settings) -> Examined:
     """See Store.examine. Refreshes the indices to see what is parked, and writes nothing."""
-    findings: list[Finding] = []
-    book, positions, holds_data, parked = None, None, False, dict[int, dict[str, Waiting]]()
-    try:
-        with noting(findings, "opensearch.server"):
-            store._connect(sink, settings)
-            client = store._opened
-            with client.bound():
-                answer = client.request("GET", "/_cluster/settings", params=_FLAT, ignore=_MAY_NOT)
-                parts = ("defaults", "persistent", "transient")  # the last one that says something holds
-                cluster = {name: value for part in parts for name, value in answer.get(part, {}).items()}
-                findings += judge_cluster(client.request("GET", "/", ignore=_MAY_NOT), cluster)
-                with noting(findings, "opensearch.names"):
-                    store._layout_io[0].check_names()
-                book = store._read_book()[0]
-                findings += _indices(store, book)
-                holds_data = book is None and _any_document(store)
-            positions = store.positions()
-            parked = {number: store.sequences(number) for number in positions}
-    finally:
-        store.close()
-    return Examined(findings, book, positions, holds_data, parked)
+    seen = Examined()
+    with closing(store), noting(seen.findings, "opensearch.server"):
+        store._connect(sink, settings)
+        client = store._opened
+        with client.bound():
+            answer = client.request("GET", "/_cluster/settings", params=_FLAT, ignore=_MAY_NOT)
+            parts = ("defaults", "persistent", "transient")  # the last one that says something holds
+            cluster = {name: value for part in parts for name, value in answer.get(part, {}).items()}
+            seen.findings += judge_cluster(client.request("GET", "/", ignore=_MAY_NOT), cluster)
+            with noting(seen.findings, "opensearch.names"):
+                store._indices.check_names()
+            seen.book = store._read_book()[0]
+            seen.findings += _indices(store, seen.book)
+        seen.holds_data = seen.book is None and store.holds_data()
+        seen.positions = store.positions()
+        seen.waiting = {number: store.sequences(number) for number in seen.positions}
+    return seen
 
 
 def _indices(store: OpenSearch, book: Book | None) -> list[Finding]:
@@ -107,10 +101,3 @@ def _indices(store: OpenSearch, book: Book | None) -> list[Finding]:
             fix = f"`logsync rebuild {layout.sink} --yes`"
             findings.append(Finding(Severity.ERROR, "opensearch.index", f"index {index} is missing", why, fix))
     return findings
-
-
-def _any_document(store: OpenSearch) -> bool:
-    owned = sorted(store._layout_io[0].owned())
-    path = f"/{','.join(owned)}/_count"
-    query = {"bool": {"should": [FILTER, waiting.ANY]}}
-    return bool(owned) and int(store._opened.request("POST", path, {"query": query})["count"]) > 0

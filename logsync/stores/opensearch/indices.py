@@ -97,15 +97,11 @@ class Indices:
         for name in names:
             self._client.request("DELETE", f"/{name}", ignore=(404,), writing=True)
 
-    def refresh(self, names: list[str]) -> None:
-        answer = self._client.request("POST", f"/{','.join(names)}/_refresh")
-        whole(answer, "refresh")
-
     def count(self, names: list[str], query: Body) -> int:
         """Documents that match, after a refresh. Never a guess: a shard that does not answer raises."""
         if not names:
             return 0
-        self.refresh(names)
+        whole(self._client.request("POST", f"/{','.join(names)}/_refresh"), "refresh")
         answer = self._client.request("POST", f"/{','.join(names)}/_count", {"query": query})
         whole(answer, "count")
         return int(answer["count"])

@@ -70,7 +70,7 @@ class OpenSearch:
         self._url, self._declared = url, dict(indices)
         self._client: Client | None = None
         self._layout = Layout("", "", {})
-        self._indices: Indices | None = None
+        self._indices: Indices  # these four: from _connect on, and to be used while _opened has a client
         self._documents: Documents
         self._parking: Parking
         self._waiting: waiting.WaitingEvents
@@ -113,7 +113,7 @@ class OpenSearch:
     def close(self) -> None:
         if self._client is not None:
             self._client.close()
-        self._client = self._indices = None
+        self._client = None
 
     # The book
 
@@ -133,13 +133,13 @@ class OpenSearch:
         # Two at once: the book is read before AND after the positions' sequence numbers. So a loser either sees
         # the winner's book, or its compare-and-set on a position that the winner has moved since fails.
         """
-        indices, layout = self._layout_io
+        layout = self._layout
         with self._opened.bound():
             stored, seq_no, term = self._stored_before(book)
             if positions is not None:
                 epoch = book.epoch if positions else (stored.epoch if stored else book.epoch)
                 if positions:
-                    indices.ensure(epoch)
+                    self._indices.ensure(epoch)
                 marks = self._documents.marks(epoch)
                 if self._stored_before(book)[1:] != (seq_no, term):
                     raise PositionConflict(f"the book of sink {layout.sink} was just written by somebody else")
@@ -298,17 +298,17 @@ class OpenSearch:
 
         Tombstones and positions are no data.
         """
-        indices, _ = self._layout_io
         with self._opened.bound():
-            return indices.count(sorted(indices.owned()), {"bool": {"should": [FILTER, waiting.ANY]}}) > 0
+            owned = sorted(self._indices.owned())
+            return self._indices.count(owned, {"bool": {"should": [FILTER, waiting.ANY]}}) > 0
 
     def wipe(self, book: Book) -> None:
         """Replace the indices by empty ones of the book's epoch, and delete all others that this sink made.
 
         Readers' names lead to the old index until the new one is there. Raises PositionConflict.
         """
-        indices, layout = self._layout_io
         with self._opened.bound():
+            indices, layout = self._indices, self._layout
             # Listed before the book is compared: what a later rebuild makes is made under a later book, so whoever
             # is overtaken after this, and however late, deletes only what was there before.
             owned = indices.owned()
@@ -350,12 +350,6 @@ class OpenSearch:
         if self._client is None:
             raise ConfigError("the OpenSearch store is not open", fix="call open() first")
         return self._client
-
-    @property
-    def _layout_io(self) -> tuple[Indices, Layout]:
-        if self._indices is None:
-            raise ConfigError("the OpenSearch store is not open", fix="call open() first")
-        return self._indices, self._layout
 
     def __repr__(self) -> str:
         return f"OpenSearch(indices={sorted(self._declared)})"

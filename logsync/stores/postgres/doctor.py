@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import closing
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 from logsync.core.finding import Examined, Finding, Severity, noting
-from logsync.core.parking import Waiting
 from logsync.settings import Settings
 from logsync.stores.postgres.transaction import opening
 
@@ -50,24 +50,20 @@ def judge(facts: Mapping[str, str]) -> list[Finding]:
 
 def examine(store: Postgres, sink: str, settings: Settings) -> Examined:
     """See Store.examine. One transaction that may only read."""
-    findings: list[Finding] = []
-    book, positions, holds_data, parked = None, None, False, dict[int, dict[str, Waiting]]()
-    try:
-        with noting(findings, "postgres.server"):
-            store._connect(sink, settings)
-            with store._call("examine") as link:
-                link.send([("BEGIN READ ONLY", ())])
-                findings += judge(dict(link.send([(_FACTS, ())])[0].fetchall()))
-                with noting(findings, "postgres.server"):
-                    store._check_server()
-                link.send(opening(settings.store_timeout, store._path)[1:])
-                with noting(findings, "postgres.bookkeeping"):
-                    there = link.send([(_HAS_BOOK, ())])[0].fetchone() == (True,)
-                    book = store.read_book() if there else None
-                    found = store.positions() if there else {}
-                    holds_data = book is None and store._any_row(link)
-                    parked = {number: store.sequences(number) for number in found}
-                    positions = found
-    finally:
-        store.close()
-    return Examined(findings, book, positions, holds_data, parked)
+    seen = Examined()
+    with closing(store), noting(seen.findings, "postgres.server"):
+        store._connect(sink, settings)
+        with store._call("examine") as link:
+            link.send([("BEGIN READ ONLY", ())])
+            seen.findings += judge(dict(link.send([(_FACTS, ())])[0].fetchall()))
+            with noting(seen.findings, "postgres.server"):
+                store._check_server()
+            link.send(opening(settings.store_timeout, store._path)[1:])
+            with noting(seen.findings, "postgres.bookkeeping"):
+                there = link.send([(_HAS_BOOK, ())])[0].fetchone() == (True,)
+                seen.book = store.read_book() if there else None
+                found = store.positions() if there else {}
+                seen.holds_data = seen.book is None and store._any_row(link)
+                seen.waiting = {number: store.sequences(number) for number in found}
+                seen.positions = found
+    return seen

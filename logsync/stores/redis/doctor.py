@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import closing
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 from logsync.core.finding import Examined, Finding, Severity, noting
-from logsync.core.parking import Waiting
 from logsync.settings import Settings
 
 if TYPE_CHECKING:
@@ -41,24 +41,20 @@ def judge(facts: Mapping[str, str]) -> list[Finding]:
 
 def examine(store: Redis, sink: str, settings: Settings) -> Examined:
     """See Store.examine. Commands that read, and not one script."""
-    findings: list[Finding] = []
-    book, positions, holds_data, parked = None, None, False, dict[int, dict[str, Waiting]]()
-    try:
-        with noting(findings, "redis.server"):
-            store._connect(sink, settings)
-            facts = {**store._info("server"), **store._info("persistence"), **store._info("replication")}
-            with noting([], ""):  # not a right that a worker needs; `judge` says so
-                facts["appendfsync"] = str(store._io.call("CONFIG", "GET", "appendfsync")[1], "ascii")
-            findings += judge(facts)
-            with noting(findings, "redis.server"):
-                store._check_server()
-            with noting(findings, "redis.maxmemory_policy"):
-                store._check_policy()
-            with noting(findings, "redis.content"):  # evicted, or a script that died half-way: # R1 R2
-                book = store.read_book()
-                holds_data = book is None and store.holds_data()
-                positions = store.positions()
-                parked = {number: store.sequences(number) for number in positions}
-    finally:
-        store.close()
-    return Examined(findings, book, positions, holds_data, parked)
+    seen = Examined()
+    with closing(store), noting(seen.findings, "redis.server"):
+        store._connect(sink, settings)
+        facts = {**store._info("server"), **store._info("persistence"), **store._info("replication")}
+        with noting([], ""):  # not a right that a worker needs; `judge` says so
+            facts["appendfsync"] = str(store._io.call("CONFIG", "GET", "appendfsync")[1], "ascii")
+        seen.findings += judge(facts)
+        with noting(seen.findings, "redis.server"):
+            store._check_server()
+        with noting(seen.findings, "redis.maxmemory_policy"):
+            store._check_policy()
+        with noting(seen.findings, "redis.content"):  # evicted, or a script that died half-way: # R1 R2
+            seen.book = store.read_book()
+            seen.holds_data = seen.book is None and store.holds_data()
+            seen.positions = store.positions()
+            seen.waiting = {number: store.sequences(number) for number in seen.positions}
+    return seen
