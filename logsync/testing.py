@@ -140,12 +140,7 @@ class MemoryReader:
         return next((self._id_of(record) for record in self._visible(partition, offset, offset + 1)), None)
 
     def find(
-        self,
-        partition: int,
-        ids: Collection[str],
-        start: int,
-        stop: int,
-        meanwhile: Callable[[], None] = lambda: None,
+        self, partition: int, ids: Collection[str], start: int, stop: int, meanwhile: Callable[[], None] = lambda: None
     ) -> dict[str, int]:
         found: dict[str, int] = {}
         for record in self._visible(partition, start, stop):

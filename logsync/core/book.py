@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel
 
 from logsync.core.offsets import Offsets, OffsetsText
 from logsync.core.position import LogIdentity, Position
@@ -18,20 +18,16 @@ from logsync.core.sink import Sink
 from logsync.errors import ConfigError, LogIdentityError, PositionGap, StoreUnavailable
 
 
-class AuditEntry(BaseModel):
+class AuditEntry(BaseModel, frozen=True):
     """Something a person did to the sink by hand: kept for ever."""
-
-    model_config = ConfigDict(frozen=True)
 
     at: datetime
     action: str
     detail: dict[str, Any] = {}
 
 
-class Skip(BaseModel):
+class Skip(BaseModel, frozen=True):
     """Records that a person passed over by name, all at once."""
-
-    model_config = ConfigDict(frozen=True)
 
     partition: int
     offsets: OffsetsText
@@ -39,14 +35,12 @@ class Skip(BaseModel):
     at: datetime
 
 
-class Request(BaseModel):
+class Request(BaseModel, frozen=True):
     """Something that the owners of the partitions are asked to do: drain what waits. # K1
 
     With a ``reason``: give up on the parked events in ``offsets`` first. Only the owner can tell which of them are
     parked still, so only the owner puts them on the list of skips.
     """
-
-    model_config = ConfigDict(frozen=True)
 
     id: str
     partitions: tuple[int, ...]
@@ -62,10 +56,8 @@ class Request(BaseModel):
     """By partition: every event of ``sequence`` that is parked in these ranges is meant."""
 
 
-class Book(BaseModel):
+class Book(BaseModel, frozen=True):
     """The sink's own record in its store. Immutable; :meth:`next` makes the following revision."""
-
-    model_config = ConfigDict(frozen=True)
 
     revision: int = 1
     sink: str

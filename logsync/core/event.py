@@ -9,7 +9,7 @@ from datetime import datetime
 from enum import Enum
 from typing import TYPE_CHECKING, ClassVar, Generic, NamedTuple, TypeVar
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel
 
 if TYPE_CHECKING:
     from logsync.errors import AppendOutcomeUnknown, AppendRejected
@@ -59,13 +59,11 @@ class Event(NamedTuple, Generic[T]):
         return None
 
 
-class Tombstone(BaseModel):
+class Tombstone(BaseModel, frozen=True):
     """The event that a null value is: what its key named is gone. Every log knows this type.
 
     ``of`` is the registered name of the event type it ends, or None when the writer did not say.
     """
-
-    model_config = ConfigDict(frozen=True)
 
     TYPE: ClassVar[str] = "logsync.tombstone"
     key: str

@@ -73,7 +73,7 @@ class Parked(NamedTuple):
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Parked:
-        fields: dict[str, Any] = _plain(json.loads(text))
+        fields: dict[str, Any] = json.loads(text, object_hook=_plain)
         key, value, headers, leader_epoch, timestamp = fields["record"]
         return cls(
             **{name: fields[name] for name in cls._fields if name not in ("first_at", "last_at", "record")},
@@ -164,15 +164,9 @@ def _escaped(found: Any) -> Any:
     return {name: _escaped(each) for name, each in found.items()} if isinstance(found, dict) else found
 
 
-def _plain(found: Any) -> Any:
-    """What ``_escaped`` was given."""
-    if isinstance(found, list):
-        return [_plain(each) for each in found]
-    if not isinstance(found, dict):
-        return found
-    if found.keys() == {"bytes"}:
-        return base64.b64decode(found["bytes"]).decode("utf-8", "surrogatepass")
-    return {name: _plain(each) for name, each in found.items()}
+def _plain(found: dict[str, Any]) -> Any:
+    """What ``_escaped`` was given, of each object that the JSON has."""
+    return base64.b64decode(found["bytes"]).decode("utf-8", "surrogatepass") if found.keys() == {"bytes"} else found
 
 
 def _b64(value: bytes | None) -> str | None:

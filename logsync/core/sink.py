@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping
+from copy import copy
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from pydantic import BaseModel
@@ -113,13 +114,8 @@ class Sink:
 
     def with_store(self, store: Store) -> Sink:
         """The same sink over another store: a test's memory, or a shadow copy beside the real one."""
-        twin = Sink(
-            self.name, self.log, store, unknown=self.unknown, order=self.order,
-            on_error=self.on_error, parking=self.parking, sequence_by=self.sequence_by,
-        )  # fmt: skip
-        twin.handlers.update(self.handlers)
-        twin._on_error_of.update(self._on_error_of)
-        twin.address = self.address
+        twin = copy(self)
+        twin.store, twin.handlers, twin._on_error_of = store, {**self.handlers}, {**self._on_error_of}
         return twin
 
     def __repr__(self) -> str:
