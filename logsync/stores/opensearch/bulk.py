@@ -62,9 +62,7 @@ def items(answer: Mapping[str, Any], expected: int) -> Sequence[Item]:
         ((_, item),) = entry.items()
         status, error = item["status"], item.get("error")
         if error is None and status < 300:
-            found.append(
-                DONE._replace(seq_no=item["_seq_no"], term=item["_primary_term"]) if "_seq_no" in item else DONE
-            )
+            found.append(Item(Verdict.DONE, "", item.get("_seq_no"), item.get("_primary_term")))
         else:
             kind = error.get("type") if isinstance(error, dict) else None
             found.append(Item(verdict(status, kind), reason(error)))

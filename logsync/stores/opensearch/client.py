@@ -92,12 +92,7 @@ class Client:
         bound: Any = Timeout(total=left)  # connecting included; handed through to urllib3
         try:
             answer = self._client.transport.perform_request(
-                method,
-                path,
-                params=dict(params or ()),
-                body=body,
-                ignore=ignore,
-                timeout=bound,
+                method, path, params=dict(params or ()), body=body, ignore=ignore, timeout=bound
             )
         except (OpenSearchException, ValueError) as error:
             raise translate(error, writing=writing) from error
