@@ -6,8 +6,7 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
-from importlib.metadata import PackageNotFoundError
-from importlib.metadata import version as installed_version
+from importlib.metadata import version
 from typing import Annotated, NoReturn
 
 import typer
@@ -44,18 +43,9 @@ app.add_typer(sinks.schema_app, name="schema")
 app.add_typer(topic.app, name="topic")
 
 
-@app.command()
-def version() -> None:
-    """Print the version. Example: logsync version"""
-    try:
-        print(f"logsync {installed_version('logsync')}")
-    except PackageNotFoundError:
-        print("logsync, run from a source tree that is not installed")
-
-
-def _version_option(wanted: bool) -> None:
+def _version(wanted: bool) -> None:
     if wanted:
-        version()
+        print(f"logsync {version('logsync')}")
         raise typer.Exit
 
 
@@ -63,7 +53,7 @@ def _version_option(wanted: bool) -> None:
 def _options(
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error, too.")] = False,
     show_version: Annotated[
-        bool, typer.Option("--version", callback=_version_option, is_eager=True, help="Print the version.")
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None: ...
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from enum import StrEnum
 from typing import Annotated
 
@@ -10,8 +9,8 @@ import typer
 
 from logsync.cli import out
 from logsync.cli.load import load_sink
-from logsync.core.sink import Sink
-from logsync.settings import Settings, load_settings
+from logsync.cli.options import SinkArgument
+from logsync.settings import load_settings
 
 
 class LogFormat(StrEnum):
@@ -22,7 +21,7 @@ class LogFormat(StrEnum):
 
 
 def consume(
-    sink: Annotated[str, typer.Argument(metavar="SINK", help="`db`, or `pkg.mod:sink`.", show_default=False)],
+    sink: SinkArgument,
     until_end: Annotated[
         bool, typer.Option("--until-end", help="Stop when caught up with the end that the log has now.")
     ] = False,
@@ -53,40 +52,16 @@ def consume(
 
     Example: logsync consume db --health 8080 --log-format json
     """
-    settings, loaded = load_settings(), load_sink(sink)
-    run(
-        loaded,
-        settings,
-        until_end=until_end,
-        log_format=log_format,
-        from_log_start=from_log_start,
-        accept_from_now=accept_from_now,
-        health_port=health,
-    )
-
-
-def run(
-    sink: Sink,
-    settings: Settings,
-    *,
-    until_end: bool,
-    log_format: LogFormat = LogFormat.human,
-    from_log_start: bool = False,
-    accept_from_now: bool = False,
-    health_port: int | None = None,
-) -> None:
-    """Run a worker in the foreground; with ``until_end`` at a terminal, under a progress bar."""
-    from logsync.observe import log_to_stderr
     from logsync.run import run_worker
 
-    log_to_stderr(log_format.value)
-    with out.progress(f"applying to {sink.name}", lines=False) as report:
+    settings, loaded = load_settings(), load_sink(sink)
+    with out.worker(f"applying to {loaded.name}", log_format.value) as report:
         run_worker(
-            sink,
+            loaded,
             settings,
             until_end=until_end,
             from_log_start=from_log_start,
             accept_from_now=accept_from_now,
-            health_port=health_port,
-            on_progress=report if until_end and sys.stderr.isatty() else None,
+            health_port=health,
+            on_progress=report if until_end else None,
         )

@@ -4,26 +4,20 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import asdict
-from typing import Annotated
 
 import typer
 
 from logsync.cli import out
 from logsync.cli.exits import Exit
-from logsync.cli.load import load_sink, sink_names
+from logsync.cli.load import load_sink, named_or_all
+from logsync.cli.options import JsonOption, SinksArgument
 from logsync.core.finding import Finding, Severity, noting
-from logsync.errors import ConfigError
 from logsync.settings import load_settings
 
 _CODES = {Severity.NOTE: Exit.OK, Severity.WARNING: Exit.FOUND_WARNING, Severity.ERROR: Exit.FOUND_ERROR}
 
 
-def doctor(
-    sinks: Annotated[
-        list[str] | None, typer.Argument(metavar="[SINK]...", help="Default: all under sinks/.", show_default=False)
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for machines.")] = False,
-) -> None:
+def doctor(sinks: SinksArgument = None, as_json: JsonOption = False) -> None:
     """Look for what endangers the promise: topics, stores, positions, versions. Changes nothing, joins no group.
 
     Each finding says what was found, why it matters, and the command that mends it.
@@ -39,9 +33,7 @@ def doctor(
     from logsync.doctor import diagnose
 
     settings = load_settings()
-    names = sinks or sink_names()
-    if not names:
-        raise ConfigError("no sinks here", fix="run from the folder that holds sinks/, or name one: pkg.mod:sink")
+    names = named_or_all(sinks)
     loaded, findings = [], list[Finding]()
     for name in names:
         with noting(findings, "sink.load"):

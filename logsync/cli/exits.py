@@ -18,44 +18,30 @@ from logsync.errors import (
 class Exit(IntEnum):
     """What a script or a supervisor can tell from the exit code alone."""
 
-    OK = 0
-    NOT_FOUND = 1
-    USAGE = 2
-    CONFIG = 3
-    EVENT = 4
-    LOG = 5
-    UNAVAILABLE = 6
-    REFUSED = 7
-    BEHIND = 8
-    CONFLICT = 9
-    FOUND_WARNING = 10
-    FOUND_ERROR = 11
-    PARKED = 12
-    BUG = 70
-    DRAIN_TIMEOUT = 75
-    INTERRUPTED = 130
-    TERMINATED = 143
+    meaning: str
 
+    def __new__(cls, code: int, meaning: str) -> Exit:
+        member = int.__new__(cls, code)
+        member._value_, member.meaning = code, meaning
+        return member
 
-MEANING = {
-    Exit.OK: "done; consume: drained after a signal, or caught up with --until-end",
-    Exit.NOT_FOUND: "show, history: no such record in the log; parked: nothing that is meant is parked",
-    Exit.USAGE: "the command line itself is wrong",
-    Exit.CONFIG: "settings, sink, topic or store are set up wrongly; restarting will not help",
-    Exit.EVENT: "halted at an event that cannot be applied; nothing after it was applied",
-    Exit.LOG: "the log is not the one that the position belongs to, or does not reach back to it",
-    Exit.UNAVAILABLE: "Kafka or the store did not answer (consume waits instead)",
-    Exit.REFUSED: "nothing was done: the command destroys something and wants --yes, or it does not apply",
-    Exit.BEHIND: "status --fail-behind: a sink is behind by more than was allowed, or its state is not known",
-    Exit.CONFLICT: "somebody else moves the position of this sink at the same time",
-    Exit.FOUND_WARNING: "doctor: the worst finding is a warning: a fault would cost more than it must",
-    Exit.FOUND_ERROR: "doctor: an error was found: a sink does not run, will halt, or could lose what it holds",
-    Exit.PARKED: "parked retry, parked discard: carried out, and some events still cannot be applied",
-    Exit.BUG: "a bug in logsync: please report the traceback",
-    Exit.DRAIN_TIMEOUT: "consume: LOGSYNC_DRAIN_TIMEOUT passed before the plan in flight was through; nothing is lost",
-    Exit.INTERRUPTED: "Ctrl-C; consume: a second SIGINT, ended at once; nothing is lost",
-    Exit.TERMINATED: "consume: a second SIGTERM, ended at once; nothing is lost",
-}
+    OK = 0, "done; consume: drained after a signal, or caught up with --until-end"
+    NOT_FOUND = 1, "show, history: no such record in the log; parked: nothing that is meant is parked"
+    USAGE = 2, "the command line itself is wrong"
+    CONFIG = 3, "settings, sink, topic or store are set up wrongly; restarting will not help"
+    EVENT = 4, "halted at an event that cannot be applied; nothing after it was applied"
+    LOG = 5, "the log is not the one that the position belongs to, or does not reach back to it"
+    UNAVAILABLE = 6, "Kafka or the store did not answer (consume waits instead)"
+    REFUSED = 7, "nothing was done: the command destroys something and wants --yes, or it does not apply"
+    BEHIND = 8, "status --fail-behind: a sink is behind by more than was allowed, or its state is not known"
+    CONFLICT = 9, "somebody else moves the position of this sink at the same time"
+    FOUND_WARNING = 10, "doctor: the worst finding is a warning: a fault would cost more than it must"
+    FOUND_ERROR = 11, "doctor: an error was found: a sink does not run, will halt, or could lose what it holds"
+    PARKED = 12, "parked retry, parked discard: carried out, and some events still cannot be applied"
+    BUG = 70, "a bug in logsync: please report the traceback"
+    DRAIN_TIMEOUT = 75, "consume: LOGSYNC_DRAIN_TIMEOUT passed before the plan in flight was through; nothing is lost"
+    INTERRUPTED = 130, "Ctrl-C; consume: a second SIGINT, ended at once; nothing is lost"
+    TERMINATED = 143, "consume: a second SIGTERM, ended at once; nothing is lost"
 
 
 class Refused(LogsyncError):
@@ -91,4 +77,4 @@ def exit_for(error: LogsyncError) -> Exit:
 
 def epilog() -> str:
     """The table of exit codes for ``logsync --help``; ``\\b`` tells typer to keep its lines apart."""
-    return "\b\nExit codes:\n" + "\n".join(f"{code.value:>3} {code.name}: {text}" for code, text in MEANING.items())
+    return "\b\nExit codes:\n" + "\n".join(f"{code:>3} {code.name}: {code.meaning}" for code in Exit)

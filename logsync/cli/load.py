@@ -51,6 +51,14 @@ def find_log(sink: str | None, log: str | None) -> tuple[Log, Sink | None]:
     return next(iter(logs.values())), None
 
 
+def named_or_all(names: list[str] | None) -> list[str]:
+    """These sinks, or else all that are here. Raises ConfigError if there are none."""
+    found = names or sink_names()
+    if not found:
+        raise ConfigError("no sinks here", fix="run from the folder that holds sinks/, or name one: pkg.mod:sink")
+    return found
+
+
 def sink_names() -> list[str]:
     """The modules under ``./sinks`` that have, or cannot be imported to see whether they have, a ``sink``."""
     return sorted(_sinks_here())

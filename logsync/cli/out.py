@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Literal
 
 _EVERY = 5.0  # seconds between progress lines where no bar can be drawn
 _PIPE_WIDTH = 200  # columns of a table that goes to a file or pipe: rich's 80 would cut ids in two
@@ -46,6 +46,16 @@ def _cell(value: object) -> str:
     if value is None:
         return "-"
     return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
+
+
+@contextmanager
+def worker(what: str, log_format: Literal["human", "json"] = "human") -> Iterator[Callable[[int, int], None]]:
+    """What a worker in the foreground shows on stderr: its log lines, and at a terminal the bar of ``progress``."""
+    from logsync.observe import log_to_stderr
+
+    log_to_stderr(log_format)
+    with progress(what, lines=False) as report:
+        yield report
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from logsync import admin, parked
 from logsync.cli import out
 from logsync.cli.exits import NotFound, Refused, StillParked
 from logsync.cli.load import load_sink
+from logsync.cli.options import JsonOption, SinkArgument, YesOption
 from logsync.cli.records import describe
 from logsync.core.book import Book
 from logsync.core.parking import Parked
@@ -27,9 +28,6 @@ parked_app = typer.Typer(
     help='Events that could not be applied and were set aside (`on_error="park"`), with all that wait behind them.',
     no_args_is_help=True,
 )
-SinkArgument = Annotated[str, typer.Argument(metavar="SINK", help="`db`, or `pkg.mod:sink`.", show_default=False)]
-YesOption = Annotated[bool, typer.Option("--yes", help="Do it; without this, only say what would be done.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 KeyOption = Annotated[
     str | None, typer.Option("--key", help="One sequence: the events of this key.", show_default=False)
 ]
@@ -47,7 +45,6 @@ AllOption = Annotated[bool, typer.Option("--all", help="Everything that is parke
 def list_(
     sink: SinkArgument,
     limit: Annotated[int, typer.Option(min=1, help="The most rows; the sums below count everything.")] = 50,
-    events: Annotated[bool, typer.Option("--events", help="A row per event, not per sequence.")] = False,
     as_json: JsonOption = False,
 ) -> None:
     """List what waits: a row per sequence, oldest first, with the event that holds it up.
@@ -57,18 +54,14 @@ def list_(
     settings, loaded = load_settings(), load_sink(sink)
     with _opened(loaded, settings) as store:
         found = parked.find(store, Selection())
-        if events:
-            shown = [entry for entry, _ in zip(parked.entries(store), range(limit), strict=False)]
-        else:
-            heads = (store.parked(each.partition, sequence=each.sequence, limit=1) for each in found[:limit])
-            shown = [head[0] for head in heads if head]  # drained since
+        shown = [  # without those that were drained since
+            (each, head)
+            for each in found[:limit]
+            for head in store.parked(each.partition, sequence=each.sequence, limit=1)
+        ]
     total = sum(each.waiting.events for each in found)
     if as_json:
-        counts = {(each.partition, each.sequence): each.waiting.events for each in found}
-        rows = [
-            {**_fact(entry), **({} if events else {"waiting": counts.get((entry.partition, entry.sequence), 0)})}
-            for entry in shown
-        ]
+        rows = [{**_fact(entry), "waiting": each.waiting.events} for each, entry in shown]
         out.print_json({"sink": loaded.name, "sequences": len(found), "events": total, "rows": rows})
         return
     if shown:
@@ -77,7 +70,7 @@ def list_(
             [
                 (f"{entry.partition}:{entry.offset}", entry.sequence, entry.type, _why(entry),
                  entry.attempts, f"{entry.first_at:%Y-%m-%d %H:%M}", _short(entry.message))
-                for entry in shown
+                for _, entry in shown
             ],
         )  # fmt: skip
     out.say(f"sink {loaded.name}: {_count(found)} parked")
@@ -191,11 +184,9 @@ def _finish(
     sink: Sink, settings: Settings, request: str, found: list[Found], say: Callable[[Book], str] | None = None
 ) -> None:
     """Wait for the request to be carried out, and say what came of it and what is left."""
-    from logsync.observe import log_to_stderr
     from logsync.run import run_drain
 
-    log_to_stderr("human")
-    with out.progress(f"draining {sink.name}", lines=False) as report:
+    with out.worker(f"draining {sink.name}") as report:
         run_drain(sink, settings, request, on_progress=report)
     with admin.opened(sink, settings) as store:
         waiting = {number: store.sequences(number) for number in sorted({each.partition for each in found})}

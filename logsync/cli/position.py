@@ -13,7 +13,7 @@ from logsync import admin, positions
 from logsync.cli import out
 from logsync.cli.exits import Refused
 from logsync.cli.load import load_sink
-from logsync.cli.sinks import SinkArgument, YesOption
+from logsync.cli.options import JsonOption, SinkArgument, YesOption
 from logsync.core.codec import Decoder
 from logsync.core.event import Record
 from logsync.core.finding import Examined
@@ -27,9 +27,7 @@ app = typer.Typer(help="Look at a sink's position in its store, move it, or remo
 
 
 @app.command("show")
-def show(
-    sink: SinkArgument, as_json: Annotated[bool, typer.Option("--json", help="Print JSON for machines.")] = False
-) -> None:
+def show(sink: SinkArgument, as_json: JsonOption = False) -> None:
     """Show what the store remembers of a sink: positions, epoch, log, handled types, skips, and what was done by hand.
 
     Example: logsync position show db --json

@@ -13,6 +13,7 @@ import typer
 from logsync.cli import out
 from logsync.cli.exits import NotFound
 from logsync.cli.load import find_log
+from logsync.cli.options import JsonOption
 from logsync.core.codec import Decoder
 from logsync.core.event import Event, Record, Undecodable
 from logsync.core.log import Log
@@ -22,7 +23,6 @@ from logsync.settings import Settings, load_settings
 
 SinkOption = Annotated[str | None, typer.Option("--sink", help="Read the log of this sink.", show_default=False)]
 LogOption = Annotated[str | None, typer.Option("--log", help="Read this log: pkg.mod:log.", show_default=False)]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 _OFFSET = re.compile(r"^(?:(\d+):)?(\d+)$")
 _SHORT = 100  # characters of a value in one line of history
 

@@ -11,11 +11,9 @@ from logsync import admin
 from logsync.cli import out
 from logsync.cli.exits import NotFound, Refused
 from logsync.cli.load import load_sink
+from logsync.cli.options import SinkArgument, YesOption
 from logsync.cli.records import describe
 from logsync.settings import load_settings
-
-SinkArgument = Annotated[str, typer.Argument(metavar="SINK", help="`db`, or `pkg.mod:sink`.", show_default=False)]
-YesOption = Annotated[bool, typer.Option("--yes", help="Do it; without this, only say what would be done.")]
 
 schema_app = typer.Typer(help="What a sink's store needs before the first event.", no_args_is_help=True)
 
@@ -59,9 +57,10 @@ def rebuild(
         )  # fmt: skip
     out.say(f"wiped; epoch {book.epoch} begins at the log's start")
     if replay:
-        from logsync.cli.consume import run
+        from logsync.run import run_worker
 
-        run(loaded, settings, until_end=True)
+        with out.worker(f"applying to {loaded.name}") as report:
+            run_worker(loaded, settings, until_end=True, on_progress=report)
         out.say(f"rebuilt {loaded.name} up to the end that the log had when the replay began")
 
 

@@ -12,7 +12,8 @@ import typer
 
 from logsync.cli import out
 from logsync.cli.exits import Exit
-from logsync.cli.load import load_sink, sink_names
+from logsync.cli.load import load_sink, named_or_all
+from logsync.cli.options import JsonOption, SinksArgument
 from logsync.core.book import Book
 from logsync.core.position import LogIdentity, Position
 from logsync.core.sink import Sink
@@ -59,10 +60,8 @@ class Row(NamedTuple):
 
 
 def status(
-    sinks: Annotated[
-        list[str] | None, typer.Argument(metavar="[SINK]...", help="Default: all under sinks/.", show_default=False)
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for machines.")] = False,
+    sinks: SinksArgument = None,
+    as_json: JsonOption = False,
     fail_behind: Annotated[
         int | None,
         typer.Option(
@@ -78,9 +77,7 @@ def status(
     Example: logsync status db search --fail-behind 1000
     """
     settings = load_settings()
-    names = sinks or sink_names()
-    if not names:
-        raise ConfigError("no sinks here", fix="run from the folder that holds sinks/, or name one: pkg.mod:sink")
+    names = named_or_all(sinks)
     with ThreadPoolExecutor(len(names)) as pool:  # one store that is down must not delay the others
         rows = [row for found in pool.map(lambda name: _look(name, settings), names) for row in found]
     if as_json:

@@ -9,6 +9,7 @@ import typer
 
 from logsync.cli import out
 from logsync.cli.load import load_log
+from logsync.cli.options import JsonOption
 from logsync.errors import ConfigError
 from logsync.settings import load_settings
 
@@ -49,7 +50,7 @@ def create(
 def describe(
     name: NameArgument = None,
     log: LogOption = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for machines.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Show a topic's identity and settings, and what about them keeps it from being a log.
 

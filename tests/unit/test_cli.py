@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from logsync.cli import app, main
-from logsync.cli.exits import MEANING, Exit, NotFound, Refused, exit_for
+from logsync.cli.exits import Exit, NotFound, Refused, exit_for
 from logsync.cli.load import find_log, load_log, load_sink, sink_names
 from logsync.cli.out import plain
 from logsync.errors import (
@@ -88,10 +88,9 @@ def test_every_error_class_has_one_exit_code(error: LogsyncError, code: Exit) ->
 
 
 def test_every_exit_code_is_explained_in_help(capsys: pytest.CaptureFixture[str]) -> None:
-    assert set(MEANING) == set(Exit)
     assert run("--help") == 0
     shown = capsys.readouterr().out
-    assert all(f"{code.value} {code.name}:" in shown for code in Exit)
+    assert all(f"{code.value} {code.name}: {code.meaning[:9]}" in shown for code in Exit)
     from logsync.run import EXIT_DRAIN_TIMEOUT
 
     assert Exit.DRAIN_TIMEOUT == EXIT_DRAIN_TIMEOUT
