@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 
-from logsync.core.book import AuditEntry, Book, Skip
+from logsync.core.book import AuditEntry, Book
 from logsync.core.event import Record
 from logsync.core.finding import Examined, Severity
 from logsync.core.position import LogIdentity, Position
@@ -153,15 +153,11 @@ def rebuild(
     store.wipe(wiping)  # refused if another rebuild has begun since: what it replays is not ours to delete
     ready = wiping.next(
         state="ready", environment=environment, log=plan.log, handled=sink.handled, skipped=frozenset(),
-        skips=_still_meant(wiping, plan.log), requests=(),
+        # A skip names an offset, and offsets mean something only in the log where the person saw the record.
+        skips=() if wiping.log.differences(plan.log) else wiping.skips, requests=(),
     )  # fmt: skip
     store.write_book(ready, positions=[Position(p, start, ready.epoch) for p, start in sorted(plan.log_starts.items())])
     return ready
-
-
-def _still_meant(book: Book, log: LogIdentity) -> tuple[Skip, ...]:
-    """A skip names an offset, and offsets mean something only in the log where the person saw the record."""
-    return book.skips if not book.log.differences(log) else ()
 
 
 def forget(store: Store, *, sink: str, now: datetime) -> Book:

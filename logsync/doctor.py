@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import platform
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -16,8 +16,6 @@ from importlib.metadata import version
 from time import time
 
 from logsync.core.book import check_book, check_identity, check_last, check_range, first_book
-from logsync.core.codec import id_of
-from logsync.core.event import Record
 from logsync.core.finding import Examined, Finding, Severity, noting
 from logsync.core.parking import Waiting
 from logsync.core.position import LogIdentity, Position
@@ -32,8 +30,8 @@ _PATIENCE = 5.0  # seconds: a doctor that hangs on a server that is down tells n
 _STALE = 60.0  # seconds that the oldest event may wait before somebody should look why
 
 
-def diagnose(sinks: Sequence[Sink], settings: Settings, *, clock: Callable[[], float] = time) -> list[Finding]:
-    """All findings about these sinks, their stores and their topics. ``clock`` gives seconds since 1970.
+def diagnose(sinks: Sequence[Sink], settings: Settings) -> list[Finding]:
+    """All findings about these sinks, their stores and their topics.
 
     Raises nothing that a server can cause: one that is down is a finding, and the others are looked at all the same.
     """
@@ -41,7 +39,7 @@ def diagnose(sinks: Sequence[Sink], settings: Settings, *, clock: Callable[[], f
     with ThreadPoolExecutor(len(topics) + len(sinks)) as pool:  # one server that is down must not delay the others
         looks = [pool.submit(_topic, topic, settings) for topic in topics]
         facts = {topic: look.result()[1] for topic, look in zip(topics, looks, strict=True)}
-        of_sinks = pool.map(lambda sink: _sink(sink, facts[sink.log.topic], settings, clock), sinks)
+        of_sinks = pool.map(lambda sink: _sink(sink, facts[sink.log.topic], settings), sinks)
         found = [finding for look in looks for finding in look.result()[0]]
         found += [
             replace(finding, about=sink.name) for sink, some in zip(sinks, of_sinks, strict=True) for finding in some
@@ -68,7 +66,7 @@ def _topic(topic: str, settings: Settings) -> tuple[list[Finding], TopicFacts | 
     return [replace(finding, about=topic) for finding in findings], None
 
 
-def _sink(sink: Sink, facts: TopicFacts | None, settings: Settings, clock: Callable[[], float]) -> list[Finding]:
+def _sink(sink: Sink, facts: TopicFacts | None, settings: Settings) -> list[Finding]:
     topic, group = sink.log.topic, group_id(settings.environment, sink.name)
     bounded = settings.model_copy(update={"store_timeout": _PATIENCE})
     if facts is None:
@@ -82,10 +80,10 @@ def _sink(sink: Sink, facts: TopicFacts | None, settings: Settings, clock: Calla
         if seen.positions is not None:
             spans = lookup.spans()
             findings += judge_book(sink, seen, facts.identity, spans, settings.environment)
-            findings += judge_parked(sink, seen.waiting, datetime.fromtimestamp(clock(), UTC))
+            findings += judge_parked(sink, seen.waiting, datetime.now(UTC))
             same_log = seen.book is not None and not seen.book.log.differences(facts.identity)
             for partition, at in sorted(seen.positions.items()) if same_log else ():
-                findings += _position(sink, at, spans[partition], committed.get(partition), lookup, clock)
+                findings += _position(sink, at, spans[partition], committed.get(partition), lookup)
         return findings
     return findings + sink.store.examine(sink.name, bounded).findings
 
@@ -147,19 +145,15 @@ def judge_parked(sink: Sink, waiting: Mapping[int, Mapping[str, Waiting]], now: 
     return [Finding(Severity.ERROR if full else Severity.WARNING, "sink.parked", what, why, fix)]
 
 
-def _position(
-    sink: Sink, at: Position, span: Span, committed: int | None, lookup: Lookup, clock: Callable[[], float]
-) -> list[Finding]:
+def _position(sink: Sink, at: Position, span: Span, committed: int | None, lookup: Lookup) -> list[Finding]:
     findings: list[Finding] = []
     where, consume = f"{lookup.topic}, partition {at.partition}", f"`logsync consume {sink.address}`"
     with noting(findings, "sink.position"):
         check_range(at, span.low, span.high, sink)
         if at.last_offset is not None and span.low <= at.last_offset:
-            last = lookup.first_at(at.partition, at.last_offset)
-            same = last is not None and last.offset == at.last_offset
-            check_last(at, _id(lookup.topic, last) if last and same else None, sink)
+            check_last(at, lookup.id_at(at.partition, at.last_offset), sink)
         waiting = lookup.first_at(at.partition, at.next_offset)
-        age = clock() - waiting.timestamp / 1000 if waiting else 0
+        age = time() - waiting.timestamp / 1000 if waiting else 0
         if age > _STALE:
             what = f"{where}: {span.high - at.next_offset:,} offsets behind; the oldest event waits for {age:,.0f} s"
             why = "readers of this store see the past"
@@ -170,7 +164,3 @@ def _position(
         why = "the store went back, as in a restore, and no worker has resumed since; lag tools show too little"  # P2
         findings.append(Finding(Severity.WARNING, "sink.committed", what, why, f"{consume} goes on from the position"))
     return findings
-
-
-def _id(topic: str, record: Record) -> str | None:
-    return id_of(record.headers, record.value, f"{topic}/{record.partition}/{record.offset}")

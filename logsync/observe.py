@@ -7,7 +7,6 @@ import logging
 import sys
 import threading
 import time
-from collections.abc import Callable
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Literal
@@ -46,14 +45,14 @@ class _Json(logging.Formatter):
         return json.dumps(entry, default=str)
 
 
-def log_to_stderr(form: Literal["human", "json"], level: int = logging.INFO) -> None:
+def log_to_stderr(form: Literal["human", "json"]) -> None:
     """Send logsync's log lines to standard error, one line an entry. For the command line; a library user has
     logging set up already."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_Json() if form == "json" else _Human())
     root = logging.getLogger("logsync")
     root.handlers[:] = [handler]
-    root.setLevel(level)
+    root.setLevel(logging.INFO)
     root.propagate = False
 
 
@@ -110,17 +109,15 @@ def metrics(sink: str, report: Report, now: float) -> str:
 class Health:
     """Serves /live, /ready and /metrics on all interfaces while a worker runs."""
 
-    def __init__(
-        self, sink: str, report: Report, port: int, *, bound: float, clock: Callable[[], float] = time.monotonic
-    ) -> None:
+    def __init__(self, sink: str, report: Report, port: int, *, bound: float) -> None:
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
                 if self.path == "/live":
-                    self._say(*alive(report, clock(), bound))
+                    self._say(*alive(report, time.monotonic(), bound))
                 elif self.path == "/ready":
-                    self._say(*ready(report, clock()))
+                    self._say(*ready(report, time.monotonic()))
                 elif self.path == "/metrics":
-                    self._send(200, metrics(sink, report, clock()), "text/plain; version=0.0.4; charset=utf-8")
+                    self._send(200, metrics(sink, report, time.monotonic()), "text/plain; version=0.0.4; charset=utf-8")
                 else:
                     self._send(404, "use /live, /ready or /metrics\n")
 

@@ -63,5 +63,5 @@ def consume(
             from_log_start=from_log_start,
             accept_from_now=accept_from_now,
             health_port=health,
-            on_progress=report if until_end else None,
+            on_progress=report,
         )

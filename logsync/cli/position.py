@@ -102,12 +102,8 @@ def set_(
         if partition not in spans:
             raise ConfigError(f"{topic} has no partition {partition}; it has {', '.join(map(str, spans))}")
         at, span = (seen.positions or {}).get(partition), spans[partition]
-        standing = None  # the record where the last applied one stood
-        if at is not None and at.last_offset is not None and at.last_offset >= span.low:
-            standing = lookup.first_at(partition, at.last_offset)
-            standing = standing if standing is not None and standing.offset == at.last_offset else None
+        last_found = None if at is None or at.last_offset is None else lookup.id_at(partition, at.last_offset)
         before = _last_before(lookup, partition, offset, span)
-    decode = Decoder(loaded.log, loaded.handled)
     move = positions.plan_set(
         loaded,
         seen,
@@ -116,8 +112,8 @@ def set_(
         partition=partition,
         offset=offset,
         span=span,
-        before=None if before is None else decode(before),
-        last_found=None if standing is None else decode(standing).id,
+        before=None if before is None else Decoder(loaded.log, loaded.handled)(before),
+        last_found=last_found,
         reason=reason,
         now=datetime.now(UTC),
     )

@@ -118,8 +118,8 @@ def skip(
 
     settings, loaded = load_settings(), load_sink(sink)
     with Lookup(settings, loaded.log.topic) as lookup:
-        record = lookup.first_at(partition, offset) if partition in lookup.spans() else None
-    if record is None or record.offset != offset:
+        record = lookup.at(partition, offset) if partition in lookup.spans() else None
+    if record is None:
         raise NotFound(f"{loaded.log.topic} has no record at partition {partition}, offset {offset}: nothing to skip")
     fact = describe(record, loaded.log)
     out.say(f"{partition}:{offset} of {loaded.log.topic}: {fact['type']} {fact['id']}, key {fact['key']}")

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from enum import StrEnum
 from time import time
-from typing import TYPE_CHECKING, Annotated, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
@@ -15,6 +14,7 @@ from logsync.cli.exits import Exit
 from logsync.cli.load import load_sink, named_or_all
 from logsync.cli.options import JsonOption, SinksArgument
 from logsync.core.book import Book
+from logsync.core.finding import Examined
 from logsync.core.position import LogIdentity, Position
 from logsync.core.sink import Sink
 from logsync.errors import ConfigError, LogUnavailable, StoreError
@@ -139,8 +139,8 @@ def judge(
     return row._replace(state=State.BEHIND if row.lag else State.OK)
 
 
-def survey(sink: Sink, settings: Settings, *, clock: Callable[[], float] = time) -> list[Row]:
-    """The rows of one sink. ``clock`` gives seconds since 1970. Raises nothing that an outage can cause."""
+def survey(sink: Sink, settings: Settings) -> list[Row]:
+    """The rows of one sink. Raises nothing that an outage can cause."""
     from logsync.log.lookup import Lookup
     from logsync.log.reader import group_id
     from logsync.log.topic import identify
@@ -151,49 +151,41 @@ def survey(sink: Sink, settings: Settings, *, clock: Callable[[], float] = time)
             # A worker may be running. In this order committed <= position <= end is what one sees: the other
             # way round a healthy sink could seem to have committed, or read, what is not there yet. # P2
             bookmarks = lookup.committed(lookup.spans())
-            stored = _read_store(sink, settings)
+            seen, trouble = _examine(sink, settings)
             identity, spans = identify(settings, topic), lookup.spans()
             rows = []
             for partition, span in spans.items():
                 row = judge(
-                    sink.name, partition, span, stored.book, stored.positions.get(partition),
+                    sink.name, partition, span, seen.book, (seen.positions or {}).get(partition),
                     identity=identity, environment=settings.environment,
                 )  # fmt: skip
-                if stored.trouble is not None:
-                    row = row._replace(state=stored.trouble, detail=stored.detail)
+                if trouble:
+                    row = row._replace(**trouble)
                 elif row.state in (State.OK, State.BEHIND) and row.position is not None:
                     first = lookup.first_at(partition, row.position) if row.lag else None
-                    age = 0.0 if first is None else max(0.0, clock() - first.timestamp / 1000)
-                    row = row._replace(lag_seconds=round(age, 3), parked=stored.parked.get(partition, 0))
+                    age = 0.0 if first is None else max(0.0, time() - first.timestamp / 1000)
+                    parked = sum(known.events for known in seen.waiting.get(partition, {}).values())
+                    row = row._replace(lag_seconds=round(age, 3), parked=parked)
                 rows.append(row._replace(committed=bookmarks.get(partition)))
             return rows
     except LogUnavailable as error:
-        positions = _read_store(sink, settings).positions
+        positions = _examine(sink, settings)[0].positions or {}
         down = Row(sink.name, None, State.LOG_UNREACHABLE, detail=error.message)
         return [down._replace(partition=p, position=at.next_offset) for p, at in positions.items()] or [down]
     except ConfigError as error:
         return [Row(sink.name, None, State.MISCONFIGURED, detail=error.message)]
 
 
-class _Stored(NamedTuple):
-    book: Book | None
-    positions: dict[int, Position]
-    parked: dict[int, int]
-    trouble: State | None = None
-    detail: str = ""
-
-
-def _read_store(sink: Sink, settings: Settings) -> _Stored:
+def _examine(sink: Sink, settings: Settings) -> tuple[Examined, dict[str, Any]]:
+    """What the store remembers; if it cannot tell, what a row says about that."""
     from logsync.admin import look
 
     try:
-        seen = look(sink, settings.model_copy(update={"store_timeout": _PATIENCE}))
-        parked = {p: sum(known.events for known in waiting.values()) for p, waiting in seen.waiting.items()}
-        return _Stored(seen.book, dict(seen.positions or {}), parked)
+        return look(sink, settings.model_copy(update={"store_timeout": _PATIENCE})), {}
     except StoreError as error:
-        return _Stored(None, {}, {}, State.STORE_UNREACHABLE, error.message)
+        return Examined([]), {"state": State.STORE_UNREACHABLE, "detail": error.message}
     except ConfigError as error:
-        return _Stored(None, {}, {}, State.MISCONFIGURED, error.message)
+        return Examined([]), {"state": State.MISCONFIGURED, "detail": error.message}
 
 
 def _look(name: str, settings: Settings) -> list[Row]:

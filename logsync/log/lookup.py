@@ -14,6 +14,7 @@ from typing import NamedTuple, cast
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
+from logsync.core.codec import id_of
 from logsync.core.event import Headers, Record
 from logsync.errors import ConfigError
 from logsync.log import closing
@@ -87,8 +88,23 @@ class Lookup:
 
     def first_at(self, partition: int, offset: int) -> Record | None:
         """The first record at or after ``offset``, or None when there is none. Offsets have holes."""
-        high = self._span(partition).high
-        return next(self._read(partition, offset, high), None) if 0 <= offset < high else None
+        spans = self.spans()
+        if partition not in spans:
+            raise ConfigError(f"{self.topic} has no partition {partition}; it has {', '.join(map(str, spans))}")
+        span = spans[partition]
+        return next(self._read(partition, max(offset, span.low), span.high), None)
+
+    def at(self, partition: int, offset: int) -> Record | None:
+        """The record that stands at ``offset``, or None when there is none."""
+        first = self.first_at(partition, offset)
+        return first if first is not None and first.offset == offset else None
+
+    def id_at(self, partition: int, offset: int) -> str | None:
+        """The event id at ``offset``, None if no record with an id stands there."""
+        record = self.at(partition, offset)
+        if record is None:
+            return None
+        return id_of(record.headers, record.value, f"{self.topic}/{partition}/{offset}")
 
     def scan(self, *, progress: Progress, spans: Mapping[int, Span] | None = None) -> Iterator[Record]:
         """All records of ``spans`` (default: the log as it is now), partition by partition in log order."""
@@ -141,12 +157,6 @@ class Lookup:
             asked = [TopicPartition(self.topic, partition, timestamp) for partition in spans]
             answer = self._consumer.offsets_for_times(asked, self._timeout)
         return {found.partition: found.offset if found.offset >= 0 else spans[found.partition].high for found in answer}
-
-    def _span(self, partition: int) -> Span:
-        spans = self.spans()
-        if partition not in spans:
-            raise ConfigError(f"{self.topic} has no partition {partition}; it has {', '.join(map(str, spans))}")
-        return spans[partition]
 
     def _read(self, partition: int, start: int, end: int) -> Iterator[Record]:
         """The records in ``[start, end)``. Ends at ``end`` or at the partition's end, whichever is first."""

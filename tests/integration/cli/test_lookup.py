@@ -54,6 +54,9 @@ def test_first_at_is_the_record_itself_with_all_its_bytes(settings: Settings, to
         second = lookup.first_at(0, 1)
         assert second is not None
         assert (second.key, second.value, second.headers) == (b"gone", None, [])
+        topic.delete_before(1)
+        assert lookup.first_at(0, 0) == second
+        assert lookup.at(0, 0) is None
 
 
 def test_an_event_is_found_by_its_id_near_its_time_without_reading_the_whole_log(
