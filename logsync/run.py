@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
 
 from logsync.admin import opened
 from logsync.core.sink import Sink
@@ -43,13 +44,13 @@ def run_worker(
     from_log_start: bool = False,
     accept_from_now: bool = False,
     health_port: int | None = None,
-    on_progress: Callable[[int, int], None] | None = None,
-) -> Report:
+    on_progress: Callable[[int, int], None] = lambda *_: None,
+) -> None:
     """Run one worker of ``sink`` on this thread until SIGTERM or SIGINT, or until it is caught up.
 
     ``until_end`` stops once the positions reach the log's end as it was when the worker began. With several
     workers in the group it waits for the partitions assigned to this one, or for all if it has none.
-    ``on_progress(done, total)`` is called about once a second with offsets since the start of this run.
+    Meanwhile ``on_progress(done, total)`` is called, often, with offsets since the start of this run.
     Raises LogsyncError for what a person has to mend. The first signal lets the plan in the store finish,
     within ``settings.drain_timeout``; a second one ends the process at once. Both are safe at any moment.
     """
@@ -62,14 +63,14 @@ def run_worker(
         stack.enter_context(_signals(worker, settings.drain_timeout))
         stack.enter_context(collected_rarely())
         stack.enter_context(worker)
-        worker.run(_Goal(sink, settings, reader, until_end, on_progress))
+        if until_end:
+            worker.run(_Goal(sink, settings, reader, on_progress))
+        else:
+            worker.run()
     log.info("stopped", extra={"sink": sink.name, "positions": worker.report.positions})
-    return worker.report
 
 
-def run_drain(
-    sink: Sink, settings: Settings, request: str, *, on_progress: Callable[[int, int], None] | None = None
-) -> None:
+def run_drain(sink: Sink, settings: Settings, request: str, *, on_progress: Callable[[int, int], None]) -> None:
     """Wait until the owners of the partitions are through with ``request``; become the owner of those that have none.
 
     A running worker of the sink finds the request within seconds. This one joins its group in any case: it owns
@@ -90,7 +91,7 @@ def run_drain(
     def done(report: Report) -> bool:
         nonlocal looked, total
         total = max(total, report.drained + sum(report.waiting.values()))
-        if on_progress is not None and total:
+        if total:
             on_progress(report.drained, total)
         if time.monotonic() - looked < 1:
             return False
@@ -129,57 +130,45 @@ def _asked(sink: Sink, request: str) -> bool:
     return book is not None and any(asked.id == request for asked in book.requests)
 
 
+@dataclass
 class _Goal:
     """Tells when the end seen at the start is reached, and reports progress towards it."""
 
-    def __init__(
-        self,
-        sink: Sink,
-        settings: Settings,
-        reader: KafkaReader,
-        until_end: bool,
-        on_progress: Callable[[int, int], None] | None,
-    ) -> None:
-        self._sink, self._settings = sink, settings
-        self._reader, self._until_end, self._on_progress = reader, until_end, on_progress
-        self._idle_since = time.monotonic()
-        self._starts: dict[int, int] = {}
-        self._targets: dict[int, int] = {}
-        self._told: int | None = None
+    sink: Sink
+    settings: Settings
+    reader: KafkaReader
+    on_progress: Callable[[int, int], None]
+    idle_since: float = field(default_factory=time.monotonic)
+    starts: dict[int, int] = field(default_factory=dict)
+    targets: dict[int, int] = field(default_factory=dict)
 
     def __call__(self, report: Report) -> bool:
-        if not self._until_end and self._on_progress is None:
-            return False
         for partition, position in report.positions.items():
-            if partition not in self._starts:  # it may have a target already: its owner was waited for
+            if partition not in self.starts:  # it may have a target already: its owner was waited for
                 try:
-                    self._targets.setdefault(partition, self._reader.bounds(partition)[1])
+                    self.targets.setdefault(partition, self.reader.bounds(partition)[1])
                 except LogUnavailable:
                     return False  # the worker meets the same outage in its next step, and waits
-                self._starts[partition] = position
-        mine = report.positions.keys() & self._targets.keys()
-        done = sum(report.positions[number] - self._starts[number] for number in mine)
-        if self._on_progress is not None and done != self._told:
-            self._told = done
-            self._on_progress(done, sum(self._targets[number] - self._starts[number] for number in mine))
+                self.starts[partition] = position
+        mine = report.positions.keys() & self.targets.keys()
+        done = sum(report.positions[number] - self.starts[number] for number in mine)
+        self.on_progress(done, sum(self.targets[number] - self.starts[number] for number in mine))
         if mine:
-            self._idle_since = time.monotonic()
-            return self._until_end and all(report.positions[n] >= self._targets[n] for n in mine)
-        if not self._until_end or time.monotonic() - self._idle_since < _ALONE:
-            return False
-        return self._others_are_there()
+            self.idle_since = time.monotonic()
+            return all(report.positions[number] >= self.targets[number] for number in mine)
+        return time.monotonic() - self.idle_since >= _ALONE and self._others_are_there()
 
     def _others_are_there(self) -> bool:
         """No partition is ours: other workers of the group hold them all, and the store tells how far they are."""
-        self._idle_since = time.monotonic()
+        self.idle_since = time.monotonic()
         try:
-            self._sink.store.open(self._sink.name, self._settings)
-            stored = self._sink.store.positions()
-            for partition in stored.keys() - self._targets.keys():
-                self._targets[partition] = self._reader.bounds(partition)[1]
+            self.sink.store.open(self.sink.name, self.settings)
+            stored = self.sink.store.positions()
+            for partition in stored.keys() - self.targets.keys():
+                self.targets[partition] = self.reader.bounds(partition)[1]
         except (StoreError, LogUnavailable):
             return False
-        return bool(stored) and all(position.next_offset >= self._targets[n] for n, position in stored.items())
+        return bool(stored) and all(position.next_offset >= self.targets[n] for n, position in stored.items())
 
 
 @contextmanager

@@ -11,42 +11,30 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from typing import Protocol
+from typing import TYPE_CHECKING
 
-from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka import KafkaError, KafkaException, Producer
 
 from logsync.log.config import log
+
+if TYPE_CHECKING:
+    from logsync.log.sending import Pending
 
 TICK = 0.1
 """Seconds; how late a poll notices that it should stop."""
 
 
-class Polled(Protocol):
-    """A producer, as far as its reports are concerned. Its length is what is under way."""
-
-    def poll(self, timeout: float, /) -> int: ...
-    def __len__(self) -> int: ...
-
-
-class Awaited(Protocol):
-    """A record whose report may be waited for."""
-
-    reported: bool
-    arrived: threading.Lock
-    """Locked until the report has come."""
-
-
 class Reports:
     """Takes the reports of ``kafka``. Safe for threads."""
 
-    def __init__(self, kafka: Polled, last: Callable[[KafkaError], None]) -> None:
+    def __init__(self, kafka: Producer, last: Callable[[KafkaError], None]) -> None:
         """``last`` is told of fatal errors; what they ended has reports of its own."""
         self._kafka = kafka
         self._last = last
         self._polling = threading.Lock()
         self._left = threading.Event()
 
-    def wait(self, record: Awaited, deadline: float) -> bool:
+    def wait(self, record: Pending, deadline: float) -> bool:
         """Wait for its report until ``deadline`` (``time.monotonic``). False: it is not there."""
         while not record.reported:
             left = deadline - time.monotonic()
@@ -58,7 +46,7 @@ class Reports:
                 record.arrived.acquire(timeout=min(left, TICK))
         return True
 
-    def _poll_for(self, record: Awaited, deadline: float) -> None:
+    def _poll_for(self, record: Pending, deadline: float) -> None:
         try:
             while not record.reported and (left := deadline - time.monotonic()) > 0:
                 self.take(min(left, TICK))
