@@ -101,7 +101,7 @@ def plan_set(
             + ", and its documents may hold offsets that the log gave to other events since: those would vanish",
             fix=f"`{_rebuild(sink)}`",
         )
-    says = (*_breaks(sink, at, offset), *([_LOST] if lost else []))
+    says = (_breaks(sink, at, offset), *([_LOST] if lost else []))
     target = Position(partition, offset)
     if before is not None:  # with its id a log that loses its tail is noticed as before  # L2
         target = Position(partition, low).after(before).at(offset)
@@ -109,31 +109,25 @@ def plan_set(
         "partition": partition, "from": at.next_offset if at else None, "to": offset, "reason": reason,
         "breaks": list(says),
     }  # fmt: skip
-    return Move(
-        sink,
-        book,
-        stored,
-        {**stored, partition: target},
-        says,
-        AuditEntry(at=now, action="position-set", detail=detail),
-    )
+    audit = AuditEntry(at=now, action="position-set", detail=detail)
+    return Move(sink, book, stored, {**stored, partition: target}, says, audit)
 
 
 _LOST = "the log does not hold the last applied event: the content has effects that the log has not, until a rebuild"
 
 
-def _breaks(sink: Sink, at: Position | None, offset: int) -> list[str]:
+def _breaks(sink: Sink, at: Position | None, offset: int) -> str:
     if at is None:
-        return ["the store has no position: what it holds of the events before and after this offset is on your word"]
+        return "the store has no position: what it holds of the events before and after this offset is on your word"
     moved = offset - at.next_offset
     if moved > 0:
-        return [f"forward over {moved:,} offsets: their events will be missing from {sink.name} until a rebuild"]
+        return f"forward over {moved:,} offsets: their events will be missing from {sink.name} until a rebuild"
     if moved < 0 and _remembers_offsets(sink.store):
-        return [f"back over {-moved:,} offsets: documents already hold their events, so this changes nothing in them"]
-    return [
+        return f"back over {-moved:,} offsets: documents already hold their events, so this changes nothing in them"
+    return (
         f"back over {-moved:,} offsets: their events are applied AGAIN: counters and whatever else adds are doubled "
         "until a rebuild"
-    ]
+    )
 
 
 def read_copy(sink: Sink, topic: str, stored: Mapping[int, Position], scan: Callable[[], Iterable[Record]]) -> Copy:

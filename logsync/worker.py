@@ -16,7 +16,6 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from types import TracebackType
 
 from logsync.bookkeeping import Bookkeeper
 from logsync.core.book import check_identity, check_last, check_range
@@ -112,32 +111,26 @@ class Worker:
         self._alone_since = clock()
         self._looked_at = float("-inf")
         self._said_at = float("-inf")
-        self._stopping = False
+        self.stopping = False
+        """True once ``stop`` was called."""
 
     def __enter__(self) -> Worker:
         self.reader.open()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.report.state = State.STOPPED
         self.reader.close()
         self.sink.store.close()
 
     def stop(self) -> None:
         """Ask the loop to end after the plan it is applying. A search of the log for a plan not yet made is cut off."""
-        self._stopping = True
+        self.stopping = True
         self.reader.interrupt()
-
-    @property
-    def stopping(self) -> bool:
-        """True once ``stop`` was called."""
-        return self._stopping
 
     def run(self, until: Callable[[Report], bool] = lambda _: False) -> None:
         """Turn the loop until ``stop`` is called or ``until`` says so. Raises what a person has to mend."""
-        while not self._stopping and not until(self.report):
+        while not self.stopping and not until(self.report):
             try:
                 self.step()
             except LogsyncError as error:
@@ -216,7 +209,8 @@ class Worker:
                         continue
                     # It stands first in its plan. Only here is it judged: a store may refuse in a batch what it takes
                     # alone, and no event may halt a worker because of the company it came in. # G1
-                    if fault.offset in verdicts or not self._parks(error):
+                    parks = disposition(error, parks=self.sink.parks(error))
+                    if fault.offset in verdicts or not isinstance(parks, Park):
                         raise
                     verdicts[fault.offset] = error
                     continue
@@ -231,9 +225,6 @@ class Worker:
                 return
             suspect = None
 
-    def _parks(self, error: EventError) -> bool:
-        return isinstance(disposition(error, parks=self.sink.parks(error)), Park)
-
     def _drain(self) -> None:
         """Try parked events again, for a bounded time: what is new must not wait for all of it. # K1"""
         began = self._clock()
@@ -245,7 +236,7 @@ class Worker:
                 self._met_store_at = self._clock()
                 self._draining.applied(attempt, made)
                 self._count(made)
-            if self._stopping or (not self._drains.urgent and self._clock() - began >= DRAIN_FOR):
+            if self.stopping or (not self._drains.urgent and self._clock() - began >= DRAIN_FOR):
                 return
 
     def _try(self, attempt: Attempt) -> Plan:
@@ -300,10 +291,6 @@ class Worker:
         self.report.state, self.report.reason = State.RUNNING, ""
         self._publish()
 
-    def _look_if_due(self) -> None:
-        if self._clock() - self._looked_at >= LOOK_EVERY:
-            self._look()
-
     def _compare(self) -> None:
         """Is the store still where this worker believes it is, although nothing was applied for a while? # I2 P2"""
         stored = self.sink.store.positions()
@@ -316,9 +303,11 @@ class Worker:
                     f"partition {partition} of the store is at {found}, expected {known}: it was moved"
                 )
 
-    def _look(self) -> None:
+    def _look_if_due(self) -> None:
         """Is it still the same log, and how far does it reach? Before an apply, never older than LOOK_EVERY. # L1"""
         began = self._clock()  # an answer is as old as its question, if this machine stood still in between
+        if began - self._looked_at < LOOK_EVERY:
+            return
         identity = self.reader.identity()  # also finds a topic that is not there: nothing is assigned then, for ever
         if self._books.known is not None:
             check_identity(self._books.known, self.sink, identity)
