@@ -15,6 +15,16 @@ from logsync.errors import ConfigError, PositionConflict, StoreUnavailable
 from logsync.log.base import LogReader
 
 
+def check_partitions(sink: Sink, log: LogIdentity) -> None:
+    """Raise ConfigError for more partitions than the sink's store can tell apart. # O5"""
+    most = sink.store.max_partitions
+    if most is not None and log.partitions > most:
+        raise ConfigError(
+            f"sink {sink.name}: {sink.store.kind} takes topics of {most} partition, {log.topic} has {log.partitions}",
+            fix=f"use a topic with {most} partition",
+        )
+
+
 class Bookkeeper:
     """All that a worker reads and writes of its sink's book."""
 
@@ -36,12 +46,7 @@ class Bookkeeper:
     def resume(self, identity: LogIdentity, reader: LogReader) -> Book:
         """The book to go on with: claimed for this sink if there is none, or else checked."""
         store, sink = self._sink.store, self._sink
-        if store.max_partitions is not None and identity.partitions > store.max_partitions:
-            raise ConfigError(
-                f"sink {sink.name}: {store.kind} takes topics of {store.max_partitions} partition, "
-                f"{identity.topic} has {identity.partitions}",  # O5
-                fix="use a topic with one partition",
-            )
+        check_partitions(sink, identity)
         found, now = store.read_book(), self._now()
         if found is None:
             return self._claim(identity, {number: reader.bounds(number)[0] for number in range(identity.partitions)})

@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from time import time
 
+from logsync.bookkeeping import check_partitions
 from logsync.core.book import check_book, check_identity, check_last, check_range, first_book
 from logsync.core.finding import Examined, Finding, Severity, noting
 from logsync.core.parking import Waiting
@@ -94,11 +95,8 @@ def judge_book(
     """What would keep a worker from resuming with this book, or from beginning without one."""
     findings: list[Finding] = []
     book, now = seen.book, datetime.now(UTC)
-    most = sink.store.max_partitions
-    if most is not None and log.partitions > most:
-        what = f"{log.topic} has {log.partitions} partitions, {sink.store.kind} takes {most}"
-        why = "offsets of several partitions do not compare, and a document has one version"  # O5
-        findings.append(Finding(Severity.ERROR, "topic.partitions", what, why, f"use a topic with {most} partition"))
+    with noting(findings, "topic.partitions"):
+        check_partitions(sink, log)
     if book is None:
         with noting(findings, "sink.begin"):  # P1
             first_book(
