@@ -53,8 +53,8 @@ class RebuildPlan:
     positions: dict[int, Position]
     holds_data: bool
     log: LogIdentity
-    log_starts: Mapping[int, int]
-    log_ends: Mapping[int, int]
+    spans: Mapping[int, tuple[int, int]]
+    """First offset and end of the log, by partition."""
     only_copies: int = 0
     """Parked events that the log holds no more: a rebuild deletes the last copy of them."""
 
@@ -63,20 +63,8 @@ class RebuildPlan:
         """The epoch of the content after the rebuild: no plan made before it can be applied to it."""
         return self.book.epoch + 1 if self.book else 1
 
-    @property
-    def offsets(self) -> int:
-        """How many offsets there are to replay."""
-        return sum(self.log_ends[partition] - start for partition, start in self.log_starts.items())
 
-    @property
-    def trimmed(self) -> dict[int, int]:
-        """The partitions whose first events are gone, with the offset where they begin now."""
-        return {partition: start for partition, start in self.log_starts.items() if start > 0}
-
-
-def plan_rebuild(
-    store: Store, log: LogIdentity, log_starts: Mapping[int, int], log_ends: Mapping[int, int]
-) -> RebuildPlan:
+def plan_rebuild(store: Store, log: LogIdentity, spans: Mapping[int, tuple[int, int]]) -> RebuildPlan:
     """Look, and change nothing. The store is open.
 
     A store whose content is known to be broken refuses to tell its positions; a rebuild is what mends that.
@@ -86,15 +74,15 @@ def plan_rebuild(
     except ConfigError:
         positions = {}
     book = store.read_book()
-    copies = _only_copies(store, book, log, log_starts) if book else 0
-    return RebuildPlan(book, positions, store.holds_data(), log, log_starts, log_ends, copies)
+    copies = _only_copies(store, book, log, spans) if book else 0
+    return RebuildPlan(book, positions, store.holds_data(), log, spans, copies)
 
 
-def _only_copies(store: Store, book: Book, log: LogIdentity, log_starts: Mapping[int, int]) -> int:
+def _only_copies(store: Store, book: Book, log: LogIdentity, spans: Mapping[int, tuple[int, int]]) -> int:
     """Parked events that stood before the log's start, or in another log than this one."""
     other, count = book.log.differences(log), 0
     for partition in range(book.log.partitions):
-        before, after = math.inf if other else log_starts[partition], -1
+        before, after = math.inf if other else spans[partition][0], -1
         while after + 1 < before and (page := store.parked(partition, after=after)):
             count += sum(entry.offset < before and entry.discarded is None for entry in page)
             after = page[-1].offset
@@ -118,9 +106,11 @@ def rebuild(
     ``from_log_start`` and ``lose_parked``; PositionConflict when somebody else changed the
     book meanwhile (nothing was wiped then).
     """
-    if plan.trimmed and not from_log_start:
+    starts = {partition: low for partition, (low, _) in sorted(plan.spans.items())}
+    trimmed = {partition: start for partition, start in starts.items() if start > 0}
+    if trimmed and not from_log_start:
         raise ConfigError(
-            f"the log no longer begins at 0 (it begins at {plan.trimmed}): rebuilding {sink.name} would replace "
+            f"the log no longer begins at 0 (it begins at {trimmed}): rebuilding {sink.name} would replace "
             "what it holds by less",
             fix=f"`logsync rebuild {sink.address} --from-log-start --yes` accepts that, on record",
         )
@@ -138,7 +128,7 @@ def rebuild(
             "epoch": plan.epoch,
             **({"parked_lost": plan.only_copies} if plan.only_copies else {}),
             "positions": {str(p): position.next_offset for p, position in plan.positions.items()},
-            "log_starts": {str(p): start for p, start in plan.log_starts.items()},
+            "log_starts": {str(p): start for p, start in starts.items()},
         },
     )
     # From here on no worker can apply: its plan starts at a position that is not there any more. A crash
@@ -156,7 +146,7 @@ def rebuild(
         # A skip names an offset, and offsets mean something only in the log where the person saw the record.
         skips=() if wiping.log.differences(plan.log) else wiping.skips, requests=(),
     )  # fmt: skip
-    store.write_book(ready, positions=[Position(p, start, ready.epoch) for p, start in sorted(plan.log_starts.items())])
+    store.write_book(ready, positions=[Position(p, start, ready.epoch) for p, start in starts.items()])
     return ready
 
 

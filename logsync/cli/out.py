@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import Any, Literal
 
 _EVERY = 5.0  # seconds between progress lines where no bar can be drawn
+_SHORT = 100  # characters of free text in one line of a table
 _PIPE_WIDTH = 200  # columns of a table that goes to a file or pipe: rich's 80 would cut ids in two
 
 
@@ -40,6 +41,12 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, tit
 def plain(text: str) -> str:
     """The text without control characters: records hold any bytes, and a terminal obeys escape sequences."""
     return "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text)
+
+
+def short(text: str) -> str:
+    """The text as one line of a table."""
+    line = " ".join(text.split())
+    return line if len(line) <= _SHORT else line[: _SHORT - 1] + "…"
 
 
 def _cell(value: object) -> str:

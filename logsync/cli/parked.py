@@ -69,7 +69,7 @@ def list_(
             ("record", "key", "type", "error", "#tries", "parked (UTC)", "message"),
             [
                 (f"{entry.partition}:{entry.offset}", entry.sequence, entry.type, _why(entry),
-                 entry.attempts, f"{entry.first_at:%Y-%m-%d %H:%M}", _short(entry.message))
+                 entry.attempts, f"{entry.first_at:%Y-%m-%d %H:%M}", out.short(entry.message))
                 for _, entry in shown
             ],
         )  # fmt: skip
@@ -214,8 +214,3 @@ def _count(found: list[Found]) -> str:
 
 def _why(entry: Parked) -> str:
     return "given up" if entry.discarded is not None else entry.error or "waits behind another"
-
-
-def _short(text: str) -> str:
-    line = " ".join(text.split())
-    return line if len(line) <= 80 else line[:79] + "…"

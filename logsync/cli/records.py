@@ -24,7 +24,6 @@ from logsync.settings import Settings, load_settings
 SinkOption = Annotated[str | None, typer.Option("--sink", help="Read the log of this sink.", show_default=False)]
 LogOption = Annotated[str | None, typer.Option("--log", help="Read this log: pkg.mod:log.", show_default=False)]
 _OFFSET = re.compile(r"^(?:(\d+):)?(\d+)$")
-_SHORT = 100  # characters of a value in one line of history
 
 
 def show(
@@ -107,7 +106,7 @@ def history(
     out.print_table(
         ("record", "time", "type", "event id", "value"),
         [
-            (f"{fact['partition']}:{fact['offset']}", fact["time"], fact["type"], fact["id"], _short(fact["value"]))
+            (f"{fact['partition']}:{fact['offset']}", fact["time"], fact["type"], fact["id"], _line(fact["value"]))
             for fact in facts
         ],
         title=f"{the_log.topic}: {len(facts)} events of key {out.plain(key)}",
@@ -195,9 +194,8 @@ def _value(value: bytes | None) -> Any:
         return _text(value)
 
 
-def _short(value: Any) -> str:
-    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= _SHORT else text[: _SHORT - 1] + "…"
+def _line(value: Any) -> str:
+    return out.short(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
 
 
 def _text(value: bytes | None) -> str | None:

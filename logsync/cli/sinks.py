@@ -45,9 +45,7 @@ def rebuild(
     with Lookup(settings, loaded.log.topic) as lookup:
         identity, spans = identify(settings, loaded.log.topic), lookup.spans()
     with admin.opened(loaded, settings) as store:
-        plan = admin.plan_rebuild(
-            store, identity, {p: span.low for p, span in spans.items()}, {p: span.high for p, span in spans.items()}
-        )
+        plan = admin.plan_rebuild(store, identity, spans)
         _announce(loaded.name, store.kind, plan)
         if not yes:
             raise Refused("nothing was changed", fix=f"`logsync rebuild {sink} --yes` does it")
@@ -67,7 +65,7 @@ def rebuild(
 def _announce(name: str, kind: str, plan: admin.RebuildPlan) -> None:
     held = "some content" if plan.holds_data else "no content"
     positions = ", ".join(f"{p}:{at.next_offset:,}" for p, at in sorted(plan.positions.items())) or "none"
-    starts = ", ".join(f"{p}:{low:,} to {plan.log_ends[p]:,}" for p, low in sorted(plan.log_starts.items()))
+    starts = ", ".join(f"{p}:{low:,} to {high:,}" for p, (low, high) in sorted(plan.spans.items()))
     before = f"epoch {plan.book.epoch}, {plan.book.state}" if plan.book else "no book"
     out.say(f"sink {name} in {kind}: {held}, {before}, position {positions}")
     if plan.book is not None:
@@ -76,7 +74,8 @@ def _announce(name: str, kind: str, plan: admin.RebuildPlan) -> None:
     out.say(f"topic {plan.log.topic}: {starts}")
     if plan.only_copies:
         out.say(f"  {plan.only_copies:,} PARKED events stand in it no more: rebuild deletes the only copy that is left")
-    out.say(f"rebuild deletes ALL content of {name}, then replays {plan.offsets:,} offsets as epoch {plan.epoch}")
+    offsets = sum(high - low for low, high in plan.spans.values())
+    out.say(f"rebuild deletes ALL content of {name}, then replays {offsets:,} offsets as epoch {plan.epoch}")
 
 
 @schema_app.command("print")

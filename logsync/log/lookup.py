@@ -125,25 +125,21 @@ class Lookup:
         A UUIDv7 says when it was made, so its surroundings are searched first. Only when it is not there is
         the whole log read: a record's timestamp may have been set by a broker or writer with another clock.
         """
-        near = self._around(event_id)
-        found = self._matches(event_id, progress, near) if near is not None else []
-        return found or self._matches(event_id, progress, None)
+        wanted = ("ce_id", event_id.encode())
+        for spans in (self._around(event_id), None):
+            found = [record for record in self.scan(progress=progress, spans=spans) if wanted in record.headers]
+            if found:
+                return found
+        return []
 
-    def _matches(self, event_id: str, progress: Progress, spans: Mapping[int, Span] | None) -> list[Record]:
-        wanted = event_id.encode()
-        return [
-            record
-            for record in self.scan(progress=progress, spans=spans)
-            if any(name == "ce_id" and value == wanted for name, value in record.headers)
-        ]
-
-    def _around(self, event_id: str) -> dict[int, Span] | None:
+    def _around(self, event_id: str) -> dict[int, Span]:
+        """Where the log was written when this id was made; nowhere if the id does not tell."""
         try:
             parsed = uuid.UUID(event_id)
         except ValueError:
-            return None
+            return {}
         if parsed.version != 7:
-            return None
+            return {}
         made = parsed.int >> 80  # the first 48 bits: milliseconds since 1970
         spans = self.spans()
         low = self._offsets_at(spans, max(0, made - _BEFORE_MS))

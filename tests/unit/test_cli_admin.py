@@ -55,7 +55,7 @@ def applied(sink: Sink, *, at: int = 3, **fields: Any) -> Book:
 
 
 def look(sink: Sink, log: LogIdentity = LOG, low: int = 0, high: int = 9) -> admin.RebuildPlan:
-    return admin.plan_rebuild(sink.store, log, {0: low}, {0: high})
+    return admin.plan_rebuild(sink.store, log, {0: (low, high)})
 
 
 def rebuild(sink: Sink, plan: admin.RebuildPlan, *, from_log_start: bool = False, lose_parked: bool = False) -> Book:

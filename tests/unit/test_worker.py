@@ -600,7 +600,7 @@ def test_a_rebuild_that_another_one_overtook_deletes_nothing_of_its_replay() -> 
     identity = source.identity
 
     def rebuild() -> None:
-        plan_ = admin.plan_rebuild(store, identity, {0: 0}, {0: 3})
+        plan_ = admin.plan_rebuild(store, identity, {0: (0, 3)})
         admin.rebuild(
             make_sink(store),
             store,
