@@ -14,7 +14,7 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from logsync.admin import amend, not_begun
-from logsync.core.book import AuditEntry, Book, Skip
+from logsync.core.book import AuditEntry, Book, Skip, check_environment, check_identity
 from logsync.core.codec import RETRY_FROM, Decoder, id_of
 from logsync.core.event import Decoded, Event, Record
 from logsync.core.finding import Examined
@@ -70,13 +70,7 @@ def plan_set(
     Raises PositionGap for an offset outside the log, LogIdentityError, ConfigError.
     """
     book, stored = _book(sink, seen, environment), dict(seen.positions or {})
-    differences = book.log.differences(log)
-    if differences:
-        raise LogIdentityError(
-            f"sink {sink.name}: its position belongs to another log, where offsets mean something else: "
-            f"{'; '.join(differences)}",
-            fix=f"`logsync position adopt {sink.address}` if this is a copy of it, else `{_rebuild(sink)}`",
-        )
+    check_identity(book, sink, log)
     low, high = span
     if not low <= offset <= high:
         raise PositionGap(
@@ -339,11 +333,7 @@ def _book(sink: Sink, seen: Examined, environment: str) -> Book:
     book = seen.book
     if book is None:
         raise not_begun(sink.name, sink.address)
-    if book.environment != environment:  # P3
-        raise ConfigError(
-            f"sink {sink.name}: this store belongs to environment {book.environment!r}, not to {environment!r}",
-            fix=f"set LOGSYNC_ENVIRONMENT={book.environment}, or `{_rebuild(sink)}` here",
-        )
+    check_environment(book, sink, environment)
     if book.state != "ready":
         raise ConfigError(f"sink {sink.name}: a rebuild was interrupted while it wiped", fix=f"`{_rebuild(sink)}`")
     return book

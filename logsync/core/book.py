@@ -160,12 +160,7 @@ def check_book(
     Raises ConfigError (wrong environment, a handler that came too late), LogIdentityError (not the log that the
     position belongs to), StoreUnavailable (a rebuild is under way, and only it may go on).
     """
-    if book.environment != environment:
-        raise ConfigError(
-            f"sink {sink.name}: this store belongs to environment {book.environment!r}, the worker runs in "
-            f"{environment!r}. A cloned store must not follow another environment's log",  # P3
-            fix=f"set LOGSYNC_ENVIRONMENT={book.environment}, or `logsync rebuild {sink.address} --yes` here",
-        )
+    check_environment(book, sink, environment)
     if book.state != "ready":
         raise StoreUnavailable(  # it passes when the rebuild is through, and it says so until then
             f"sink {sink.name}: a rebuild is wiping its store, or was interrupted while it did",
@@ -188,14 +183,24 @@ def check_book(
     return book.next(handled=sink.handled, skipped=book.skipped - sink.handled, audit=audit)
 
 
+def check_environment(book: Book, sink: Sink, environment: str) -> None:
+    """Raise ConfigError unless the book was begun in this environment. # P3"""
+    if book.environment != environment:
+        raise ConfigError(
+            f"sink {sink.name}: this store belongs to environment {book.environment!r}, and this is {environment!r}. "
+            "A cloned store must not follow another environment's log",
+            fix=f"set LOGSYNC_ENVIRONMENT={book.environment}, or `logsync rebuild {sink.address} --yes` here",
+        )
+
+
 def check_identity(book: Book, sink: Sink, found: LogIdentity) -> None:
     """Raise LogIdentityError unless ``found`` is the log that the book's positions belong to. # I6"""
     differences = book.log.differences(found)
     if differences:
         raise LogIdentityError(
             f"sink {sink.name}: its position belongs to another log: {'; '.join(differences)}",
-            fix=f"point LOGSYNC_KAFKA at the right cluster, or `logsync rebuild {sink.address} --yes` to follow "
-            "the new log from its start",
+            fix=f"point LOGSYNC_KAFKA at the right cluster, or `logsync position adopt {sink.address}` if this is a "
+            f"copy of that log, or `logsync rebuild {sink.address} --yes` to follow the new log from its start",
         )
 
 
