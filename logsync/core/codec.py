@@ -211,6 +211,8 @@ class Decoder:
                 if time_bytes
                 else datetime.fromtimestamp(timestamp / 1000, UTC)
             )
+            if time.tzinfo is None:
+                raise ValueError(f"ce_time {_text(time_bytes)} has no time zone")
             key = key_bytes.decode()
             data = Tombstone(key=key, of=None if of in (None, Tombstone.TYPE) else of)
             return Event(

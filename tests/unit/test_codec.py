@@ -115,6 +115,7 @@ def test_a_known_type_without_a_handler_is_not_even_looked_at() -> None:
         ([*GOOD, ("content-type", b"application/avro")], JSON, False, "content-type application/avro"),
         ([*GOOD, ("ce_time", b"yesterday")], JSON, False, "yesterday"),
         ([*GOOD, ("ce_time", b"2026-03-01T12:30:00")], JSON, False, "no time zone"),
+        ([*GOOD, ("ce_time", b"2026-03-01T12:30:00")], None, False, "no time zone"),
         *(
             ([*GOOD, (RETRY_FROM, odd)], JSON, False, "expected an offset")
             for odd in (b"x", b"-5", b"1_0", b"9" * 5000)
@@ -122,7 +123,7 @@ def test_a_known_type_without_a_handler_is_not_even_looked_at() -> None:
     ],
 )
 def test_what_is_no_event_becomes_a_value_that_says_what_was_expected_and_found(
-    headers: Headers, value: bytes, unknown: bool, says: str
+    headers: Headers, value: bytes | None, unknown: bool, says: str
 ) -> None:
     found = decode(record(value, headers))
     assert isinstance(found, Undecodable)
