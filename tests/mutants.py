@@ -98,7 +98,7 @@ GUARDS = (
     Guard("outages are waited for", "logsync/core/policy.py",
           "    if isinstance(error, StoreError | LogUnavailable):", "    if attempt < 50:"),
     Guard("I7 an event's writes all or none", "logsync/core/plan.py",
-          "            del writes[mark:]\n            raise located(", "            raise located("),
+          "            del writes[mark:]\n            who = ", "            who = "),
     Guard("tombstones", "logsync/core/codec.py",
           "        if value is None:\n            return self._tombstone",
           "        if False:\n            return self._tombstone"),

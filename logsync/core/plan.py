@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 
 from logsync.core.event import Decoded, Event, Ignored, Record
 from logsync.core.parking import Parked, Sequences, by_key, name_of
@@ -258,26 +259,17 @@ class _Calls:
         self.refused: dict[int, list[Write]] = {}
         self._sink, self._handlers, self._accepts = sink, sink.handlers, sink.accepts(partitions)
         self._known_refused = refused
+        self._located = partial(located, sink)
 
     def __call__(self, event: Decoded) -> None:
         """Raises EventError if ``event`` cannot be applied; nothing of it is in ``writes`` then."""
         if type(event) is not Event:
             kind = UnknownEventType if event.unknown_type else DecodeError  # type: ignore[union-attr]
-            raise located(
-                self._sink,
-                event,
-                kind(f"expected {event.expected}; found {event.found}"),  # type: ignore[union-attr]
-            )
+            raise self._located(event, kind(f"expected {event.expected}; found {event.found}"))  # type: ignore[union-attr]
         handler = self._handlers.get(type(event.data))
         if handler is None:
-            raise located(
-                self._sink,
-                event,
-                UnknownEventType(
-                    f"expected a handler of {event.type} for version {event.version} too, since the sink handles "
-                    "the type; found none"
-                ),
-            )
+            what = f"expected a handler of {event.type} for version {event.version} too, as the sink handles the type"
+            raise self._located(event, UnknownEventType(f"{what}; found none"))
         writes, accepts = self.writes, self._accepts
         mark = len(writes)
         try:
@@ -291,14 +283,9 @@ class _Calls:
                     writes.append(write)
         except Exception as error:
             del writes[mark:]
-            raise located(
-                self._sink,
-                event,
-                HandlerError(
-                    f"expected writes for {self._sink.store.kind}, the handler "
-                    f"{getattr(handler, '__qualname__', '?')} raised {type(error).__name__}: {error}"
-                ),
-            ) from error
+            who = f"the handler {getattr(handler, '__qualname__', '?')}"
+            what = f"expected writes for {self._sink.store.kind}, {who} raised {type(error).__name__}: {error}"
+            raise self._located(event, HandlerError(what)) from error
         if self._known_refused and event.offset in self._known_refused:
             self.refused[event.offset] = writes[mark:]
             del writes[mark:]

@@ -67,8 +67,7 @@ class SinkSchema:
         return _own_missing(link) or self._sink_s_missing(link)
 
     def _sink_s_missing(self, link: Link) -> bool:
-        applied = link.send([(_APPLIED, (self.hash(),))])[0].fetchone()
-        return applied is None or not applied[0]
+        return link.send([(_APPLIED, (self.hash(),))])[0].fetchone() != (True,)
 
     def create(self, link: Link) -> None:
         """Create it, in the transaction that is open. Two workers starting at once wait for each other here."""
@@ -84,8 +83,7 @@ class SinkSchema:
 
 def _own_missing(link: Link) -> bool:
     """True also if an earlier version made the tables."""
-    row = link.send([(_EXISTING, (_OWN,))])[0].fetchone()
-    return row is None or row[0] < len(_OWN)
+    return link.send([(_EXISTING, (_OWN,))])[0].fetchone() != (len(_OWN),)
 
 
 def bookkeeping() -> str:

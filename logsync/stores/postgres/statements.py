@@ -233,12 +233,11 @@ class Tables:
         try:
             return self.shapes[table]
         except KeyError:
-            raise NoSuchTable(table) from None
+            raise NoSuchTable(f"there is no table {table}, or this role cannot see it") from None
 
 
 class NoSuchTable(Refused):
-    def __init__(self, table: str) -> None:
-        super().__init__(f"there is no table {table}, or this role cannot see it")
+    """Not the fault of an event: the set-up is wrong."""
 
 
 def _match(names: Sequence[str]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import groupby
 from typing import NoReturn
 
@@ -73,15 +74,15 @@ class Refusal(Exception):
         self.cause = cause
 
 
+@dataclass(frozen=True)
 class Transaction:
     """Carries out one plan on an idle connection. Leaves the connection to the caller after an error."""
 
-    def __init__(self, link: Link, tables: Tables, sink: str, plan: Plan, opening: list[Statement]) -> None:
-        self.link = link
-        self.tables = tables
-        self.sink = sink
-        self.plan = plan
-        self.opening = opening
+    link: Link
+    tables: Tables
+    sink: str
+    plan: Plan
+    opening: list[Statement]
 
     def in_bulk(self) -> None:
         """Two round trips: everything but COMMIT, then COMMIT. Raises Refusal, PositionConflict, psycopg.Error."""

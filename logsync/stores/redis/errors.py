@@ -62,7 +62,7 @@ def translate(error: Exception, where: str, *, sent: bool) -> LogsyncError:
     known = _ANSWERS.get(word)
     if known:
         kind, fix = known
-        return kind(f"{where}: Redis answered {word}: {_text(error, word)}", fix=fix)
+        return kind(f"{where}: Redis answered {word}: {str(error).removeprefix(word).strip()}", fix=fix)
     if isinstance(error, theirs.ResponseError):
         return ConfigError(
             f"{where}: Redis answered: {error}", fix="Redis 7.0 or later (or Valkey) is needed; see its log for more"
@@ -71,7 +71,3 @@ def translate(error: Exception, where: str, *, sent: bool) -> LogsyncError:
     if sent:
         return StoreOutcomeUnknown(f"{where}: the connection broke before Redis answered: {error}")
     return StoreUnavailable(f"{where}: {error}")
-
-
-def _text(error: Exception, word: str) -> str:
-    return str(error).removeprefix(word).strip()

@@ -66,7 +66,8 @@ class Redis:
             )
         self._url = url
         self.prefix = prefix
-        self._tag = _hash_tag(prefix)
+        tag = re.match(r"[^{]*(\{[^}]+\})", prefix)  # what decides the slot in a cluster, with its braces
+        self._tag = f"{tag[1]}:" if tag else ""
         self._client: Client | None = None
 
     def open(self, sink: str, settings: Settings) -> None:
@@ -91,11 +92,11 @@ class Redis:
             raise ConfigError("the package redis is missing", fix="pip install 'logsync[redis]'") from error
         self.close()
         self._sink = sink
-        names = f"logsync:{sink}:{self._tag}:" if self._tag else f"logsync:{sink}:"
+        names = f"logsync:{sink}:{self._tag}"
         self._book, self._positions, self._busy, self._evicted = (
             (names + name).encode() for name in ("book", "positions", "busy", "evicted")
         )
-        self._prefixes = f"logsync:{self._tag}:prefixes".encode() if self._tag else b"logsync:prefixes"
+        self._prefixes = f"logsync:{self._tag}prefixes".encode()
         self._shelf = parking.Shelf(names)
         self._apply, self._write_book = client.Script("apply.lua"), client.Script("book.lua")
         self._wipe = client.Script("wipe.lua")
@@ -357,12 +358,6 @@ class Redis:
             f"{str(marker, errors='replace')}: its keys are neither the old nor the new",
             fix=f"see Redis' log for the cause, then `logsync rebuild {self._sink} --yes`",
         )
-
-
-def _hash_tag(prefix: str) -> str:
-    """The part of the prefix that decides the slot in a cluster, with its braces; empty if there is none."""
-    found = re.match(r"[^{]*(\{[^}]+\})", prefix)
-    return found.group(1) if found else ""
 
 
 def _json(position: Position) -> bytes:
