@@ -59,6 +59,11 @@ class Memory:
     """A Store that keeps everything in this process."""
 
     kind = "memory"
+    accepts: frozenset[type[Write]] = frozenset({
+        rows.Upsert, rows.Increment, rows.Delete, rows.Sql, rows.InTransaction,
+        keys.Set, keys.Incr, keys.HSet, keys.HIncr, keys.HDel, keys.SAdd, keys.SRem, keys.ZAdd, keys.ZIncr, keys.ZRem,
+        keys.Del, keys.ExpireAt, docs.IndexDoc, docs.UpdateDoc, docs.DeleteDoc,
+    })  # fmt: skip
     max_partitions = None
     atomic = True
     drains_at_once = 100
@@ -67,10 +72,6 @@ class Memory:
     def __init__(self, server: Server | None = None) -> None:
         self.server = server or Server()
         self.sink = ""
-
-    @property
-    def accepts(self) -> frozenset[type[Write]]:
-        return frozenset(_CARRY_OUT)
 
     @property
     def content(self) -> Content:
@@ -104,7 +105,7 @@ class Memory:
         draft = copy.deepcopy(self.content)  # atomic: a refused write leaves no trace of the plan
         for offset, write in zip(plan.offsets, plan.writes, strict=True):
             try:
-                _CARRY_OUT[type(write)](draft, write)
+                _carry_out(draft, write)
             except (TypeError, ValueError, AttributeError) as error:
                 raise WriteRejected(f"{write!r}: {error}", offset=offset) from error
         self.server.contents[self.sink] = draft
@@ -167,24 +168,6 @@ def _row(content: Content, table: str, key: Mapping[str, Any]) -> Row:
     return row
 
 
-def _upsert(content: Content, write: rows.Upsert) -> None:
-    _row(content, write.table, write.key).update(write.values)
-
-
-def _increment(content: Content, write: rows.Increment) -> None:
-    row = _row(content, write.table, write.key)
-    for column, by in write.by.items():
-        row[column] = _number(row.get(column) or 0, Decimal) + _number(by, Decimal)
-
-
-def _delete(content: Content, write: rows.Delete) -> None:
-    if not write.key:
-        raise ValueError("the key is empty")
-    table = content.tables.get(write.table, [])
-    gone = list(_matching(table, write.key))
-    content.tables[write.table] = [row for row in table if row not in gone]
-
-
 def _number(value: Any, *also: type) -> Any:
     if type(value) is not int and type(value) not in also:
         raise TypeError(f"expected an integer, found {type(value).__name__} {value!r}")
@@ -207,111 +190,75 @@ def _tidy(content: Content, key: str) -> None:
         del content.keys[key]
 
 
-def _set(content: Content, write: keys.Set) -> None:
-    if type(write.value) not in (str, bytes, int):
-        raise TypeError(f"expected str, bytes or int, found {type(write.value).__name__}")
-    content.keys[write.key] = write.value if isinstance(write.value, bytes) else str(write.value)
-    content.expiries.pop(write.key, None)
-    if write.expire_at:
-        content.expiries[write.key] = write.expire_at
-
-
-def _incr(content: Content, write: keys.Incr) -> None:
-    found = content.keys.get(write.key, "0")
-    if type(found) is not str:
-        raise TypeError(f"key {write.key} holds {type(found).__name__}, expected an integer")
-    content.keys[write.key] = str(int(found) + _number(write.by))
-
-
-def _hset(content: Content, write: keys.HSet) -> None:
-    _typed(content, write.key, dict).update({name: str(value) for name, value in write.fields.items()})
-
-
-def _hincr(content: Content, write: keys.HIncr) -> None:
-    fields = _typed(content, write.key, dict)
-    for name, by in write.by.items():
-        fields[name] = str(int(fields.get(name, "0")) + _number(by))
-
-
-def _hdel(content: Content, write: keys.HDel) -> None:
-    for name in write.fields:
-        _typed(content, write.key, dict).pop(name, None)
-    _tidy(content, write.key)
-
-
-def _sadd(content: Content, write: keys.SAdd) -> None:
-    _typed(content, write.key, set).update(str(member) for member in write.members)
-
-
-def _srem(content: Content, write: keys.SRem) -> None:
-    _typed(content, write.key, set).difference_update(str(member) for member in write.members)
-    _tidy(content, write.key)
-
-
-def _zadd(content: Content, write: keys.ZAdd) -> None:
-    _typed(content, write.key, _Scores).update({name: _number(score) for name, score in write.scores.items()})
-
-
-def _zincr(content: Content, write: keys.ZIncr) -> None:
-    scores = _typed(content, write.key, _Scores)
-    for name, by in write.by.items():
-        scores[name] = scores.get(name, 0) + _number(by)
-
-
-def _zrem(content: Content, write: keys.ZRem) -> None:
-    for name in write.members:
-        _typed(content, write.key, _Scores).pop(name, None)
-    _tidy(content, write.key)
-
-
-def _del(content: Content, write: keys.Del) -> None:
-    content.keys.pop(write.key, None)
-    content.expiries.pop(write.key, None)
-
-
-def _expire_at(content: Content, write: keys.ExpireAt) -> None:
-    if write.key in content.keys:
-        content.expiries[write.key] = write.at
-
-
-def _index_doc(content: Content, write: docs.IndexDoc) -> None:
-    content.docs.setdefault(write.index, {})[write.id] = dict(write.doc)
-
-
-def _update_doc(content: Content, write: docs.UpdateDoc) -> None:
-    doc = content.docs.setdefault(write.index, {}).setdefault(write.id, {})
-    doc.update(write.set)
-    for name, by in write.add.items():
-        doc[name] = _number(doc.get(name, 0)) + _number(by)
-
-
-def _delete_doc(content: Content, write: docs.DeleteDoc) -> None:
-    content.docs.get(write.index, {}).pop(write.id, None)
-
-
-def _record(content: Content, write: rows.Sql | rows.InTransaction) -> None:
-    content.statements.append(write)
-
-
-_CARRY_OUT: dict[type[Write], Any] = {
-    rows.Upsert: _upsert,
-    rows.Increment: _increment,
-    rows.Delete: _delete,
-    rows.Sql: _record,
-    rows.InTransaction: _record,
-    keys.Set: _set,
-    keys.Incr: _incr,
-    keys.HSet: _hset,
-    keys.HIncr: _hincr,
-    keys.HDel: _hdel,
-    keys.SAdd: _sadd,
-    keys.SRem: _srem,
-    keys.ZAdd: _zadd,
-    keys.ZIncr: _zincr,
-    keys.ZRem: _zrem,
-    keys.Del: _del,
-    keys.ExpireAt: _expire_at,
-    docs.IndexDoc: _index_doc,
-    docs.UpdateDoc: _update_doc,
-    docs.DeleteDoc: _delete_doc,
-}
+def _carry_out(content: Content, write: Write) -> None:
+    """Raises TypeError, ValueError or AttributeError for a write that the real store would refuse."""
+    match write:
+        case rows.Upsert():
+            _row(content, write.table, write.key).update(write.values)
+        case rows.Increment():
+            row = _row(content, write.table, write.key)
+            for column, amount in write.by.items():
+                row[column] = _number(row.get(column) or 0, Decimal) + _number(amount, Decimal)
+        case rows.Delete():
+            if not write.key:
+                raise ValueError("the key is empty")
+            table = content.tables.get(write.table, [])
+            gone = list(_matching(table, write.key))
+            content.tables[write.table] = [row for row in table if row not in gone]
+        case rows.Sql() | rows.InTransaction():
+            content.statements.append(write)
+        case keys.Set():
+            if type(write.value) not in (str, bytes, int):
+                raise TypeError(f"expected str, bytes or int, found {type(write.value).__name__}")
+            content.keys[write.key] = write.value if isinstance(write.value, bytes) else str(write.value)
+            content.expiries.pop(write.key, None)
+            if write.expire_at:
+                content.expiries[write.key] = write.expire_at
+        case keys.Incr():
+            found = content.keys.get(write.key, "0")
+            if type(found) is not str:
+                raise TypeError(f"key {write.key} holds {type(found).__name__}, expected an integer")
+            content.keys[write.key] = str(int(found) + _number(write.by))
+        case keys.HSet():
+            _typed(content, write.key, dict).update({name: str(value) for name, value in write.fields.items()})
+        case keys.HIncr():
+            fields = _typed(content, write.key, dict)
+            for name, by in write.by.items():
+                fields[name] = str(int(fields.get(name, "0")) + _number(by))
+        case keys.HDel():
+            for name in write.fields:
+                _typed(content, write.key, dict).pop(name, None)
+            _tidy(content, write.key)
+        case keys.SAdd():
+            _typed(content, write.key, set).update(str(member) for member in write.members)
+        case keys.SRem():
+            _typed(content, write.key, set).difference_update(str(member) for member in write.members)
+            _tidy(content, write.key)
+        case keys.ZAdd():
+            scores = _typed(content, write.key, _Scores)
+            scores.update({name: _number(score) for name, score in write.scores.items()})
+        case keys.ZIncr():
+            scores = _typed(content, write.key, _Scores)
+            for name, by in write.by.items():
+                scores[name] = scores.get(name, 0) + _number(by)
+        case keys.ZRem():
+            for name in write.members:
+                _typed(content, write.key, _Scores).pop(name, None)
+            _tidy(content, write.key)
+        case keys.Del():
+            content.keys.pop(write.key, None)
+            content.expiries.pop(write.key, None)
+        case keys.ExpireAt():
+            if write.key in content.keys:
+                content.expiries[write.key] = write.at
+        case docs.IndexDoc():
+            content.docs.setdefault(write.index, {})[write.id] = dict(write.doc)
+        case docs.UpdateDoc():
+            doc = content.docs.setdefault(write.index, {}).setdefault(write.id, {})
+            doc.update(write.set)
+            for name, by in write.add.items():
+                doc[name] = _number(doc.get(name, 0)) + _number(by)
+        case docs.DeleteDoc():
+            content.docs.get(write.index, {}).pop(write.id, None)
+        case _:
+            raise TypeError(f"{type(write).__name__} is not a write of memory")
