@@ -36,7 +36,7 @@ from logsync.stores.opensearch.errors import Verdict, translate, verdict
     ],
 )
 def test_each_answer_has_one_meaning(status: int, kind: str | None, expected: Verdict) -> None:
-    assert verdict(status, kind) is expected
+    assert verdict(status, kind and {"type": kind}) is expected
 
 
 REFUSED = NewConnectionError(None, "refused")  # type: ignore[arg-type]

@@ -64,8 +64,7 @@ def items(answer: Mapping[str, Any], expected: int) -> Sequence[Item]:
         if error is None and status < 300:
             found.append(Item(Verdict.DONE, "", item.get("_seq_no"), item.get("_primary_term")))
         else:
-            kind = error.get("type") if isinstance(error, dict) else None
-            found.append(Item(verdict(status, kind), reason(error)))
+            found.append(Item(verdict(status, error), reason(error)))
     if len(found) != expected:  # never guess which of them is missing
         return [Item(Verdict.UNAVAILABLE, f"{expected} items sent, {len(found)} answered")] * expected
     return found

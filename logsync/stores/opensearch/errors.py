@@ -51,8 +51,10 @@ _BY_STATUS = {
 }
 
 
-def verdict(status: int, kind: str | None) -> Verdict:
-    """What an answer means. Unknown ones are UNAVAILABLE: waiting loudly loses nothing."""
+def verdict(status: int, error: Any) -> Verdict:
+    """What an answer with this error object, or with none, means. Unknown ones are UNAVAILABLE: waiting loudly loses
+    nothing."""
+    kind = error.get("type") if isinstance(error, dict) else None
     if kind in _BY_TYPE:
         return _BY_TYPE[kind]
     return Verdict.DONE if 200 <= status < 300 else _BY_STATUS.get(status, Verdict.UNAVAILABLE)
@@ -100,8 +102,7 @@ def translate(error: Exception, *, writing: bool) -> LogsyncError:
         if error.status_code == 413:  # often a proxy's page: nothing in it to read
             return TooLarge("OpenSearch, or a proxy before it, refuses a request as too large (HTTP 413)")
         info = error.info.get("error", error.error) if isinstance(error.info, dict) else error.error
-        kind = info.get("type") if isinstance(info, dict) else None
-        return raised(verdict(error.status_code, kind), f"HTTP {error.status_code}: {reason(info)}")
+        return raised(verdict(error.status_code, info), f"HTTP {error.status_code}: {reason(info)}")
     # An answer that is no JSON: a proxy's page, or cut off midway.
     text = f"OpenSearch answers, but not as OpenSearch: {type(error).__name__}"
     return StoreOutcomeUnknown(text) if writing else StoreUnavailable(text)

@@ -145,7 +145,7 @@ def checked(answer: Mapping[str, Any]) -> Mapping[str, Any]:
     """One document of a get or mget answer that really was looked for. Raises PositionConflict, StoreUnavailable."""
     error = answer.get("error")
     if error is not None:
-        what = verdict(0, error.get("type") if isinstance(error, dict) else None)
+        what = verdict(0, error)
         if what is Verdict.GONE:
             raise PositionConflict(f"OpenSearch: {reason(error)}: the index was deleted, or replaced by a rebuild")
         raise raised(what, reason(error))
