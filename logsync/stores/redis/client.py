@@ -6,7 +6,7 @@ Imported by ``Redis.open``, so that importing a sink needs no client library.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib.resources import files
 from typing import Any, Protocol, cast
 
@@ -47,6 +47,9 @@ class _Connection(Protocol):
 
 class Client:
     """One connection to one Redis. Raises logsync's errors only."""
+
+    meanwhile: Callable[[], bool] | None = None
+    """See Store. Done while a script writes."""
 
     def __init__(self, url: str, timeout: float) -> None:
         """``timeout`` in seconds bounds connecting, and each wait for an answer. Opens nothing yet."""
@@ -106,6 +109,8 @@ class Client:
             self._connection.connect()  # does nothing if it is connected
             self._connection.send_packed_command([packed], check_health=False)
             sent = True
+            while writes and self.meanwhile is not None and not self._connection.can_read(0) and self.meanwhile():
+                pass
             return self._connection.read_response()
         except redis.exceptions.NoScriptError:
             raise _NoScript("") from None

@@ -102,6 +102,7 @@ class Redis:
         self._wipe = client.Script("wipe.lua")
         self._drain = client.Script("apply.lua", when_full=True)
         self._client = client.Client(self._url or settings.redis.get_secret_value(), settings.store_timeout)
+        self._client.meanwhile = self.meanwhile
         self._watched = -math.inf
 
     def close(self) -> None:

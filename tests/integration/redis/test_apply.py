@@ -11,9 +11,10 @@ from hypothesis import settings as hypothesis_settings
 
 from logsync.core.position import Position
 from logsync.errors import PositionConflict, WriteRejected
+from logsync.settings import Settings
 from logsync.stores.redis import Del, ExpireAt, HDel, HIncr, HSet, Incr, Redis, SAdd, Set, SRem, ZAdd, ZIncr, ZRem
 from logsync.writes import Write
-from tests.integration.redis.conftest import BOOK, Server, plan
+from tests.integration.redis.conftest import BOOK, SINK, Server, plan
 from tests.property.redis_model import plainly
 from tests.property.redis_writes import HISTORY
 from tests.property.test_redis_compile import beyond_a_plan
@@ -237,3 +238,19 @@ def test_a_passed_expiry_does_not_come_between_merged_writes(server: Server) -> 
 
 def test_the_store_says_nothing_of_its_address(server: Server) -> None:
     assert "secret" not in repr(Redis("redis://me:secret@localhost/0", prefix="shop:"))
+
+
+def test_while_the_server_works_the_worker_does_something_else_and_stops_at_the_answer(server: Server) -> None:  # F1
+    store, slices = server.begun(), list[int]()
+
+    def work() -> bool:
+        slices.append(1)
+        return True  # there is always more
+
+    store.meanwhile = work
+    store.open(SINK, Settings(_env_file=None))
+    assert not slices
+    server.plain.client_pause(300, all=False)
+    store.apply(plan(START, [Set("k", 1)]))
+    assert len(slices) >= 10
+    assert server.content() == {b"k": b"1"}
