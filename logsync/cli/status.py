@@ -59,6 +59,11 @@ class Row(NamedTuple):
     detail: str = ""
 
 
+_COLUMNS = (
+    "sink", "#partition", "state", "#position", "#committed", "#log end", "#lag", "#lag seconds", "#parked", "detail",
+)  # fmt: skip
+
+
 def status(
     sinks: SinksArgument = None,
     as_json: JsonOption = False,
@@ -83,24 +88,7 @@ def status(
     if as_json:
         out.print_json([{**row._asdict(), "environment": settings.environment} for row in rows])
     else:
-        out.print_table(
-            (
-                "sink",
-                "#partition",
-                "state",
-                "#position",
-                "#committed",
-                "#log end",
-                "#lag",
-                "#lag seconds",
-                "#parked",
-                "detail",
-            ),
-            [
-                (*row[:7], None if row.lag_seconds is None else round(row.lag_seconds, 1), row.parked, row.detail)
-                for row in rows
-            ],
-        )
+        out.print_table(_COLUMNS, rows)
     if fail_behind is not None and any(too_far(row, fail_behind) for row in rows):
         raise typer.Exit(Exit.BEHIND)
 

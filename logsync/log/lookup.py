@@ -9,12 +9,12 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from logsync.core.codec import id_of
-from logsync.core.event import Headers, Record
+from logsync.core.event import Record
 from logsync.errors import ConfigError
 from logsync.log import closing
 from logsync.log.config import LastError, build, consumer_config
@@ -193,16 +193,8 @@ class Lookup:
             raise failure(self.topic, error.args[0], self._last, self._servers, group=self._group) from error
 
 
-def _record(message: Message) -> Record:
-    partition, offset = message.partition(), message.offset()
-    assert partition is not None  # a delivered message has both
-    assert offset is not None
+def _record(message: Any) -> Record:
     return Record(
-        partition,
-        offset,
-        message.key(),
-        message.value(),
-        cast(Headers, message.headers() or []),
-        message.leader_epoch(),
-        message.timestamp()[1],
-    )
+        message.partition(), message.offset(), message.key(), message.value(), message.headers() or [],
+        message.leader_epoch(), message.timestamp()[1],
+    )  # fmt: skip
