@@ -35,7 +35,10 @@ class ConfigError(LogsyncError):
 
 
 class EventError(LogsyncError):
-    """One record cannot be applied; every record before it can. The position stands AT this record."""
+    """One record cannot be applied; every record before it can. The position stands AT this record.
+
+    A store names the offset only (it sees writes, not records); the rest is filled in by ``logsync.core.plan.located``.
+    """
 
     def __init__(
         self,
@@ -54,13 +57,6 @@ class EventError(LogsyncError):
         self.event_id = event_id
         self.event_type = event_type
         self.topic = topic
-
-    def at(self, *, topic: str, partition: int, event_id: str | None, event_type: str | None, fix: str) -> EventError:
-        """The same error with the coordinates that a store cannot know (it sees writes, not records)."""
-        self.topic, self.partition = topic, partition
-        self.event_id, self.event_type = event_id, event_type
-        self.fix = fix
-        return self
 
     def __str__(self) -> str:
         where = f"{self.topic}, partition {self.partition}, offset {self.offset}"

@@ -65,9 +65,7 @@ def show(
         raise NotFound(f"no event with the id {where!r} in {the_log.topic}")
     found = [describe(record, the_log) for record in records]
     if the_sink is not None:
-        stands = _positions(the_sink, settings)
-        for fact in found:
-            fact["sink"] = _relation(the_sink, fact, stands)
+        _relate(the_sink, found, settings)
     if as_json:
         out.print_json(found)
         return
@@ -136,28 +134,26 @@ def describe(record: Record, log: Log) -> dict[str, Any]:
     }
 
 
-def _relation(sink: Sink, fact: dict[str, Any], stands: dict[int, int] | str) -> dict[str, Any]:
-    handled = fact["type"] in sink.handled
-    if isinstance(stands, str):
-        return {"name": sink.name, "handled": handled, "position": None, "is": stands}
-    position, offset = stands.get(fact["partition"]), fact["offset"]
-    if position is None:
-        word = "not applied: the sink has no position"
-    elif position > offset:
-        word = "behind the position: applied, or skipped by a stated rule"
-    else:
-        word = "the next record to apply" if position == offset else f"not reached: {offset - position} offsets ahead"
-    return {"name": sink.name, "handled": handled, "position": position, "is": word}
-
-
-def _positions(sink: Sink, settings: Settings) -> dict[int, int] | str:
+def _relate(sink: Sink, facts: list[dict[str, Any]], settings: Settings) -> None:
+    """Say in each fact how far the sink is from the record."""
     from logsync.admin import look
 
     try:
-        seen = look(sink, settings)
-        return {partition: position.next_offset for partition, position in (seen.positions or {}).items()}
-    except (StoreError, ConfigError) as error:
-        return f"not known: {error.message}"  # the record is worth showing while the store is down
+        stands, unknown = look(sink, settings).positions or {}, "not applied: the sink has no position"
+    except (StoreError, ConfigError) as error:  # the record is worth showing while the store is down
+        stands, unknown = {}, f"not known: {error.message}"
+    for fact in facts:
+        at = stands.get(fact["partition"])
+        position = None if at is None else at.next_offset
+        ahead = 0 if position is None else fact["offset"] - position
+        if position is None:
+            word = unknown
+        elif ahead < 0:
+            word = "behind the position: applied, or skipped by a stated rule"
+        else:
+            word = f"not reached: {ahead} offsets ahead" if ahead else "the next record to apply"
+        handled = fact["type"] in sink.handled
+        fact["sink"] = {"name": sink.name, "handled": handled, "position": position, "is": word}
 
 
 def _partition(given: str | None, partitions: int, where: str) -> int:

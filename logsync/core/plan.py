@@ -320,16 +320,14 @@ def _parked_or_failed(sink: Sink, event: Decoded, error: EventError, aside: Asid
 
 def located(sink: Sink, event: Decoded, error: EventError) -> EventError:
     """``error`` with the coordinates of ``event`` and the commands that show and mend it."""
-    error.offset = event.offset
+    error.topic, error.partition, error.offset = sink.log.topic, event.partition, event.offset
+    error.event_id, error.event_type = event.id, event.type
     where = f"{sink.address} {event.partition} {event.offset}"
-    return error.at(
-        topic=sink.log.topic,
-        partition=event.partition,
-        event_id=event.id,
-        event_type=event.type,
-        fix=f"`logsync show {event.partition}:{event.offset} --sink {sink.address}` shows the record; deploy a fixed "
-        f'handler or model and start again, or pass over it on record: `logsync skip {where} --reason "..." --yes`',
+    error.fix = (
+        f"`logsync show {event.partition}:{event.offset} --sink {sink.address}` shows the record; deploy a fixed "
+        f'handler or model and start again, or pass over it on record: `logsync skip {where} --reason "..." --yes`'
     )
+    return error
 
 
 def at_fault(sink: Sink, error: EventError, made: Plan, events: Sequence[Decoded]) -> Decoded:
