@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 import sys
 import traceback
-from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import TypeVar
@@ -24,7 +23,7 @@ def load_sink(name: str) -> Sink:
     Raises ConfigError for a module that is not there or cannot be imported, and for anything but a Sink.
     """
     module, _, attribute = (name if ":" in name else f"sinks.{name}").partition(":")
-    sink = _attribute(module, attribute or "sink", Sink, short="" if ":" in name else name)
+    sink = _attribute(module, attribute or "sink", Sink)
     sink.address = name
     return sink
 
@@ -61,23 +60,21 @@ def named_or_all(names: list[str] | None) -> list[str]:
 
 def sink_names() -> list[str]:
     """The modules under ``./sinks`` that have, or cannot be imported to see whether they have, a ``sink``."""
-    return sorted(_sinks_here())
-
-
-def _sinks_here() -> Iterator[str]:
+    names = []
     for path in Path("sinks").glob("*"):
         name = path.stem if path.suffix == ".py" else path.name if (path / "__init__.py").is_file() else ""
         if not name or name.startswith("_"):
             continue
         try:
             if isinstance(getattr(_import(f"sinks.{name}"), "sink", None), Sink):
-                yield name
+                names.append(name)
         except LogsyncError:
-            yield name  # whoever loads it gets the reason; leaving it out would be silent
+            names.append(name)  # whoever loads it gets the reason; leaving it out would be silent
+    return sorted(names)
 
 
-def _attribute(module: str, attribute: str, kind: type[T], *, short: str = "") -> T:
-    found = getattr(_import(module, short=short), attribute, None)
+def _attribute(module: str, attribute: str, kind: type[T]) -> T:
+    found = getattr(_import(module), attribute, None)
     if isinstance(found, kind):
         return found
     what = "no such name" if found is None else f"a {type(found).__name__}"
@@ -87,7 +84,7 @@ def _attribute(module: str, attribute: str, kind: type[T], *, short: str = "") -
     )
 
 
-def _import(module: str, *, short: str = "") -> ModuleType:
+def _import(module: str) -> ModuleType:
     """Import from the working directory first, where a console script would not look by itself."""
     here = str(Path.cwd())
     if here not in sys.path:
@@ -98,19 +95,18 @@ def _import(module: str, *, short: str = "") -> ModuleType:
         raise  # a wrong declaration says itself what is wrong
     except ModuleNotFoundError as error:
         if error.name and (module == error.name or module.startswith(error.name + ".")):
-            raise ConfigError(f"no module {module}, looked from {here}", fix=_where_to_look(short)) from error
+            raise ConfigError(f"no module {module}, looked from {here}", fix=_where_to_look(module)) from error
         raise _broken(module, error) from error
     except Exception as error:
         raise _broken(module, error) from error
 
 
-def _where_to_look(short: str) -> str:
-    if not short:
+def _where_to_look(module: str) -> str:
+    if not module.startswith("sinks."):
         return "run logsync from the folder that holds the package"
     known = ", ".join(sink_names()) if Path("sinks").is_dir() else "there is no folder sinks/"
-    return (
-        f"write sinks/{short}.py with a `sink` in it, or run from the folder that holds sinks/ (here: {known or '-'})"
-    )
+    file = module.replace(".", "/") + ".py"
+    return f"write {file} with a `sink` in it, or run from the folder that holds sinks/ (here: {known or '-'})"
 
 
 def _broken(module: str, error: Exception) -> ConfigError:

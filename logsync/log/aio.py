@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from logsync.core.event import Receipt
 from logsync.core.log import Log
 from logsync.errors import AppendOutcomeUnknown, AppendRejected
-from logsync.log.producer import NO_HEADERS, Producer
+from logsync.log.producer import Producer
 from logsync.log.sending import Client, Pending, prepare
 from logsync.settings import Settings
 
@@ -26,7 +26,7 @@ class AsyncProducer:
         self._opening: asyncio.Task[Client] | None = None
 
     async def append(
-        self, event: BaseModel, *, headers: Mapping[str, str] = NO_HEADERS, timeout: float | None = None
+        self, event: BaseModel, *, headers: Mapping[str, str] | None = None, timeout: float | None = None
     ) -> Receipt:
         """Append one event. Returns when all in-sync replicas have it; see ``Producer.append``.
 

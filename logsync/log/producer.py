@@ -7,7 +7,6 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Iterable, Mapping
-from types import MappingProxyType
 
 from pydantic import BaseModel
 
@@ -18,8 +17,6 @@ from logsync.log.bulk import Feed
 from logsync.log.config import producer_config
 from logsync.log.sending import Client, Pending, prepare
 from logsync.settings import Settings, load_settings
-
-NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 
 
 class Producer:
@@ -41,7 +38,7 @@ class Producer:
         _ALIVE.add(self)
 
     def append(
-        self, event: BaseModel, *, headers: Mapping[str, str] = NO_HEADERS, timeout: float | None = None
+        self, event: BaseModel, *, headers: Mapping[str, str] | None = None, timeout: float | None = None
     ) -> Receipt:
         """Append one event. Returns when all in-sync replicas have it.
 
