@@ -127,7 +127,7 @@ GUARDS = (
     Guard("an unfinished drain comes first", "logsync/core/drains.py",
           "        return bool(self.queue) and self.queue[0].unfinished", "        return False"),
     Guard("parking: limit of sequences", "logsync/core/plan.py",
-          "        if not events and held >= limits.sequences:", "        if False:"),
+          "        if new and held >= limits.sequences:", "        if False:"),
     Guard("parking: limit of events", "logsync/core/plan.py",
           "        if events >= limits.events:", "        if False:"),
     Guard("parking: limit of age", "logsync/draining.py",
