@@ -54,13 +54,13 @@ def examine(store: Postgres, sink: str, settings: Settings) -> Examined:
     with closing(store), noting(seen.findings, "postgres.server"):
         store._connect(sink, settings)
         with store._call("examine") as link:
-            link.send([("BEGIN READ ONLY", ())])
-            seen.findings += judge(dict(link.send([(_FACTS, ())])[0].fetchall()))
+            link.ask("BEGIN READ ONLY")
+            seen.findings += judge(dict(link.ask(_FACTS).fetchall()))
             with noting(seen.findings, "postgres.server"):
                 store._check_server()
             link.send(opening(settings.store_timeout, store._path)[1:])
             with noting(seen.findings, "postgres.bookkeeping"):
-                there = link.send([(_HAS_BOOK, ())])[0].fetchone() == (True,)
+                there = link.ask(_HAS_BOOK).fetchone() == (True,)
                 seen.book = store.read_book() if there else None
                 found = store.positions() if there else {}
                 seen.holds_data = seen.book is None and store._any_row(link)

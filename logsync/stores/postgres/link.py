@@ -82,14 +82,18 @@ class Link(psycopg.Connection[tuple[Any, ...]]):
     def finish(self) -> None:
         """COMMIT. If the connection breaks from here on, the outcome is unknown."""
         self.committing = True
-        self.send([("COMMIT", ())])
+        self.ask("COMMIT")
 
     def abort(self) -> None:
         """Back to idle, or closed if the server is in the middle of something."""
         if self.status in (TransactionStatus.INTRANS, TransactionStatus.INERROR):
-            self.send([("ROLLBACK", ())])
+            self.ask("ROLLBACK")
         if self.status is not TransactionStatus.IDLE:
             self.close()
+
+    def ask(self, sql: str, *params: Any) -> psycopg.Cursor[tuple[Any, ...]]:
+        """Run one statement."""
+        return self.send([(sql, params)])[0]
 
     def send(self, statements: Sequence[tuple[str, Any]]) -> list[psycopg.Cursor[tuple[Any, ...]]]:
         """Run the statements in one round trip; the first error stops the rest. Returns a cursor for each."""

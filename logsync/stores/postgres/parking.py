@@ -51,7 +51,7 @@ def changes(sink: str, plan: Plan) -> list[Statement]:
 
 
 def read_sequences(link: Link, sink: str, partition: int) -> dict[str, Waiting]:
-    rows = link.send([(_SEQUENCES, (sink, partition))])[0].fetchall()
+    rows = link.ask(_SEQUENCES, sink, partition).fetchall()
     return {
         unescaped(name): Waiting(first, events, since.replace(tzinfo=UTC), unescaped(error))
         for name, first, events, since, error in rows
@@ -62,13 +62,13 @@ def read_parked(link: Link, sink: str, partition: int, *, sequence: str | None, 
     sql, params = _READ, [sink, partition, after]
     if sequence is not None:
         sql, params = sql + _OF_SEQUENCE, [*params, *[escaped(sequence)] * 2]
-    rows = link.send([(sql + " ORDER BY log_offset LIMIT %s", [*params, limit])])[0].fetchall()
+    rows = link.ask(sql + " ORDER BY log_offset LIMIT %s", *params, limit).fetchall()
     return [Parked.from_json(body) for (body,) in rows]
 
 
 def forget_some(link: Link, sink: str) -> bool:
     """Delete what the sink has parked, up to a bound. True if there may be more."""
-    return link.send([(_FORGET, (sink, _AT_ONCE))])[0].rowcount == _AT_ONCE
+    return link.ask(_FORGET, sink, _AT_ONCE).rowcount == _AT_ONCE
 
 
 def _chunks(entries: Sequence[Parked]) -> Iterator[tuple[Sequence[Parked], list[str]]]:

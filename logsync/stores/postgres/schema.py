@@ -67,11 +67,11 @@ class SinkSchema:
         return _own_missing(link) or self._sink_s_missing(link)
 
     def _sink_s_missing(self, link: Link) -> bool:
-        return link.send([(_APPLIED, (self.hash(),))])[0].fetchone() != (True,)
+        return link.ask(_APPLIED, self.hash()).fetchone() != (True,)
 
     def create(self, link: Link) -> None:
         """Create it, in the transaction that is open. Two workers starting at once wait for each other here."""
-        link.send([(_LOCK, ())])
+        link.ask(_LOCK)
         # No parameters: several statements in one text, sent as they are.
         if _own_missing(link):  # only then: to alter these tables stops every sink of the database for a moment
             link.execute(bookkeeping().encode())
@@ -83,7 +83,7 @@ class SinkSchema:
 
 def _own_missing(link: Link) -> bool:
     """True also if an earlier version made the tables."""
-    return link.send([(_EXISTING, (_OWN,))])[0].fetchone() != (len(_OWN),)
+    return link.ask(_EXISTING, _OWN).fetchone() != (len(_OWN),)
 
 
 def bookkeeping() -> str:

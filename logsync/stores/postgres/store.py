@@ -149,7 +149,7 @@ class Postgres:
 
     def read_book(self) -> Book | None:
         with self._call("read the book") as link:
-            row = link.send([("SELECT body::text FROM logsync.book WHERE sink = %s", (self._sink,))])[0].fetchone()
+            row = link.ask("SELECT body::text FROM logsync.book WHERE sink = %s", self._sink).fetchone()
         try:
             return Book.model_validate_json(row[0]) if row else None
         except ValueError as error:
@@ -163,10 +163,10 @@ class Postgres:
         body = book.model_dump_json()
         with self._transaction("write the book") as link:
             if book.revision == 1:
-                changed = link.send([(_FIRST_BOOK, (book.sink, 1, body))])
+                changed = link.ask(_FIRST_BOOK, book.sink, 1, body)
             else:
-                changed = link.send([(_NEXT_BOOK, (book.revision, body, book.sink, book.revision - 1))])
-            if changed[0].rowcount == 0:
+                changed = link.ask(_NEXT_BOOK, book.revision, body, book.sink, book.revision - 1)
+            if changed.rowcount == 0:
                 raise PositionConflict(
                     f"sink {book.sink}: expected revision {book.revision - 1} of its book in Postgres, found another"
                 )
@@ -177,7 +177,7 @@ class Postgres:
 
     def positions(self) -> dict[int, Position]:
         with self._call("read the positions") as link:
-            rows = link.send([(_POSITIONS, (self._sink,))])[0].fetchall()
+            rows = link.ask(_POSITIONS, self._sink).fetchall()
         found = [Position(*row) for row in rows]
         return {at.partition: at._replace(last_id=at.last_id and unescaped(at.last_id)) for at in found}
 
@@ -227,12 +227,12 @@ class Postgres:
         left = True
         while left:
             with self._transaction("wipe") as link:
-                if link.send([(_STILL_BOOK, (self._sink, book.revision))])[0].rowcount == 0:
+                if link.ask(_STILL_BOOK, self._sink, book.revision).rowcount == 0:
                     raise PositionConflict(f"sink {self._sink}: revision {book.revision} of its book is not stored")
                 left = forget_some(link, self._sink)
                 found = self._existing(link)
                 if found and not left:
-                    link.send([(f"TRUNCATE {', '.join(found)}", ())])
+                    link.ask(f"TRUNCATE {', '.join(found)}")
 
     def schema(self, sink: str = "", settings: Settings | None = None) -> str:  # noqa: ARG002 - the contract's
         return self._schema.printed()
@@ -246,7 +246,7 @@ class Postgres:
         """The declared tables that exist, quoted."""
         names = [quote(name) for name in self._tables]
         question = "SELECT name FROM unnest(%s::text[]) AS w (name) WHERE to_regclass(name) IS NOT NULL"
-        return [row[0] for row in link.send([(question, (names,))])[0].fetchall()]
+        return [row[0] for row in link.ask(question, names).fetchall()]
 
     def _learn(self, plan: Plan) -> None:
         """Read the shapes of tables that no plan has written to yet. One round trip, once."""
@@ -254,7 +254,7 @@ class Postgres:
         new = {quote(name): name for name in named if name is not None and name not in self._writer.shapes}
         if new:
             with self._transaction("read the catalog") as link:
-                found = read_shapes(link.send([(CATALOG, (list(new),))])[0].fetchall())
+                found = read_shapes(link.ask(CATALOG, list(new)).fetchall())
             self._writer.shapes |= {new[quoted]: shape for quoted, shape in found.items()}
 
     @contextmanager
@@ -320,5 +320,5 @@ class Postgres:
 
 
 def _one(link: Link, sql: str) -> object:
-    row = link.send([(sql, ())])[0].fetchone()
+    row = link.ask(sql).fetchone()
     return row[0] if row else None

@@ -114,7 +114,7 @@ class Transaction:
             self._try([write for _, writes in events for write in writes])
             return
         except Refusal as refusal:
-            self.link.send([Statement("ROLLBACK TO SAVEPOINT logsync", ())])
+            self.link.ask("ROLLBACK TO SAVEPOINT logsync")
             if len(events) == 1 and len(events[0][1]) == 1:
                 raise _blame(refusal.cause, *events[0]) from None
         if len(events) == 1:
@@ -131,7 +131,7 @@ class Transaction:
     def _try(self, writes: Sequence[Write], *, together: bool = True) -> None:
         """Deferred constraints are checked here as at a COMMIT, else they would name no event."""
         parts = [writes] if together else [[write] for write in writes]
-        self.link.send([Statement("SAVEPOINT logsync", ())])
+        self.link.ask("SAVEPOINT logsync")
         for part in parts:
             self._send(part)
         checks = ("SET CONSTRAINTS ALL IMMEDIATE", "SET CONSTRAINTS ALL DEFERRED", "RELEASE SAVEPOINT logsync")
@@ -199,8 +199,8 @@ class Transaction:
 
     def _conflict(self) -> NoReturn:
         start = self.plan.start
-        self.link.send([Statement("ROLLBACK", ())])
-        row = self.link.send([Statement(_FOUND, (self.sink, start.partition))])[0].fetchone()
+        self.link.ask("ROLLBACK")
+        row = self.link.ask(_FOUND, self.sink, start.partition).fetchone()
         raise PositionConflict(
             f"sink {self.sink}, partition {start.partition}: expected the position at {_words(*start.place)}; "
             f"found {_words(*row) if row else 'no position'}"
