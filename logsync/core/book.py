@@ -15,7 +15,7 @@ from pydantic import BaseModel
 from logsync.core.offsets import Offsets, OffsetsText
 from logsync.core.position import LogIdentity, Position
 from logsync.core.sink import Sink
-from logsync.errors import ConfigError, LogIdentityError, PositionGap, StoreUnavailable
+from logsync.errors import ConfigError, LogIdentityError, PositionConflict, PositionGap, StoreUnavailable
 
 
 class AuditEntry(BaseModel, frozen=True):
@@ -73,6 +73,17 @@ class Book(BaseModel, frozen=True):
     requests: tuple[Request, ...] = ()
     audit: tuple[AuditEntry, ...] = ()
 
+    @classmethod
+    def read(cls, stored: str | bytes, where: str) -> Book:
+        """The book as a store has kept it, ``where`` in words. Raises ConfigError."""
+        try:
+            return cls.model_validate_json(stored)
+        except ValueError as error:
+            raise ConfigError(
+                f"{where} holds no book that this version of logsync can read: {error}",
+                fix="run the version that wrote it, or a newer one",
+            ) from None
+
     def next(self, *, audit: AuditEntry | None = None, **changes: Any) -> Book:
         """The following revision; ``store.write_book`` accepts it only on top of this one."""
         entries = (*self.audit, audit) if audit else self.audit
@@ -108,6 +119,11 @@ class Book(BaseModel, frozen=True):
             new |= skip.offsets
         rest = tuple(skip for skip in self.skips if skip not in known)
         return (*rest, Skip(partition=partition, offsets=new, reason=reason, at=at))
+
+
+def overtaken(sink: str, expected: int, found: object = "another") -> PositionConflict:
+    """The error of whoever would change the book of ``sink`` and finds another revision than he read."""
+    return PositionConflict(f"book of sink {sink}: expected revision {expected}, found {found}")
 
 
 def first_book(

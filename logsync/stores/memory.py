@@ -14,7 +14,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from logsync.core.book import Book
+from logsync.core.book import Book, overtaken
 from logsync.core.finding import Examined
 from logsync.core.parking import Parked, Waiting
 from logsync.core.plan import Plan
@@ -90,7 +90,7 @@ class Memory:
         stored = self.server.books.get(self.sink)
         found = stored.revision if stored else 0
         if found != book.revision - 1:
-            raise PositionConflict(f"book of {self.sink}: expected revision {book.revision - 1}, found {found}")
+            raise overtaken(self.sink, book.revision - 1, found)
         self.server.books[self.sink] = book
         if positions is not None:
             self.server.positions[self.sink] = {position.partition: position for position in positions}
@@ -137,7 +137,7 @@ class Memory:
 
     def wipe(self, book: Book) -> None:
         if self.server.books.get(self.sink) != book:
-            raise PositionConflict(f"book of {self.sink}: expected revision {book.revision}, found another")
+            raise overtaken(self.sink, book.revision)
         self.server.contents[self.sink] = Content()
         self.server.parked.pop(self.sink, None)
 

@@ -25,9 +25,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
-from logsync.core.book import Book
+from logsync.core.book import Book, overtaken
 from logsync.core.finding import Examined
 from logsync.core.parking import Parked, Waiting
 from logsync.core.plan import Plan
@@ -162,9 +160,7 @@ class OpenSearch:
         stored, seq_no, term = self._read_book()
         found = stored.revision if stored else 0
         if found != book.revision - 1:
-            raise PositionConflict(
-                f"book of sink {self._layout.sink}: expected revision {book.revision - 1}, found {found}"
-            )
+            raise overtaken(self._layout.sink, book.revision - 1, found)
         return stored, seq_no, term
 
     def _read_book(self) -> tuple[Book | None, int | None, int | None]:
@@ -172,13 +168,7 @@ class OpenSearch:
         answer = self._opened.request("GET", f"/{layout.books}/_doc/{layout.sink}", ignore=(404,))
         if not answer.get("found"):
             return None, None, None
-        try:
-            book = Book.model_validate(answer["_source"]["book"])
-        except (KeyError, ValidationError) as error:
-            raise ConfigError(
-                f"the book of sink {layout.sink} in index {layout.books_index} cannot be read: {error}",
-                fix="upgrade logsync, if a newer one wrote it",
-            ) from error
+        book = Book.read(json.dumps(answer["_source"].get("book")), f"sink {layout.sink}: index {layout.books_index}")
         return book, answer["_seq_no"], answer["_primary_term"]
 
     # Positions
@@ -314,7 +304,7 @@ class OpenSearch:
             owned = indices.owned()
             found = self._read_book()[0]
             if found is None or (found.epoch, found.revision) != (book.epoch, book.revision):
-                raise PositionConflict(f"book of sink {layout.sink}: expected revision {book.revision}, found another")
+                raise overtaken(layout.sink, book.revision)
             keep = {layout.index(name, book.epoch) for name in layout.names}
             # Of this epoch only when a wipe is repeated: keep it if it is as new, else it goes as well.
             used = sorted(index for index in keep & owned.keys() if indices.count([index], {"match_all": {}}))

@@ -9,12 +9,12 @@ from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from logsync.core.book import Book
+from logsync.core.book import Book, overtaken
 from logsync.core.finding import Examined
 from logsync.core.parking import Parked, Waiting
 from logsync.core.plan import Plan
 from logsync.core.position import Position
-from logsync.errors import ConfigError, LogsyncError, PositionConflict, StoreOutcomeUnknown, StoreUnavailable
+from logsync.errors import ConfigError, LogsyncError, StoreOutcomeUnknown, StoreUnavailable
 from logsync.settings import Settings
 from logsync.stores.postgres.encode import escaped, unescaped
 from logsync.stores.postgres.errors import Verdict, describe, verdict, verdict_of_connect
@@ -150,13 +150,7 @@ class Postgres:
     def read_book(self) -> Book | None:
         with self._call("read the book") as link:
             row = link.ask("SELECT body::text FROM logsync.book WHERE sink = %s", self._sink).fetchone()
-        try:
-            return Book.model_validate_json(row[0]) if row else None
-        except ValueError as error:
-            raise ConfigError(
-                f"sink {self._sink}: logsync.book holds no book that this version can read: {error}",
-                fix="run the version of logsync that wrote it, or a newer one",
-            ) from None
+        return Book.read(row[0], f"sink {self._sink}: logsync.book") if row else None
 
     def write_book(self, book: Book, *, positions: Sequence[Position] | None = None) -> None:
         """See Store. A commit whose answer was lost raises StoreOutcomeUnknown: read the book again."""
@@ -167,9 +161,7 @@ class Postgres:
             else:
                 changed = link.ask(_NEXT_BOOK, book.revision, body, book.sink, book.revision - 1)
             if changed.rowcount == 0:
-                raise PositionConflict(
-                    f"sink {book.sink}: expected revision {book.revision - 1} of its book in Postgres, found another"
-                )
+                raise overtaken(book.sink, book.revision - 1)
             if positions is not None:
                 stored = [at._replace(last_id=at.last_id and escaped(at.last_id)) for at in positions]
                 rows = [(_ADD_POSITION, (book.sink, *position)) for position in stored]
@@ -228,7 +220,7 @@ class Postgres:
         while left:
             with self._transaction("wipe") as link:
                 if link.ask(_STILL_BOOK, self._sink, book.revision).rowcount == 0:
-                    raise PositionConflict(f"sink {self._sink}: revision {book.revision} of its book is not stored")
+                    raise overtaken(self._sink, book.revision)
                 left = forget_some(link, self._sink)
                 found = self._existing(link)
                 if found and not left:

@@ -25,7 +25,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from logsync.core.book import Book
+from logsync.core.book import Book, overtaken
 from logsync.core.finding import Examined
 from logsync.core.parking import Parked, Waiting
 from logsync.core.plan import Plan
@@ -113,7 +113,7 @@ class Redis:
 
     def read_book(self) -> Book | None:
         text = self._io.call("GET", self._book)
-        return None if text is None else Book.model_validate_json(text)
+        return None if text is None else Book.read(text, f"{self._io.where}: {self._book.decode()}")
 
     def write_book(self, book: Book, *, positions: Sequence[Position] | None = None) -> None:
         expected = book.revision - 1
@@ -128,9 +128,7 @@ class Redis:
         if isinstance(found, list):
             raise self._overlap(*[str(item, errors="replace") for item in found])
         if found != expected:
-            raise PositionConflict(
-                f"{self._io.where}: book of sink {self._sink}: expected revision {expected}, found {found}"
-            )
+            raise overtaken(self._sink, expected, found)
 
     def positions(self) -> dict[int, Position]:
         """What is stored, and nothing else: an empty answer after FLUSHALL means "unknown", not "start". # P1
@@ -243,9 +241,7 @@ class Redis:
     def _delete(self, book: Book, keys: Sequence[bytes], *evicted: bytes) -> None:
         found = self._io.ask(self._wipe, [self._book, self._evicted, *keys], [b"%d" % book.revision, *evicted])
         if found != book.revision:
-            raise PositionConflict(
-                f"{self._io.where}: book of sink {self._sink}: expected revision {book.revision}, found {found}"
-            )
+            raise overtaken(self._sink, book.revision, found)
 
     def schema(self, sink: str = "", settings: Settings | None = None) -> str:  # noqa: ARG002 - the contract's
         return ""

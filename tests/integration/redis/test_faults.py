@@ -354,6 +354,13 @@ def test_a_sink_whose_prefix_was_changed_is_refused_until_it_is_rebuilt(server: 
     assert moved.positions() == {0: Position(0, 0, 2)}
 
 
+def test_a_book_that_cannot_be_read_is_an_error_of_logsync_s_own(server: Server) -> None:
+    store = server.begun()
+    server.plain.set("logsync:cache:book", '{"revision": "of another version"}')
+    with pytest.raises(ConfigError, match=r"logsync:cache:book holds no book .* can read"):
+        store.read_book()
+
+
 def test_of_two_books_made_from_one_revision_only_one_is_kept(server: Server) -> None:
     first, second = server.begun(), server.store()
     results: list[object] = []
