@@ -46,9 +46,16 @@ def test_a_sound_set_up_gives_notes_only() -> None:
 
 
 def test_replicas_that_fell_behind_are_found_before_appends_are_refused() -> None:
-    behind, refused = (judge_topic(replace(TOPIC, in_sync=number))[0] for number in (2, 1))
+    (behind,), (refused,) = (judge_topic(replace(TOPIC, in_sync=number)) for number in (2, 1))
     assert (behind.severity, behind.found) == (Severity.WARNING, "test.shop has 2 of 3 replicas in sync")
     assert (refused.severity, refused.check) == (Severity.ERROR, "topic.in_sync")
+
+
+def test_finite_retention_is_an_error_until_it_is_accepted_by_name() -> None:
+    week = replace(TOPIC, retention_ms=604_800_000)
+    for accepted, severity in ((frozenset(), Severity.ERROR), (frozenset({LOG.topic}), Severity.WARNING)):
+        (found,) = judge_topic(week, accepted)
+        assert (found.severity, found.check) == (severity, "topic.retention")
 
 
 def test_what_the_user_may_not_read_is_said_and_is_no_fault() -> None:
