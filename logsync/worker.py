@@ -22,7 +22,7 @@ from logsync.core.book import check_identity, check_last, check_range
 from logsync.core.codec import Decoder
 from logsync.core.event import Decoded, Record
 from logsync.core.plan import Aside, Plan, at_fault, plan, skip_applied
-from logsync.core.policy import Park, Retry, disposition
+from logsync.core.policy import Retry, disposition
 from logsync.core.position import Position
 from logsync.core.sink import Sink
 from logsync.draining import Attempt, Draining
@@ -207,10 +207,9 @@ class Worker:
                     if fault.offset != fresh[0].offset:
                         suspect = fault.offset
                         continue
-                    # It stands first in its plan. Only here is it judged: a store may refuse in a batch what it takes
-                    # alone, and no event may halt a worker because of the company it came in. # G1
-                    parks = disposition(error, parks=self.sink.parks(error))
-                    if fault.offset in verdicts or not isinstance(parks, Park):
+                    # It stands first in its plan. Only now may ``plan`` judge it: a store may refuse in a batch what it
+                    # takes alone, and no event may halt a worker because of the company it came in. # G1
+                    if fault.offset in verdicts:
                         raise
                     verdicts[fault.offset] = error
                     continue
