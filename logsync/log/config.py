@@ -89,7 +89,7 @@ _CONSUMER: dict[str, Value] = {
     "fetch.queue.backoff.ms": 5,
     "queued.min.messages": 20_000,
     "queued.max.messages.kbytes": 8_192,
-    "max.partition.fetch.bytes": 256 * 1024,  # a larger record comes all the same, alone
+    "max.partition.fetch.bytes": 128 * 1024,  # a larger record comes all the same, alone
     "fetch.max.bytes": 2 * 1024 * 1024,
     # How long the partitions of a worker that was killed stay without one. A worker that is only slow is evicted
     # sooner, too; that costs a rebalance and nothing else, because the store fences it.
