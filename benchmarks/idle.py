@@ -103,9 +103,9 @@ def main(
         [one["store"], *(f"{one[what]:.1f}" for what in ("cpu_ms", "wake_ups", "resident_mb", "first_apply"))]
         for one in found
     ]
-    console.print(report.markdown("Idle", headings, rows, f"Over {seconds:g} s."), markup=False)
+    console.print(report.markdown("Idle", headings, rows, f"Over {seconds:g} s."), markup=False, soft_wrap=True)
     lines = [[f"logsync {one['command']}", f"{one['seconds']:.2f}", f"{one['cpu']:.2f}"] for one in commands]
-    console.print(report.markdown("Start-up", ["", "seconds", "CPU s"], lines, "Median of five."), markup=False)
+    console.print(report.markdown("Start-up", ["", "seconds", "CPU s"], lines, "Median of five."), markup=False, soft_wrap=True)
     print(json.dumps({"idle": found, "start_up": commands}))
 
 

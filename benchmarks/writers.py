@@ -257,7 +257,7 @@ def show(title: str, mine: str, found: dict[str, list[dict[str, Any]]], group: d
         lines.append([*cells, "; ".join({outcome["failure"] for outcome in found[one]} - {""})])
     ratio = "its latency, p50: append / it" if group is SINGLE else f"{mine} / it"
     columns = ["", ratio, "events per s", "CPU us per event", *(f"{part} ms" for part in PARTS if waits), ""]
-    console.print(report.markdown(title, columns, lines), markup=False)
+    console.print(report.markdown(title, columns, lines), markup=False, soft_wrap=True)
 
 
 PARTS = ("p50", "p95", "p99", "max")
