@@ -105,7 +105,9 @@ def main(
     ]
     console.print(report.markdown("Idle", headings, rows, f"Over {seconds:g} s."), markup=False, soft_wrap=True)
     lines = [[f"logsync {one['command']}", f"{one['seconds']:.2f}", f"{one['cpu']:.2f}"] for one in commands]
-    console.print(report.markdown("Start-up", ["", "seconds", "CPU s"], lines, "Median of five."), markup=False, soft_wrap=True)
+    console.print(
+        report.markdown("Start-up", ["", "seconds", "CPU s"], lines, "Median of five."), markup=False, soft_wrap=True
+    )
     print(json.dumps({"idle": found, "start_up": commands}))
 
 

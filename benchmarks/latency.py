@@ -196,7 +196,9 @@ def main(
     console.print(report.markdown("From append to visible", headings, rows), markup=False, soft_wrap=True)
     lines = [[line["store"], f"{line['events']:,}", f"{line['seconds']:.1f}"] for line in late]
     title = f"A backlog of {minutes:g} minutes at 500 events per second"
-    console.print(report.markdown(title, ["", "events", "seconds, start-up included"], lines), markup=False, soft_wrap=True)
+    console.print(
+        report.markdown(title, ["", "events", "seconds, start-up included"], lines), markup=False, soft_wrap=True
+    )
     print(json.dumps({"latency": found, "backlog": late}))
 
 

@@ -169,7 +169,9 @@ def main(
                 outcome = measure(contestant, job, count, content, kill_at=kill_at)
             found[one].append(as_json(outcome))
             console.print(f"{one}: {outcome.per_second:,.0f} per s {outcome.failure}", style="dim")
-    console.print(report.markdown("Debezium JDBC sink", report.HEADINGS, report.rows(found)), markup=False, soft_wrap=True)
+    console.print(
+        report.markdown("Debezium JDBC sink", report.HEADINGS, report.rows(found)), markup=False, soft_wrap=True
+    )
     print(json.dumps(found))
 
 
