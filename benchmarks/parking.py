@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import gc
 import os
-import statistics
 import subprocess
 import sys
 import time
@@ -19,6 +18,7 @@ from typing import Annotated, Any
 import typer
 
 from benchmarks.model import OrderPlaced, log, orders
+from benchmarks.report import Spread
 from logsync import Event, Sink
 from logsync.core.codec import Decoder, encode
 from logsync.core.drains import Drains
@@ -92,10 +92,6 @@ def resident() -> float:
         return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
 
 
-def spread(values: list[float], form: str) -> str:
-    return f"{statistics.median(values):{form}} ({min(values):{form}} to {max(values):{form}})"
-
-
 def memory(count: int) -> None:
     """Print the MB that so many sequences take in a worker; in a process of its own, which has freed nothing yet."""
     before, drains = resident(), Drains()
@@ -130,8 +126,10 @@ def main(
     base = found["a: no parking in the plan"]
     for name, spent in found.items():
         ratios = [mine / theirs for mine, theirs in zip(base, spent, strict=True)]
-        print(f"{name:28} {spread([s / events * 1e6 for s in spent], '.2f')} us per event, "
-              f"speed {spread(ratios, '.3f')}")  # fmt: skip
+        took, speed = Spread.of([seconds / events * 1e6 for seconds in spent]), Spread.of(ratios)
+        assert took is not None  # there is a round at least
+        assert speed is not None
+        print(f"{name:28} {took.show('.2f')} us per event, speed {speed.show('.3f')}")
     subprocess.run([sys.executable, "-m", "benchmarks.parking", "--keys", "100000"], check=True)
 
 
