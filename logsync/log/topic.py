@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Literal, NoReturn, TypeVar
 
@@ -21,6 +20,7 @@ from confluent_kafka import (
 from confluent_kafka.admin import (
     AclOperation,
     AdminClient,
+    ClusterMetadata,
     ConfigResource,
     NewTopic,
     OffsetSpec,
@@ -104,6 +104,7 @@ class Kafka:
         self._servers = settings.kafka
         self.timeout = timeout
         self._last = LastError()
+        self._met: ClusterMetadata
         self._admin = build(AdminClient, {**admin_config(settings), "error_cb": self._last})  # type: ignore[arg-type]
 
     def identify(self, topic: str) -> LogIdentity:
@@ -121,7 +122,7 @@ class Kafka:
         return len(description.partitions)
 
     def brokers(self) -> int:
-        return len(self._answer("", self._admin.describe_cluster).nodes)
+        return self._until_answered("", lambda _limit: len(self._met.brokers), first=_FIRST_TRY)
 
     def create(self, topic: str, partitions: int, replication: int, config: Mapping[str, str]) -> bool:
         """Create the topic. False: there is one of this name already."""
@@ -182,8 +183,7 @@ class Kafka:
         return found
 
     def _identity(self, topic: str, described: TopicDescription) -> LogIdentity:
-        cluster = self._answer(topic, self._admin.describe_cluster)
-        return LogIdentity(str(cluster.cluster_id), topic, str(described.topic_id), len(described.partitions))
+        return LogIdentity(str(self._met.cluster_id), topic, str(described.topic_id), len(described.partitions))
 
     def _answer(self, topic: str, question: Callable[..., Future[Any]], right: str = "Describe") -> Any:
         """The answer to one question.
@@ -198,14 +198,19 @@ class Kafka:
         )
 
     def _meet(self, topic: str, limit: float) -> None:
-        """Does the cluster have a broker? One that stood still comes back fenced: for a moment it knows of none.
+        """Ask for the cluster by plain metadata, and go no further if it does not answer, or has no broker.
 
-        The client ends the whole process when such an answer meets one of its administrator's questions (seen: the
-        assertion ``rko_result`` in librdkafka 2.16). Plain metadata it takes without harm, from any broker.
+        A broker that stood still comes back fenced: for a moment it knows of no broker, and answers what has waited in
+        its connection. librdkafka ends the whole process when such an answer meets DescribeTopics or DescribeCluster
+        (seen: the assertion ``rko_result``, 2.16); plain metadata it takes without harm. So no such question may wait
+        at a broker that stands still. What is left is one that is under way in the moment in which it stops.
         """
-        with suppress(KafkaException):  # no answer: the question itself will say why
-            if not self._admin.list_topics(topic or None, limit).brokers:
-                self._fail(topic, None)
+        try:
+            self._met = self._admin.list_topics(topic or None, limit)
+        except KafkaException as error:
+            self._fail(topic, error.args[0])
+        if not self._met.brokers:
+            self._fail(topic, None)
 
     def _until_answered(self, topic: str, ask: Callable[[float], A], *, first: float) -> A:
         """Ask until there is an answer, within ``timeout``; only what changes nothing, for it may be asked twice.
