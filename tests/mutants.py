@@ -199,7 +199,7 @@ GUARDS = (
           "first_at AT TIME ZONE 'UTC'", "first_at::timestamp", **parking("postgres")),
     Guard("Postgres: what one statement carries", "logsync/stores/postgres/parking.py",
           "        if size >= _CHUNK or end == len(entries):", "        if end == len(entries):",
-          **parking("postgres")),
+          tests=("tests/unit/test_postgres_store.py",)),
     Guard("Postgres: no event is at fault for logsync's own", "logsync/stores/postgres/transaction.py",
           "            if own and cursors[own - 1].rowcount < 0:", "            if False:", **parking("postgres")),
     Guard("Postgres: a wipe belongs to one rebuild", "logsync/stores/postgres/store.py",
