@@ -17,7 +17,6 @@ from typing import Annotated, Any
 
 import psutil
 import typer
-from rich.console import Console
 
 from benchmarks import report
 from benchmarks.contestants import LOGSYNC
@@ -30,7 +29,6 @@ from logsync.settings import Settings
 
 STORES = ("postgres", "redis", "opensearch")
 EVENTS = 2_000
-console = Console(stderr=True, width=120)
 
 
 def switches(pid: int) -> int:
@@ -103,11 +101,9 @@ def main(
         [one["store"], *(f"{one[what]:.1f}" for what in ("cpu_ms", "wake_ups", "resident_mb", "first_apply"))]
         for one in found
     ]
-    console.print(report.markdown("Idle", headings, rows, f"Over {seconds:g} s."), markup=False, soft_wrap=True)
+    print(report.markdown("Idle", headings, rows, f"Over {seconds:g} s."), file=sys.stderr)
     lines = [[f"logsync {one['command']}", f"{one['seconds']:.2f}", f"{one['cpu']:.2f}"] for one in commands]
-    console.print(
-        report.markdown("Start-up", ["", "seconds", "CPU s"], lines, "Median of five."), markup=False, soft_wrap=True
-    )
+    print(report.markdown("Start-up", ["", "seconds", "CPU s"], lines, "Median of five."), file=sys.stderr)
     print(json.dumps({"idle": found, "start_up": commands}))
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import statistics
+import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -22,7 +23,6 @@ from typing import Annotated, Any
 import typer
 from confluent_kafka import Producer as RawProducer
 from pydantic import BaseModel
-from rich.console import Console
 
 from benchmarks import report
 from benchmarks.contestants import LOGSYNC
@@ -40,7 +40,6 @@ PROBES = 40  # per second; they are part of the rate
 WARM = 3.0  # seconds of load before the first probe
 TICK = 0.002  # seconds between two handfuls of the load
 GIVE_UP = 15.0
-console = Console(stderr=True, width=140)
 
 
 class OrderPlaced(BaseModel):
@@ -193,12 +192,10 @@ def main(
          str(f["probes"]), str(f["lost"]), f"{f['append_p50']:.1f}"]
         for f in found
     ]  # fmt: skip
-    console.print(report.markdown("From append to visible", headings, rows), markup=False, soft_wrap=True)
+    print(report.markdown("From append to visible", headings, rows), file=sys.stderr)
     lines = [[line["store"], f"{line['events']:,}", f"{line['seconds']:.1f}"] for line in late]
     title = f"A backlog of {minutes:g} minutes at 500 events per second"
-    console.print(
-        report.markdown(title, ["", "events", "seconds, start-up included"], lines), markup=False, soft_wrap=True
-    )
+    print(report.markdown(title, ["", "events", "seconds, start-up included"], lines), file=sys.stderr)
     print(json.dumps({"latency": found, "backlog": late}))
 
 

@@ -18,7 +18,6 @@ from collections.abc import Callable, Iterator
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 
 from benchmarks import model, report
 from benchmarks.latency import percentiles
@@ -31,7 +30,6 @@ MANY, ONE = 200_000, 3_000
 """Events of a run in bulk, and of one that waits for each."""
 AT_ONCE = 200
 """Appends that an asyncio app has under way."""
-console = Console(stderr=True, width=140)
 Cost = tuple[int, float, float, list[float]]
 """Events, seconds, seconds of CPU, and how long each took if each was waited for."""
 
@@ -257,7 +255,7 @@ def show(title: str, mine: str, found: dict[str, list[dict[str, Any]]], group: d
         lines.append([*cells, "; ".join({outcome["failure"] for outcome in found[one]} - {""})])
     ratio = "its latency, p50: append / it" if group is SINGLE else f"{mine} / it"
     columns = ["", ratio, "events per s", "CPU us per event", *(f"{part} ms" for part in PARTS if waits), ""]
-    console.print(report.markdown(title, columns, lines), markup=False, soft_wrap=True)
+    print(report.markdown(title, columns, lines), file=sys.stderr)
 
 
 PARTS = ("p50", "p95", "p99", "max")

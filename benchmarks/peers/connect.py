@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import socket
+import sys
 import time
 from collections.abc import Mapping
 from dataclasses import replace
@@ -169,9 +170,7 @@ def main(
                 outcome = measure(contestant, job, count, content, kill_at=kill_at)
             found[one].append(as_json(outcome))
             console.print(f"{one}: {outcome.per_second:,.0f} per s {outcome.failure}", style="dim")
-    console.print(
-        report.markdown("Debezium JDBC sink", report.HEADINGS, report.rows(found)), markup=False, soft_wrap=True
-    )
+    print(report.markdown("Debezium JDBC sink", report.HEADINGS, report.rows(found)), file=sys.stderr)
     print(json.dumps(found))
 
 
