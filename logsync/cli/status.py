@@ -171,9 +171,9 @@ def _examine(sink: Sink, settings: Settings) -> tuple[Examined, dict[str, Any]]:
     try:
         return look(sink, settings.model_copy(update={"store_timeout": _PATIENCE})), {}
     except StoreError as error:
-        return Examined([]), {"state": State.STORE_UNREACHABLE, "detail": error.message}
+        return Examined(), {"state": State.STORE_UNREACHABLE, "detail": error.message}
     except ConfigError as error:
-        return Examined([]), {"state": State.MISCONFIGURED, "detail": error.message}
+        return Examined(), {"state": State.MISCONFIGURED, "detail": error.message}
 
 
 def _look(name: str, settings: Settings) -> list[Row]:

@@ -104,7 +104,7 @@ class Kafka:
         self._servers = settings.kafka
         self.timeout = timeout
         self._last = LastError()
-        self._met: ClusterMetadata
+        self._met: ClusterMetadata  # as it was just before the last question
         self._admin = build(AdminClient, {**admin_config(settings), "error_cb": self._last})  # type: ignore[arg-type]
 
     def identify(self, topic: str) -> LogIdentity:
