@@ -5,32 +5,30 @@
 -- replica and when persistence failed; without it, the first write to be refused could be any (R1). For a plan that
 -- drains, store.py writes flags=allow-oom there.
 --
--- KEYS  1 positions (hash: partition -> JSON, and the counts begun and ended)  2 busy marker  3... the keys of the plan
---       and last, only if the plan says something about parked events: parked, about and order, see parking.py
+-- KEYS  1 positions (hash: partition -> JSON, and the counts begun and ended)  2... the keys of the plan, and last, only if the plan says something about parked events: parked, about and order, see parking.py
 -- ARGV  1 partition  2 epoch  3 next_offset  4 drains of the expected position  5 the new position (JSON)
 --       6 "apply", or "check" to stop before the first write
 --       7 how many words about parked events there are at the end: the number of events to forget, their fields, and
 --         field, about and event of each that is to be kept (unless there is one already)
---       8... instructions: command, mode, n, index of the first key (1 = KEYS[3]), number of keys,
+--       8... instructions: command, mode, n, index of the first key (1 = KEYS[2]), number of keys,
 --             and then n arguments for each of these keys
 --             mode 0: run it   1: check that it cannot fail, and run it   2: only check
 --             MSET has one value per key; it is never checked, because it overwrites whatever there is
 --             HINCRBY and ZINCRBY carry many: first all members, then what is added to each
--- Returns {"ok"}, {"conflict", stored}, {"poisoned", marker}, {"denied", command, key} or
+-- Returns {"ok"}, {"conflict", stored}, {"poisoned", begun, ended}, {"denied", command, key} or
 --         {"refused", key, what is wrong}: all but "ok" wrote nothing.
 --
--- Nothing undoes a script that dies half-way, not even pcall. So the marker is set before the first write and
--- deleted by the last one: whoever finds it there knows that the content is neither the old nor the new.
---
--- The marker cannot tell of a transaction that was loaded twice. Seen (Redis 8.2): killed while it writes the effects
--- of a script to its append-only file, Redis drops the torn transaction from memory at its next start but leaves its
--- opening in the file; what follows is appended to it, and the start after that runs the torn half, too. So the first
--- write counts up and the last one notes that count: a half that ran besides leaves "begun" ahead of "ended".
+-- Nothing undoes a script that dies half-way, not even pcall. So the first write counts "begun" up, and the last one
+-- notes that count as "ended": whoever finds one ahead of the other knows that the content is neither the old nor the
+-- new. Counts and not a mark that comes and goes, because half a plan may also run besides a whole one. Seen (Redis
+-- 8.2): killed while it writes the effects of a script to its append-only file, Redis drops the torn transaction from
+-- memory at its next start but leaves its opening in the file; what follows is appended to it, and the start after
+-- that runs the torn half, too.
 
 local PARTITION, EPOCH, NEXT, DRAINS, AFTER, MODE, PARKING, FIRST = 1, 2, 3, 4, 5, 6, 7, 8
 local HEADER = 5      -- ARGV before the arguments of an instruction
 local RUN, GUARD = '0', '2'
-local BOOKKEEPING = 2 -- KEYS before those of the plan
+local BOOKKEEPING = 1 -- KEYS before those of the plan
 local CHUNK = 4000    -- arguments per call: unpack() fails at about 8,000
 local EXACT = 9007199254740992 -- 2^53: doubles, so sorted-set scores, hold no larger integers exactly
 
@@ -198,14 +196,10 @@ local function keep(field, about, event)
 end
 
 -- 1. Is this the worker whose turn it is? # I1 I2
-local marker = call('GET', KEYS[2])
-if marker then
-  return { 'poisoned', marker }
-end
 local kept = call('HMGET', KEYS[1], ARGV[PARTITION], 'begun', 'ended')
 local stored = kept[1]
 if kept[2] ~= kept[3] then
-  return { 'poisoned', 'begun ' .. tostring(kept[2]) .. ', ended ' .. tostring(kept[3]) }
+  return { 'poisoned', kept[2] or '0', kept[3] or '0' }
 end
 local position = stored and cjson.decode(stored)
 if not position or position.epoch ~= tonumber(ARGV[EPOCH]) or position.next_offset ~= tonumber(ARGV[NEXT])
@@ -237,7 +231,7 @@ while i <= count do
   end
   i = i + keys * n
 end
-local needed = { { 'HSET', KEYS[1] }, { 'HINCRBY', KEYS[1] }, { 'DEL', KEYS[2] } }
+local needed = { { 'HSET', KEYS[1] }, { 'HINCRBY', KEYS[1] } }
 if count < #ARGV then
   call('HLEN', PARKED) -- raises an error if something else has overwritten it
   call('HLEN', ABOUT)
@@ -256,8 +250,7 @@ if ARGV[MODE] == 'check' then
   return { 'ok' }
 end
 
--- 3. Write. From here on nothing may fail; if it does, the marker stays.
-call('SET', KEYS[2], ARGV[AFTER])
+-- 3. Write. From here on nothing may fail; if it does, "ended" stays behind.
 local turn = call('HINCRBY', KEYS[1], 'begun', 1)
 i = FIRST
 while i <= count do
@@ -283,5 +276,4 @@ if count < #ARGV then
   end
 end
 call('HSET', KEYS[1], ARGV[PARTITION], ARGV[AFTER], 'ended', turn)
-call('DEL', KEYS[2])
 return { 'ok' }

@@ -10,7 +10,7 @@ _WAIT = StoreUnavailable  # nothing was applied, and it passes by itself
 _HALT = ConfigError  # nothing was applied, and a person has to change something
 
 # Answers of the server, by the first word of the answer. A script with a #! line is refused as a whole, before
-# its first command, with each of those that mean _WAIT; what dies half-way is found by the busy marker instead.
+# its first command, with each of those that mean _WAIT; what dies half-way is found by what it counted.
 _ANSWERS: dict[str, tuple[type[LogsyncError], str]] = {
     "LOADING": (_WAIT, ""),
     "READONLY": (_WAIT, "if it stays so: point LOGSYNC_REDIS at the primary, this is a replica"),

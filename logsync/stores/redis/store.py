@@ -4,8 +4,7 @@ The handlers' keys are relative: the store puts ``prefix`` in front of each, so 
 neighbour's keys, and ``wipe`` finds all of its own. What logsync itself must remember lies outside the prefix:
 
     logsync:<sink>:book        the book, JSON
-    logsync:<sink>:positions   hash: partition -> position, JSON
-    logsync:<sink>:busy        only there while a script writes, or after one died half-way (R1)
+    logsync:<sink>:positions   hash: partition -> position, JSON; and how many scripts began and ended to write (R1)
     logsync:<sink>:evicted     "<run id> <evicted_keys>" of the server when the content began (R2)
     logsync:<sink>:parked...   events set aside, see parking.py
     logsync:prefixes           hash: sink -> prefix, of all sinks: none may begin with another's
@@ -93,8 +92,8 @@ class Redis:
         self.close()
         self._sink = sink
         names = f"logsync:{sink}:{self._tag}"
-        self._book, self._positions, self._busy, self._evicted = (
-            (names + name).encode() for name in ("book", "positions", "busy", "evicted")
+        self._book, self._positions, self._evicted = (
+            (names + name).encode() for name in ("book", "positions", "evicted")
         )
         self._prefixes = f"logsync:{self._tag}prefixes".encode()
         self._shelf = parking.Shelf(names)
@@ -138,16 +137,12 @@ class Redis:
         prefix = self._io.call("HGET", self._prefixes, self._sink)
         if prefix not in (None, self.prefix.encode()):
             raise self._moved(str(prefix, errors="replace"))
-        marker = self._io.call("GET", self._busy)
-        if marker is not None:
-            raise self._poisoned(marker)
         self._check_evictions()
-        # The marker was read first: if a script dies between the two reads, the next apply finds it.
         flat = self._io.call("HGETALL", self._positions)
         kept = dict(zip(flat[::2], flat[1::2], strict=True))
         begun, ended = kept.pop(b"begun", b"0"), kept.pop(b"ended", b"0")
         if begun != ended:
-            raise self._poisoned(b"begun %s, ended %s" % (begun, ended))
+            raise self._poisoned(begun, ended)
         return {int(partition): Position.from_dict(json.loads(text)) for partition, text in kept.items()}
 
     # The content
@@ -168,7 +163,7 @@ class Redis:
     def _run(self, plan: Plan, program: Program, mode: bytes, parked: Sequence[bytes] = ()) -> str | None:
         """Run the script. Returns what a guard refused, in words, or None."""
         start = plan.start
-        keys = [self._positions, self._busy, *program.keys, *(self._shelf.keys if parked else ())]
+        keys = [self._positions, *program.keys, *(self._shelf.keys if parked else ())]
         args = [b"%d" % number for number in (start.partition, *start.place)]
         args += (_json(plan.end), mode, b"%d" % len(parked))
         try:
@@ -176,10 +171,10 @@ class Redis:
             frees = not plan.parked and bool(plan.drained or plan.retried)
             verdict, *rest = self._io.run(self._drain if frees else self._apply, keys, [*args, *program.args, *parked])
         except ConfigError:
-            # Refused before it ran, or died half-way? The marker knows.
-            marker = self._io.call("GET", self._busy)
-            if marker is not None:
-                raise self._poisoned(marker) from None
+            # Refused before it ran, or died half-way?
+            begun, ended = self._io.call("HMGET", self._positions, "begun", "ended")
+            if begun != ended:
+                raise self._poisoned(begun, ended) from None
             raise
         found = [str(item, errors="replace") for item in rest]
         if verdict == b"ok":
@@ -188,7 +183,7 @@ class Redis:
             # Also the fate of our own earlier attempt whose answer was lost, and which did arrive. # P4
             raise PositionConflict(f"{self._io.where}: sink {self._sink}: expected {start}, found {found[0]}")
         if verdict == b"poisoned":
-            raise self._poisoned(rest[0])
+            raise self._poisoned(*rest)
         if verdict == b"denied":
             raise ConfigError(
                 f"{self._io.where}: the user may not run {found[0]} on {found[1]}; nothing was written",
@@ -230,13 +225,13 @@ class Redis:
         return next(self._own_keys(), None) is not None or self._io.call("EXISTS", self._shelf.keys[0]) == 1
 
     def wipe(self, book: Book) -> None:
-        """Delete every key of the prefix, then what is parked, and forget evictions and a script that died.
+        """Delete every key of the prefix, then what is parked, and forget evictions.
 
         In this order: after a crash in between, the sink is still known to be broken. Each deletion looks at the book.
         """
         for keys in self._own_keys():
             self._delete(book, keys)
-        self._delete(book, [*self._shelf.keys, self._busy], self._now_evicted())
+        self._delete(book, self._shelf.keys, self._now_evicted())
 
     def _delete(self, book: Book, keys: Sequence[bytes], *evicted: bytes) -> None:
         found = self._io.ask(self._wipe, [self._book, self._evicted, *keys], [b"%d" % book.revision, *evicted])
@@ -349,10 +344,10 @@ class Redis:
             "delete them",
         )
 
-    def _poisoned(self, marker: bytes) -> ConfigError:
+    def _poisoned(self, begun: bytes, ended: bytes | None) -> ConfigError:
         return ConfigError(
-            f"{self._io.where}: sink {self._sink}: a script died half-way while it moved the position to "
-            f"{str(marker, errors='replace')}: its keys are neither the old nor the new",
+            f"{self._io.where}: sink {self._sink}: a script died half-way (begun {int(begun)}, ended "
+            f"{int(ended or 0)}): its keys are neither the old nor the new",
             fix=f"see Redis' log for the cause, then `logsync rebuild {self._sink} --yes`",
         )
 

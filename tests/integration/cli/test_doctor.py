@@ -369,7 +369,7 @@ def test_evicted_keys(cache: Clinic, plain: redis.Redis) -> None:
 
 
 def test_a_script_that_died_half_way(cache: Clinic, plain: redis.Redis) -> None:
-    plain.set(f"logsync:{cache.name}:busy", "0:3")
+    plain.hincrby(f"logsync:{cache.name}:positions", "begun", 1)
     cache.finds("redis.content", "error", "half-way", "logsync rebuild")
 
 

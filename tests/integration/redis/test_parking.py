@@ -220,7 +220,6 @@ def test_a_bookkeeping_key_that_holds_something_else_halts_before_the_first_writ
         store.apply(park(START, entry(0), to=1, writes=[Incr("n")]))
     assert server.content() == {}
     assert store.positions() == {0: START}
-    assert server.plain.exists("logsync:cache:busy") == 0
 
 
 def test_the_rights_that_the_docs_list_are_enough_to_park(server: Server) -> None:
@@ -360,7 +359,7 @@ def test_what_is_only_parked_is_data(server: Server) -> None:
 
 
 def test_a_rebuild_that_is_overtaken_in_the_middle_of_its_wipe_stops_there(server: Server) -> None:
-    """What the other one has replayed and parked since, evictions it must know of, and a script that died there."""
+    """What the other one has replayed and parked since, and evictions that it must know of."""
     store = server.begun()
     store.apply(plan(START, *[[Set(f"k{n}", n)] for n in range(5_000)]))
     mine = BOOK.next(state="wiping", epoch=2)
@@ -378,7 +377,6 @@ def test_a_rebuild_that_is_overtaken_in_the_middle_of_its_wipe_stops_there(serve
             made = park(Position(0, 0, 3), entry(1), to=5_000)
             writes: list[Write] = [Set(f"k{n}", "new") for n in range(5_000)]
             other.apply(Plan(made.start, made.end, writes, list(range(5_000)), parked=[entry(1)]))
-            server.plain.set("logsync:cache:busy", "died")
             server.plain.set("logsync:cache:evicted", "theirs 0")
         return real(script, keys, args)  # type: ignore[arg-type]
 
@@ -391,19 +389,18 @@ def test_a_rebuild_that_is_overtaken_in_the_middle_of_its_wipe_stops_there(serve
     content = server.content()
     assert content == {b"k%d" % n: b"new" for n in range(5_000)}
     assert other.parked(0) == [entry(1)]
-    assert server.plain.get("logsync:cache:busy") == b"died"
     assert server.plain.get("logsync:cache:evicted") == b"theirs 0"
 
 
 def test_a_wipe_of_an_empty_sink_looks_at_the_book_too(server: Server) -> None:
     store = server.begun()
-    server.plain.set("logsync:cache:busy", "died")
+    server.plain.set("logsync:cache:evicted", "theirs 0")
     with pytest.raises(PositionConflict):
         store.wipe(BOOK.next())
     server.plain.delete("logsync:cache:book")
     with pytest.raises(PositionConflict, match="found 0"):
         store.wipe(BOOK)
-    assert server.plain.get("logsync:cache:busy") == b"died"
+    assert server.plain.get("logsync:cache:evicted") == b"theirs 0"
 
 
 def test_a_plan_that_parks_nothing_names_no_key_of_parking_and_asks_nothing_more(server: Server) -> None:
