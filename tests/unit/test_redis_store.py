@@ -75,6 +75,11 @@ def test_the_many_writes_of_one_key_become_one_command() -> None:
     assert program.args == [b"HINCRBY", b"1", b"4", b"1", b"1", b"n", b"cents", b"1000", b"499500"]
 
 
+def test_one_write_that_a_handler_returns_again_and_again_counts_each_time() -> None:
+    paid = Incr("orders")
+    assert compile_writes([paid, paid, paid], "shop:").args[-1] == b"3"
+
+
 def test_a_deleted_key_needs_no_more_than_its_deletion() -> None:
     assert compile_writes([Set("k", 1), Del("k")], "p:").args == [b"DEL", b"0", b"0", b"1", b"1"]
 

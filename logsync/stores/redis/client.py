@@ -137,9 +137,23 @@ class _NoScript(LogsyncError):
     pass
 
 
+class _Heads(dict[int, bytes]):
+    """What stands before a word of so many bytes: the end of the one before, and its own length."""
+
+    def __missing__(self, size: int) -> bytes:
+        return b"\r\n$%d\r\n" % size
+
+
+_HEADS = _Heads((size, b"\r\n$%d\r\n" % size) for size in range(1_000))
+
+
 def pack(words: Sequence[bytes]) -> bytes:
-    """One command as RESP, in one piece: several times faster than packing it word by word in redis-py."""
-    return b"*%d\r\n" % len(words) + b"".join([b"$%d\r\n%b\r\n" % (len(word), word) for word in words])
+    """One command as RESP, in one piece: many times faster than packing it word by word in redis-py."""
+    parts = [b"\r\n"] * (2 * len(words) + 2)
+    parts[0] = b"*%d" % len(words)
+    parts[1:-1:2] = map(_HEADS.__getitem__, map(len, words))
+    parts[2:-1:2] = words
+    return b"".join(parts)
 
 
 def _raw(word: bytes | str | int) -> bytes:
