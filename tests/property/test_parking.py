@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from itertools import cycle
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from logsync import Event
 from logsync.core.book import Request
+from logsync.core.parking import Parking
 from logsync.core.plan import Plan
 from logsync.errors import StoreOutcomeUnknown, StoreUnavailable, WriteRejected
 from logsync.report import Report
@@ -42,8 +45,13 @@ class Weather(Memory):
             raise StoreOutcomeUnknown("unknown")
 
 
-def run(store: Weather, source: MemoryLog, cut: int, *, poisonous: frozenset[int], drain: bool) -> Report:
-    """A worker to the log's end (and, with ``drain``, until what was asked for is through)."""
+def run(
+    store: Weather, source: MemoryLog, cut: int, hours: Sequence[int], *, poisonous: frozenset[int], drain: bool
+) -> Report:
+    """A worker to the log's end (and, with ``drain``, until what was asked for is through).
+
+    ``hours``: where its wall clock stands each time it looks, from NOON on; it goes back as often as ahead.
+    """
 
     def handler(event: Event[OrderPlaced]) -> list[object]:
         if event.data.cents in poisonous:
@@ -53,10 +61,17 @@ def run(store: Weather, source: MemoryLog, cut: int, *, poisonous: frozenset[int
             Increment("totals", {"order": event.data.order}, {"n": event.data.cents}),
         ]
 
-    sink = make_sink(store, on_error="park")
+    sink = make_sink(store, on_error="park", parking=Parking(age=timedelta(days=50_000)))
     sink.handlers[OrderPlaced] = handler  # type: ignore[assignment]
     environment = Settings(_env_file=None, environment="test")  # type: ignore[call-arg]
-    worker = Worker(sink, MemoryReader(source, at_most=cut), environment, clock=Clock())
+    jumps = cycle(hours)
+    worker = Worker(
+        sink,
+        MemoryReader(source, at_most=cut),
+        environment,
+        clock=Clock(),
+        now=lambda: NOON + timedelta(hours=next(jumps)),
+    )
     turns = iter(range(3000))
 
     def done(report: Report) -> bool:
@@ -91,16 +106,18 @@ def fold(events: list[OrderPlaced]) -> dict[str, tuple[int, int]]:
 
 events = st.lists(st.builds(OrderPlaced, order=st.sampled_from("abc"), cents=st.integers(0, 5)), max_size=25)
 troubles = st.lists(st.sampled_from(["", "", "down", "unknown"]), max_size=8)
+wall_clock = st.lists(st.integers(-100_000, 100_000), min_size=1, max_size=5)
 
 
 @settings(max_examples=200, deadline=None)
-@given(events, events, troubles, troubles, st.integers(1, 7), st.integers(0, 5), st.integers(0, 5))
+@given(events, events, troubles, troubles, st.integers(1, 7), wall_clock, st.integers(0, 5), st.integers(0, 5))
 def test_parked_then_drained_equals_the_fold(
     first: list[OrderPlaced],
     second: list[OrderPlaced],
     before: list[str],
     after: list[str],
     cut: int,
+    hours: list[int],
     poison: int,
     refused: int,
 ) -> None:
@@ -109,7 +126,7 @@ def test_parked_then_drained_equals_the_fold(
     for event in first:
         source.append(event)
     store.troubles, store.refused = before, refused
-    report = run(store, source, cut, poisonous=frozenset({poison}), drain=False)
+    report = run(store, source, cut, hours, poisonous=frozenset({poison}), drain=False)
 
     held: set[str] = set()
     expected: list[OrderPlaced] = []
@@ -129,6 +146,6 @@ def test_parked_then_drained_equals_the_fold(
         source.append(event)
     store.troubles, store.refused = after, None
     ask(store)
-    run(store, source, cut, poisonous=frozenset(), drain=True)
+    run(store, source, cut, hours, poisonous=frozenset(), drain=True)
     assert content(store) == fold(first + second)
     assert store.parked(0) == []
