@@ -21,7 +21,7 @@ from logsync.core.plan import plan
 from logsync.core.position import LogIdentity, Position
 from logsync.core.sink import Sink
 from logsync.errors import ConfigError, LogUnavailable, PositionGap
-from logsync.log.base import Batch, Part
+from logsync.log.base import BATCH_BYTES, Batch, Part
 from logsync.stores.memory import Content, Memory
 
 __all__ = ["Content", "MemoryLog", "MemoryReader", "event", "feed"]
@@ -93,15 +93,20 @@ class MemoryReader:
 
     def poll(self, timeout: float, limit: int) -> Batch:  # noqa: ARG002 - nothing to wait for
         parts = []
-        room = min(limit, self.at_most)
+        room, left, more = min(limit, self.at_most), BATCH_BYTES, False
         for partition in sorted(self._next.keys() - self._taken):
             offset, (low, end) = self._next[partition], self.bounds(partition)
             if not low <= offset <= end:
                 raise PositionGap(f"{offset} is outside the log: {self.bounds(partition)}", fix="logsync rebuild")
-            ahead = self._visible(partition, offset, end)
-            found = list(islice(ahead, room))
-            room -= len(found)
-            at_end = next(ahead, None) is None
+            found = list[Record]()
+            at_end = True
+            for record in self._visible(partition, offset, end):
+                size = len(record.value or b"")
+                if room == 0 or (size > left and left < BATCH_BYTES):
+                    more, at_end = True, False
+                    break
+                found.append(record)
+                room, left = room - 1, left - size
             if found or (at_end and self._told.get(partition) != end):
                 self._next[partition] = end if at_end else found[-1].offset + 1
                 parts.append(Part(partition, found, end if at_end else 0))
@@ -109,7 +114,7 @@ class MemoryReader:
                 self._told[partition] = end
         for partition in self._taken:
             self._next.pop(partition, None)
-        batch = Batch(parts, sorted(self._given - (self._held - self._taken)), sorted(self._taken))
+        batch = Batch(parts, sorted(self._given - (self._held - self._taken)), sorted(self._taken), more)
         self._held, self._taken = set(self._given), set()
         return batch
 

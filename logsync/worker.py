@@ -27,7 +27,7 @@ from logsync.core.position import Position
 from logsync.core.sink import Sink
 from logsync.draining import Attempt, Draining
 from logsync.errors import ConfigError, EventError, LogsyncError, PositionConflict, StoreUnavailable
-from logsync.log.base import LogReader, Part
+from logsync.log.base import Batch, LogReader, Part
 from logsync.repeats import repeats
 from logsync.report import Report, State
 from logsync.settings import Settings
@@ -43,8 +43,8 @@ its log is quiet must not wait for the next event to be noticed."""
 DRAIN_FOR = 1.0
 """Seconds of one turn of the loop that may go to parked events."""
 AHEAD_FROM = 10
-"""A poll that brings the tenth part of a full batch is read ahead: decoded in the store's waits, applied a turn later.
-Less is applied at once: nothing that waits alone has to wait for anything. # F1"""
+"""A poll that brings the tenth part of a full batch, or leaves records for the next one, is read ahead: decoded in the
+store's waits, applied a turn later. Less is applied at once: nothing that waits alone has to wait for anything. # F1"""
 _SLICE = 32
 """Records decoded between two looks at whether the store has answered: a fraction of a millisecond."""
 STANDBY_AFTER = 10.0
@@ -144,7 +144,7 @@ class Worker:
         batch = self.reader.poll(self._patience(bool(waiting)), self.settings.batch_records)  # 1 poll
         for partition in batch.revoked:
             self._forget(partition)
-        ready = self._take(batch.parts)
+        ready = self._take(batch)
         self._assigned.update(batch.assigned)
         if batch.assigned or batch.revoked:
             self._conflicts.clear()
@@ -164,15 +164,15 @@ class Worker:
     def _turned(self) -> None:
         self.report.turned_at = self._clock()
 
-    def _take(self, parts: list[Part]) -> list[_Polled]:
-        """What to apply now: what the turn before has read ahead, else these parts, if they are too few for that.
+    def _take(self, batch: Batch) -> list[_Polled]:
+        """What to apply now: what the turn before has read ahead, else this batch, if it is too small for that.
 
         Called before resume, when all that was read ahead follows on the positions as they are: whatever ends that
         (``_forget``, ``_obey``) has dropped it. A part that began behind the position would be a silent hole. # I7
         """
-        polled = [_Polled(part) for part in parts if part.partition in self._positions]
-        ahead = self._ahead
-        if ahead or sum(len(part.records) for part in parts) * AHEAD_FROM >= self.settings.batch_records:
+        polled = [_Polled(part) for part in batch.parts if part.partition in self._positions]
+        ahead, records = self._ahead, sum(len(part.records) for part in batch.parts)
+        if ahead or batch.more or records * AHEAD_FROM >= self.settings.batch_records:
             self._ahead = polled
             return ahead
         return polled

@@ -21,6 +21,10 @@ from typing import NamedTuple, Protocol
 from logsync.core.event import Record
 from logsync.core.position import LogIdentity, Position
 
+BATCH_BYTES = 2 << 20
+"""Of values in one batch. Decoded and planned they take many times that, and twice over while one batch is applied and
+the next one decoded; of small events, the limit of records is reached first."""
+
 
 class Part(NamedTuple):
     """What one poll brought for one partition."""
@@ -42,6 +46,8 @@ class Batch(NamedTuple):
     parts: list[Part]
     assigned: list[int]
     revoked: list[int]
+    more: bool = False
+    """There is more at hand than one batch may hold."""
 
 
 class LogReader(Protocol):
@@ -54,7 +60,9 @@ class LogReader(Protocol):
         """Leave the group and make the last commits. Never raises; takes 10 seconds at most, whatever Kafka does."""
 
     def poll(self, timeout: float, limit: int) -> Batch:
-        """Up to ``limit`` records, waiting up to ``timeout`` seconds for the first. Keeps the membership alive.
+        """Up to ``limit`` records and BATCH_BYTES (one alone may have more), waiting ``timeout`` seconds for the first.
+
+        Keeps the membership alive.
 
         Raises PositionGap when the next offset of a started partition is outside the log.
         """

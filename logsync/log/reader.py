@@ -6,14 +6,16 @@ group and fetches nothing, for as long as the store is down. ``stop`` uses the s
 partition stays ours in the group, its prefetched records are dropped, and ``start`` begins cleanly.
 
 A range of the log that is looked through may be long. Meanwhile the group is served by polls like any other; the
-few records that these bring are kept for the next ``poll``.
+few records that these bring are kept for the next ``poll``, and so is what one poll finds too large for one batch.
 """
 
 from __future__ import annotations
 
 import logging
 import time
+from bisect import bisect_right
 from collections.abc import Callable, Collection
+from itertools import accumulate
 from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
@@ -23,7 +25,7 @@ from logsync.core.event import Record
 from logsync.core.position import LogIdentity, Position
 from logsync.errors import LogUnavailable, PositionGap
 from logsync.log import closing
-from logsync.log.base import Batch, Part
+from logsync.log.base import BATCH_BYTES, Batch, Part
 from logsync.log.config import build, consumer_config
 from logsync.log.scanner import ANSWER, Scanner
 from logsync.log.topic import Kafka, check_topic, denied
@@ -63,7 +65,7 @@ class KafkaReader:
         self._owed: dict[int, Position] = {}  # commits to be sent
         self._sent: dict[int, Position] = {}  # the one request that is under way; see _send
         self._send_at = 0.0
-        self._early: list[Any] = []  # brought by a poll that served the group during a scan
+        self._early: list[Any] = []  # of polls before: brought while a scan served the group, or too much for a batch
         self._serve_at = 0.0
         self._interrupted = False
         self._consumer: Consumer | None = None
@@ -128,18 +130,22 @@ class KafkaReader:
     def poll(self, timeout: float, limit: int) -> Batch:
         consumer = self._use()
         self._send()
-        messages, self._early = self._early[:limit], self._early[limit:]
-        if not messages:
-            messages = [consumer.poll(timeout)]
-        if messages[0] is not None and len(messages) < limit:
-            # consume() waits for its whole timeout unless it is full, so it only collects what is already here: F2.
-            messages += consumer.consume(limit - len(messages), 0)
+        messages, self._early = self._early, []
+        if not messages and (first := consumer.poll(timeout)) is not None:
+            messages = [first]
+        if messages:
+            # consume() waits for its whole timeout unless it is full, so it only collects what is already here: F2. It
+            # serves the group as well, and is called for that also where there is enough.
+            room = limit - len(messages) if sum(map(len, messages)) < BATCH_BYTES else 1
+            messages += consumer.consume(max(1, room), 0)
+            count = min(limit, max(1, bisect_right(list(accumulate(map(len, messages))), BATCH_BYTES)))
+            # In both calls a partition may have gone away; started again, it must not find what is here of it.
+            self._early = [message for message in messages[count:] if message.partition() in self._started]
+            messages = messages[:count]
         self._serve_at = time.monotonic() + _SERVE_EVERY
         records: dict[int, list[Record]] = {}
         ends: dict[int, int] = {}
         for message in messages:
-            if message is None:
-                continue
             if message.error() is not None:
                 self._note(message, ends)
                 continue
@@ -156,7 +162,7 @@ class KafkaReader:
         # A partition that was revoked while this batch was collected is not started any more.
         seen = sorted((records.keys() | ends.keys()) & self._started)
         parts = [Part(number, records.get(number, []), ends.get(number, 0)) for number in seen]
-        batch = Batch(parts, self._assigned, self._revoked)
+        batch = Batch(parts, self._assigned, self._revoked, bool(self._early))
         self._assigned, self._revoked = [], []
         return batch
 

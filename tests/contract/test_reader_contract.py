@@ -214,6 +214,39 @@ def test_a_batch_is_bounded_by_the_limit(source: Source, member: Member) -> None
     assert max(sum(len(part.records) for part in batch.parts) for batch in member.batches) == 4
 
 
+@pytest.fixture
+def small_batches(monkeypatch: pytest.MonkeyPatch) -> int:
+    for module in ("log.reader", "testing"):
+        monkeypatch.setattr(f"logsync.{module}.BATCH_BYTES", 1000)
+    return 1000
+
+
+def test_a_batch_is_bounded_by_the_bytes_of_its_values(source: Source, member: Member, small_batches: int) -> None:
+    """Whatever the size of events, a worker's memory is that of a few MiB of them."""
+    for partition in (0, 1):
+        source.append(partition, *(f"{n:0100}" for n in range(30)))
+    source.append(0, "last")
+    # Begun again in the middle: what was left over of the first start is not brought any more.
+    for again, wanted in ((0, 20), (25, 11)):
+        for partition in (0, 1):
+            member.reader.start(Position(partition, again))
+        member.records.clear()
+        member.wait(lambda: len(member.records) >= wanted)  # noqa: B023 - at once
+    for partition, end in ((0, 31), (1, 30)):
+        assert member.offsets(partition) == list(range(25, end))
+    for batch in member.batches:
+        values = [len(record.value or b"") for part in batch.parts for record in part.records]
+        assert sum(values) <= small_batches
+    assert any(batch.more for batch in member.batches)
+
+
+def test_a_record_larger_than_a_batch_comes_all_the_same(source: Source, member: Member, small_batches: int) -> None:
+    source.append(0, "small", "x" * (small_batches + 1), "small")
+    member.reader.start(Position(0, 0))
+    member.wait(lambda: len(member.records) == 3)
+    assert member.offsets(0) == [0, 1, 2]
+
+
 def test_reading_begins_at_the_position_and_not_at_the_commit(source: Source, member: Member) -> None:
     source.append(0, *map(str, range(20)))
     member.reader.commit(Position(0, 15))
