@@ -21,7 +21,7 @@ from typing import NamedTuple, Protocol
 from logsync.core.event import Record
 from logsync.core.position import LogIdentity, Position
 
-BATCH_BYTES = 2 << 20
+BATCH_BYTES = 1 << 20
 """Of values in one batch. Decoded and planned they take many times that, and twice over while one batch is applied and
 the next one decoded; of small events, the limit of records is reached first."""
 
