@@ -43,6 +43,9 @@ class Tests(TypedDict):
     servers: str
 
 
+SIMULATED: tuple[str, ...] = ("tests/property/test_opensearch_parking.py",)
+
+
 def contract(store: str) -> Tests:
     return {"tests": ("tests/contract", f"tests/integration/{store}"), "servers": f"{store} or not contract"}
 
@@ -61,6 +64,8 @@ GUARDS = (
           "        self._ahead.clear()  # it followed", "        # it followed"),
     Guard("F1 read-ahead goes with its partition", "logsync/worker.py",
           "        self._ahead = [polled for polled in self._ahead if polled.part.partition != partition]\n", ""),
+    Guard("F1 what a poll leaves over goes with its partition", "logsync/log/reader.py",
+          "for message in messages[count:] if message.partition() in ours]", "for message in messages[count:]]"),
     Guard("skip what the store holds", "logsync/core/plan.py",
           "    return [event for event in events if event.offset >= stored.next_offset]", "    return events"),
     Guard("P2 heal the bookmark at resume", "logsync/worker.py",
@@ -212,6 +217,41 @@ GUARDS = (
           "        compare(start, marks)\n", "\n", **contract("opensearch")),
     Guard("OpenSearch: a document holds its events", "logsync/stores/opensearch/fold.py",
           "    return [step for step in chain if step[0] > horizon]", "    return chain", **contract("opensearch")),
+    Guard("OpenSearch: an index that is ahead keeps its own fold", "logsync/stores/opensearch/store.py",
+          "        chains = fold.unseen(chains, start.next_offset, since)\n", "", **contract("opensearch")),
+    Guard("OpenSearch: an index that is ahead keeps its position", "logsync/stores/opensearch/store.py",
+          "for name, mark in marks.items() if mark.behind(end)}", "for name, mark in marks.items()}",
+          **contract("opensearch")),
+    Guard("OpenSearch: a drain compares the position", "logsync/stores/opensearch/parking.py",
+          "        compare(start, marks)\n", "", **contract("opensearch")),
+    Guard("OpenSearch: a refusal begins a generation", "logsync/stores/opensearch/parking.py",
+          "        if noted <= plan.start.next_offset:\n", "        if True:\n", tests=SIMULATED),
+    Guard("OpenSearch: its ticket", "logsync/stores/opensearch/parking.py",
+          "mark._replace(noted=noted) for name, mark in _newer", "mark for name, mark in _newer", tests=SIMULATED),
+    Guard("OpenSearch: a new generation reads all documents", "logsync/stores/opensearch/store.py",
+          "marks, (_, found) = newer, self._documents.read(start.epoch, chains.keys() | keys)", "marks = newer",
+          tests=SIMULATED),
+    Guard("OpenSearch: one generation for all indices", "logsync/stores/opensearch/parking.py",
+          "        if level and not any", "        if not any", tests=SIMULATED),
+    Guard("OpenSearch: what a parked event wrote is sealed", "logsync/stores/opensearch/parking.py",
+          "        self._seal(seals, epoch)\n", "", tests=SIMULATED),
+    Guard("OpenSearch: what a parked event wrote is noted", "logsync/stores/opensearch/parking.py",
+          "                    done.setdefault((name, offset), []).append(written)", "                    pass",
+          tests=SIMULATED),
+    Guard("OpenSearch: a drain is claimed", "logsync/stores/opensearch/parking.py",
+          "return self._documents.write_marks(start.epoch, claims) if ids else dict(marks)", "return dict(marks)",
+          tests=SIMULATED),
+    Guard("OpenSearch: a drain has a generation of its own", "logsync/stores/opensearch/parking.py",
+          "        claims = _newer(marks)\n", "        claims = dict(marks)\n", tests=SIMULATED),
+    Guard("OpenSearch: an interrupted drain is settled in a new generation", "logsync/stores/opensearch/parking.py",
+          "self._documents.write_marks(start.epoch, _newer(marks)).items()", "marks.items()", tests=SIMULATED),
+    Guard("OpenSearch: what an interrupted drain wrote is noted", "logsync/stores/opensearch/parking.py",
+          "sorted(waiting.done(stored.source) | held)", "sorted(waiting.done(stored.source))", tests=SIMULATED),
+    Guard("OpenSearch: what it did not write is sealed", "logsync/stores/opensearch/parking.py",
+          "                self._seal(\n                    [fold.late(key, [], found.get(key, ABSENT), era, "
+          "_next(start, mark)) for key in keys], start.epoch\n                )\n", "", tests=SIMULATED),
+    Guard("OpenSearch: K2 parked stays parked", "logsync/stores/opensearch/parking.py",
+          'if not checked(answer).get("found")  # K2', "if checked(answer)  # K2", tests=SIMULATED),
     Guard("OpenSearch: deletes keep their version", "logsync/stores/opensearch/fold.py",
           "    return TOMBSTONE if source is None else source", "    return source or {}", **contract("opensearch")),
 )  # fmt: skip

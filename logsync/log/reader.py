@@ -139,8 +139,10 @@ class KafkaReader:
             room = limit - len(messages) if sum(map(len, messages)) < BATCH_BYTES else 1
             messages += consumer.consume(max(1, room), 0)
             count = min(limit, max(1, bisect_right(list(accumulate(map(len, messages))), BATCH_BYTES)))
-            # In both calls a partition may have gone away; started again, it must not find what is here of it.
-            self._early = [message for message in messages[count:] if message.partition() in self._started]
+            # In both calls a partition may have gone away; started again, it must not find what is here of it. What the
+            # client says of itself has no partition.
+            ours = {*self._started, None}
+            self._early = [message for message in messages[count:] if message.partition() in ours]
             messages = messages[:count]
         self._serve_at = time.monotonic() + _SERVE_EVERY
         records: dict[int, list[Record]] = {}

@@ -164,7 +164,12 @@ def writes(data: Happened) -> list[UpdateDoc | IndexDoc | DeleteDoc]:
     return [*made, IndexDoc(A, f"bad-{data.key}", {"bad": data.n})] if data.kind == "bad" else made
 
 
-@pytest.mark.parametrize("seed", [*range(80), 1354])  # the last was wrong once, from a batch behind a restored index
+# Each of these is wrong without one guard that no smaller seed misses: the reading of all documents in a new
+# generation, the ticket, the seals, and a batch behind a restored index. `make mutants` tells if that is no longer so.
+TOLD = (154, 214, 221, 1354)
+
+
+@pytest.mark.parametrize("seed", [*range(80), *TOLD])
 def test_whatever_comes_between_any_two_requests_the_content_is_the_fold(seed: int) -> None:
     world = World(seed, rate=(0.0, 0.05, 0.15, 0.3)[seed % 4])
     for _ in range(world.chance.randint(1, 3)):
