@@ -53,6 +53,7 @@ def run_worker(
     Meanwhile ``on_progress(done, total)`` is called, often, with offsets since the start of this run.
     Raises LogsyncError for what a person has to mend. The first signal lets the plan in the store finish,
     within ``settings.drain_timeout``; a second one ends the process at once. Both are safe at any moment.
+    A program that calls this itself, and not by `logsync consume`, ends as ``logsync.log.closing.late`` says.
     """
     reader = KafkaReader(sink.log.topic, sink.name, settings)
     worker = Worker(sink, reader, settings, from_log_start=from_log_start, accept_from_now=accept_from_now)

@@ -223,7 +223,7 @@ GUARDS = (
           "for name, mark in marks.items() if mark.behind(end)}", "for name, mark in marks.items()}",
           **contract("opensearch")),
     Guard("OpenSearch: a drain compares the position", "logsync/stores/opensearch/parking.py",
-          "        compare(start, marks)\n", "", **contract("opensearch")),
+          "        compare(start, marks)\n", "", **parking("opensearch")),
     Guard("OpenSearch: a refusal begins a generation", "logsync/stores/opensearch/parking.py",
           "        if noted <= plan.start.next_offset:\n", "        if True:\n", tests=SIMULATED),
     Guard("OpenSearch: its ticket", "logsync/stores/opensearch/parking.py",

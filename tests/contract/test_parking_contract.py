@@ -134,6 +134,19 @@ def test_a_plan_from_before_a_drain_is_refused(store: Store, adapter: Adapter) -
     assert store.positions()[0].drains == 0
 
 
+def test_a_drain_from_before_a_mark_is_refused(store: Store, adapter: Adapter) -> None:
+    """An event that is given up is marked first. A worker that does not know of it must not apply it any more."""
+    store.apply(park(Position(0, 0), entry(0), entry(1, "other"), to=2))
+    now = store.positions()[0]
+    marked = entry(0)._replace(attempts=2)
+    store.apply(drain(now, retried=[marked]))
+    for offset in (0, 1):
+        with pytest.raises(PositionConflict):
+            store.apply(drain(now, offset, writes=[adapter.add("a", 5)]))
+    assert adapter.content() == {"put": {}, "add": {}}
+    assert store.parked(0) == [marked, entry(1, "other")]
+
+
 def test_a_drained_event_adds_to_what_came_after_it(store: Store, adapter: Adapter) -> None:
     """The row was written by later events meanwhile; an event that is drained must not vanish behind them. # O4"""
     store.apply(park(Position(0, 0), entry(0), to=1))

@@ -62,7 +62,8 @@ class World:
                 raise ValueError("poison")
             return writes(event.data)
 
-        return Worker(sink, MemoryReader(self.source, at_most=self.chance.randint(1, 9)), SETTINGS, clock=Clock())
+        reader = MemoryReader(self.source, at_most=self.chance.randint(1, 9))
+        return Worker(sink, reader, SETTINGS, clock=Clock(), chance=lambda: 0.5)  # nothing but the seed decides
 
     def other(self) -> None:
         """Another worker that believes it owns the partition, for some turns."""
@@ -165,8 +166,9 @@ def writes(data: Happened) -> list[UpdateDoc | IndexDoc | DeleteDoc]:
 
 
 # Each of these is wrong without one guard that no smaller seed misses: the reading of all documents in a new
-# generation, the ticket, the seals, and a batch behind a restored index. `make mutants` tells if that is no longer so.
-TOLD = (154, 214, 221, 1354)
+# generation, the ticket, the seals, generations shared by all indices, and a batch behind a restored index. `make
+# mutants` tells if that is no longer so; other seeds are then found by trying thousands with the guard taken out.
+TOLD = (115, 154, 214, 221, 1354)
 
 
 @pytest.mark.parametrize("seed", [*range(80), *TOLD])
