@@ -106,7 +106,7 @@ class Bench:
         """Is the line straight and the memory flat? Events for everybody. One round each."""
         for n in (10_000, 100_000, 1_000_000):
             self.compare(Case(f"{n:,} events", events=n), self.chosen, rounds=1)
-        cases = [Case(f"{n} partitions", partitions=n, events=200_000) for n in (1, 8, 64)]
+        cases = [Case(f"{n} partitions, growth", partitions=n, events=200_000) for n in (1, 8, 64)]
         cases += [Case(f"{n:,} keys", keys=n, events=1_000_000) for n in (10, 1_000, 1_000_000)]
         cases += [Case(f"{n} event types", kinds=n, events=200_000) for n in (1, 10, 100)]
         for case in cases:

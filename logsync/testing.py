@@ -93,7 +93,7 @@ class MemoryReader:
 
     def poll(self, timeout: float, limit: int) -> Batch:  # noqa: ARG002 - nothing to wait for
         parts = []
-        room, left, more = min(limit, self.at_most), BATCH_BYTES, False
+        room, left, more, taken = min(limit, self.at_most), BATCH_BYTES, False, False
         for partition in sorted(self._next.keys() - self._taken):
             offset, (low, end) = self._next[partition], self.bounds(partition)
             if not low <= offset <= end:
@@ -102,11 +102,11 @@ class MemoryReader:
             at_end = True
             for record in self._visible(partition, offset, end):
                 size = len(record.value or b"")
-                if room == 0 or (size > left and left < BATCH_BYTES):
+                if room == 0 or (taken and size > left):
                     more, at_end = True, False
                     break
                 found.append(record)
-                room, left = room - 1, left - size
+                room, left, taken = room - 1, left - size, True
             if found or (at_end and self._told.get(partition) != end):
                 self._next[partition] = end if at_end else found[-1].offset + 1
                 parts.append(Part(partition, found, end if at_end else 0))

@@ -47,7 +47,7 @@ class Batch(NamedTuple):
     assigned: list[int]
     revoked: list[int]
     more: bool = False
-    """There is more at hand than one batch may hold."""
+    """Something was left over for the next poll, and more than that may be at hand."""
 
 
 class LogReader(Protocol):

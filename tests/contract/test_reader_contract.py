@@ -242,9 +242,14 @@ def test_a_batch_is_bounded_by_the_bytes_of_its_values(source: Source, member: M
 
 def test_a_record_larger_than_a_batch_comes_all_the_same(source: Source, member: Member, small_batches: int) -> None:
     source.append(0, "small", "x" * (small_batches + 1), "small")
-    member.reader.start(Position(0, 0))
-    member.wait(lambda: len(member.records) == 3)
-    assert member.offsets(0) == [0, 1, 2]
+    source.append(1, "", "x" * (small_batches + 1))
+    for partition in (0, 1):
+        member.reader.start(Position(partition, 0))
+    member.wait(lambda: len(member.records) == 5)
+    assert (member.offsets(0), member.offsets(1)) == ([0, 1, 2], [0, 1])
+    for batch in member.batches:
+        values = [len(record.value or b"") for part in batch.parts for record in part.records]
+        assert len(values) == 1 or sum(values) <= small_batches
 
 
 def test_reading_begins_at_the_position_and_not_at_the_commit(source: Source, member: Member) -> None:

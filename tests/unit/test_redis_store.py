@@ -28,6 +28,13 @@ from logsync.stores.redis import (
 from logsync.stores.redis.compile import Refused, compile_writes
 from logsync.writes import Write
 
+
+class Odd(str):
+    """Text, but nobody knows what it is equal to."""
+
+    __slots__ = ()
+
+
 BAD: list[Write] = [
     Set("k", True),
     Set("k", 0.5),  # type: ignore[arg-type]
@@ -53,6 +60,9 @@ BAD: list[Write] = [
     ZRem("k", (b"a",)),  # type: ignore[arg-type]
     ExpireAt("k", datetime(2026, 1, 1)),  # noqa: DTZ001 - what is refused
     ExpireAt("k", 3600),  # type: ignore[arg-type]
+    HSet(5, {"a": 1}),  # type: ignore[arg-type]
+    HSet(Odd("k"), {"a": 1}),
+    Incr(Odd("k")),
 ]
 
 

@@ -5,7 +5,8 @@
 -- replica and when persistence failed; without it, the first write to be refused could be any (R1). For a plan that
 -- drains, store.py writes flags=allow-oom there.
 --
--- KEYS  1 positions (hash: partition -> JSON, and the counts begun and ended)  2... the keys of the plan, and last, only if the plan says something about parked events: parked, about and order, see parking.py
+-- KEYS  1 positions (hash: partition -> JSON, and the counts begun and ended)  2... the keys of the plan, and last, only
+--       if the plan says something about parked events: parked, about and order, see parking.py
 -- ARGV  1 partition  2 epoch  3 next_offset  4 drains of the expected position  5 the new position (JSON)
 --       6 "apply", or "check" to stop before the first write
 --       7 how many words about parked events there are at the end: the number of events to forget, their fields, and

@@ -27,7 +27,11 @@ if ARGV[5] == 'replace' then
 end
 -- The positions go first: should this script die here, none is left, and a missing position is never a start (P1).
 if ARGV[5] == 'replace' then
-  redis.call('DEL', KEYS[2])
+  for _, field in ipairs(redis.call('HKEYS', KEYS[2])) do
+    if field ~= 'begun' and field ~= 'ended' then -- what they tell is over when the content is, and no sooner: wipe.lua
+      redis.call('HDEL', KEYS[2], field)
+    end
+  end
   for i = 6, #ARGV, 2 do
     redis.call('HSET', KEYS[2], ARGV[i], ARGV[i + 1])
   end

@@ -86,7 +86,7 @@ def _followed(write: Write, prefix: str) -> Key:
     """What is known of a key after its first write."""
     state = Key()
     try:
-        state.name = (prefix + write.key).encode()  # type: ignore[attr-defined]
+        state.name = _key(prefix, write.key)  # type: ignore[attr-defined]
     except (TypeError, ValueError) as error:
         raise _refused(write, error) from error
     _carry_out(state, write)
@@ -109,9 +109,13 @@ def _hset_alone(write: keys.HSet, prefix: str) -> tuple[bytes, list[bytes]]:
                 name.encode() if type(name) is str else _name(name),
                 value.encode() if type(value) is str else _bytes(value),
             )
-        return (prefix + write.key).encode(), args
+        return _key(prefix, write.key), args
     except (TypeError, ValueError, AttributeError) as error:
         raise _refused(write, error) from error
+
+
+def _key(prefix: str, key: str) -> bytes:
+    return (prefix + key).encode() if type(key) is str else _name(key)
 
 
 def _refused(write: Write, error: Exception) -> Refused:
@@ -127,7 +131,7 @@ def _incr(state: Key, write: keys.Incr) -> None:
 
 
 def _hset(state: Key, write: keys.HSet) -> None:
-    # The two functions' common case without calling them: this is what most Redis sinks do all day.
+    # The two functions' common case without calling them.
     state.put(
         HASH,
         {

@@ -225,7 +225,7 @@ class Redis:
         return next(self._own_keys(), None) is not None or self._io.call("EXISTS", self._shelf.keys[0]) == 1
 
     def wipe(self, book: Book) -> None:
-        """Delete every key of the prefix, then what is parked, and forget evictions.
+        """Delete every key of the prefix, then what is parked, and forget evictions and a script that died.
 
         In this order: after a crash in between, the sink is still known to be broken. Each deletion looks at the book.
         """
@@ -234,7 +234,9 @@ class Redis:
         self._delete(book, self._shelf.keys, self._now_evicted())
 
     def _delete(self, book: Book, keys: Sequence[bytes], *evicted: bytes) -> None:
-        found = self._io.ask(self._wipe, [self._book, self._evicted, *keys], [b"%d" % book.revision, *evicted])
+        found = self._io.ask(
+            self._wipe, [self._book, self._positions, self._evicted, *keys], [b"%d" % book.revision, *evicted]
+        )
         if found != book.revision:
             raise overtaken(self._sink, book.revision, found)
 

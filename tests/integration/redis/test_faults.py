@@ -97,6 +97,27 @@ def test_a_torn_transaction_that_redis_loads_besides_the_next_one_is_never_taken
     assert server.content() == {b"n": b"1"}
 
 
+def test_positions_that_are_written_anew_do_not_hide_a_script_that_died(server: Server) -> None:
+    """`position set`, `adopt` and the beginning of a rebuild replace them; the content is that of half a plan."""
+    store = server.begun()
+    store.apply(ONE)
+    server.plain.hincrby("logsync:cache:positions", "begun", 1)
+    for positions in ([Position(0, 1, 2)], []):
+        book = store.read_book()
+        assert book
+        store.write_book(book.next(epoch=2), positions=positions)
+        with pytest.raises(ConfigError, match=r"begun 2, ended 1(.|\n)*logsync rebuild cache --yes"):
+            server.store().positions()
+    book = store.read_book()
+    assert book
+    store.wipe(book)
+    assert store.positions() == {}
+    # Half of the first plan, run once more by a later start of Redis, as behind its torn transaction.
+    server.plain.hincrby("logsync:cache:positions", "begun", 1)
+    with pytest.raises(ConfigError, match="begun 4, ended 3"):
+        store.positions()
+
+
 def test_a_client_killed_while_it_applies_leaves_the_fold_up_to_its_position(server: Server) -> None:
     server.begun()
     for size in (1, 50, 3000, 3000):
