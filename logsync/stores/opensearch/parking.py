@@ -14,6 +14,7 @@ these steps lose a compare-and-set or meet a newer generation.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 
 from logsync.core.plan import Plan
@@ -24,6 +25,8 @@ from logsync.stores.opensearch.documents import Documents, Draining, Mark, Store
 from logsync.stores.opensearch.fold import ABSENT, Doc, DocKey, Era, Found
 from logsync.stores.opensearch.indices import checked
 from logsync.stores.opensearch.layout import Layout
+
+log = logging.getLogger("logsync.stores.opensearch")
 
 
 class Parking:
@@ -131,6 +134,13 @@ class Parking:
             if mark.behind(end) or mark.draining
         }
         self._documents.write_marks(start.epoch, moved)
+        held = sorted(f"{name}/{written}" for name, ids in done.items() for written in ids)
+        if held and any(entry.discarded is not None for entry in plan.retried):
+            # Written by a drain that was interrupted, or before the event was refused. No write takes that back.
+            log.warning(
+                "documents hold an event that is given up, until a rebuild",
+                extra={"sink": self._layout.sink, "offset": offset, "documents": held},
+            )
 
     def settle(self, start: Position, marks: Mapping[str, Mark]) -> bool:
         """Close what an interrupted drain left open, so that it can begin anew. True if there was any.

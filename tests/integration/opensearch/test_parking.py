@@ -86,6 +86,20 @@ def test_a_drain_of_which_one_document_arrived_is_completed(shop: Shop, keep: in
     drained(shop, 1111)
 
 
+def test_documents_that_hold_an_event_which_is_given_up_are_named(shop: Shop, caplog: pytest.LogCaptureFixture) -> None:
+    store = parked(shop, entry(1), entry(2, "other"))
+    store.apply(drain(store.positions()[0], retried=[entry(2, "other")._replace(discarded="not wanted")]))
+    assert "given up" not in caplog.text
+    interpose(store, "/_bulk", nth=STEPS.index("documents") + 1, after=die)
+    with pytest.raises(Died):
+        store.apply(drain(store.positions()[0], 1, writes=LATE))  # type: ignore[arg-type]
+    restarted = shop.client()
+    restarted.apply(drain(restarted.positions()[0], retried=[entry(1)._replace(discarded="not wanted")]))
+    (said,) = [record for record in caplog.records if "given up" in record.message]
+    assert (said.offset, said.documents) == (1, [f"{B}/c", f"{A}/c", f"{A}/own"])  # type: ignore[attr-defined]
+    assert shop.content(A)["own"] == {"n": 1}
+
+
 def test_a_plan_over_an_unfinished_drain_does_not_hide_how_far_it_came(shop: Shop) -> None:
     """A worker finishes the drain first; a plan that comes in between must not blur what holds the event."""
     store = parked(shop)
