@@ -60,9 +60,9 @@ class LogReader(Protocol):
         """Leave the group and make the last commits. Never raises; takes 10 seconds at most, whatever Kafka does."""
 
     def poll(self, timeout: float, limit: int) -> Batch:
-        """Up to ``limit`` records and BATCH_BYTES (one alone may have more), waiting ``timeout`` seconds for the first.
+        """Up to ``limit`` records and BATCH_BYTES (one alone may have more). Keeps the membership alive.
 
-        Keeps the membership alive.
+        Waits up to ``timeout`` seconds for the first.
 
         Raises PositionGap when the next offset of a started partition is outside the log.
         """

@@ -86,8 +86,8 @@ def reading(client: Client, *partitions: int) -> KafkaReader:
     return made
 
 
-def offsets(made: KafkaReader, limit: int = 1000) -> dict[int, list[int]]:
-    return {part.partition: [record.offset for record in part.records] for part in made.poll(0, limit).parts}
+def offsets(made: KafkaReader) -> dict[int, list[int]]:
+    return {part.partition: [record.offset for record in part.records] for part in made.poll(0, 1000).parts}
 
 
 def test_what_is_too_much_for_a_batch_comes_with_the_next_ones_in_order() -> None:

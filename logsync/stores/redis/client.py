@@ -141,10 +141,13 @@ class _Heads(dict[int, bytes]):
     """What stands before a word of so many bytes: the end of the one before, and its own length."""
 
     def __missing__(self, size: int) -> bytes:
-        return b"\r\n$%d\r\n" % size
+        head = b"\r\n$%d\r\n" % size
+        if size < 1_000:  # nearly all words; of larger sizes there are too many to keep
+            self[size] = head
+        return head
 
 
-_HEADS = _Heads((size, b"\r\n$%d\r\n" % size) for size in range(1_000))
+_HEADS = _Heads()
 
 
 def pack(words: Sequence[bytes]) -> bytes:

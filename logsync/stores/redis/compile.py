@@ -85,10 +85,7 @@ def compile_writes(writes: Sequence[Write], prefix: str) -> Program:
 def _followed(write: Write, prefix: str) -> Key:
     """What is known of a key after its first write."""
     state = Key()
-    try:
-        state.name = _key(prefix, write.key)  # type: ignore[attr-defined]
-    except (TypeError, ValueError) as error:
-        raise _refused(write, error) from error
+    state.name = _key(write, prefix)
     _carry_out(state, write)
     return state
 
@@ -109,13 +106,17 @@ def _hset_alone(write: keys.HSet, prefix: str) -> tuple[bytes, list[bytes]]:
                 name.encode() if type(name) is str else _name(name),
                 value.encode() if type(value) is str else _bytes(value),
             )
-        return _key(prefix, write.key), args
     except (TypeError, ValueError, AttributeError) as error:
         raise _refused(write, error) from error
+    return _key(write, prefix), args
 
 
-def _key(prefix: str, key: str) -> bytes:
-    return (prefix + key).encode() if type(key) is str else _name(key)
+def _key(write: Write, prefix: str) -> bytes:
+    key: str = write.key  # type: ignore[attr-defined]
+    try:
+        return (prefix + key).encode() if type(key) is str else _name(key)
+    except (TypeError, ValueError) as error:
+        raise _refused(write, error) from error
 
 
 def _refused(write: Write, error: Exception) -> Refused:
@@ -131,7 +132,8 @@ def _incr(state: Key, write: keys.Incr) -> None:
 
 
 def _hset(state: Key, write: keys.HSet) -> None:
-    # The two functions' common case without calling them.
+    # The two functions' common case without calling them. `_hset_alone` spells it out as well: one made of the other's
+    # container took half as long again.
     state.put(
         HASH,
         {

@@ -346,9 +346,9 @@ class Redis:
             "delete them",
         )
 
-    def _poisoned(self, begun: bytes, ended: bytes | None) -> ConfigError:
+    def _poisoned(self, begun: bytes | None, ended: bytes | None) -> ConfigError:
         return ConfigError(
-            f"{self._io.where}: sink {self._sink}: a script died half-way (begun {int(begun)}, ended "
+            f"{self._io.where}: sink {self._sink}: a script died half-way (begun {int(begun or 0)}, ended "
             f"{int(ended or 0)}): its keys are neither the old nor the new",
             fix=f"see Redis' log for the cause, then `logsync rebuild {self._sink} --yes`",
         )
