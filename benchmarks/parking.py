@@ -21,12 +21,13 @@ from benchmarks.model import OrderPlaced, log, orders
 from benchmarks.report import Spread
 from logsync import Event, Sink
 from logsync.core.codec import Decoder, encode
-from logsync.core.drains import Drains
 from logsync.core.event import Record
-from logsync.core.parking import Waiting, by_key
-from logsync.core.plan import Aside, Plan, plan
+from logsync.core.parked import SequenceSummary, by_key
+from logsync.core.plan import Plan
+from logsync.core.planning import ParkingPlanner, plan
 from logsync.core.position import Position
-from logsync.log.base import Part
+from logsync.core.retries import RetryQueue
+from logsync.log.contract import Part
 from logsync.stores.memory import Memory
 from logsync.stores.postgres import Upsert
 
@@ -58,26 +59,28 @@ def parts(count: int) -> list[Part]:
     return [Part(0, made[at : at + BATCH], 0) for at in range(0, count, BATCH)]
 
 
-def names(count: int) -> dict[str, Waiting]:
+def names(count: int) -> dict[str, SequenceSummary]:
     """Sequences of keys that the traffic does not meet, in the form that a store gives them."""
     return {
-        str(by_key(b"parked-%d" % n, [])): Waiting(0, 1, datetime.fromisoformat(NOW.isoformat()), "HandlerError")
+        str(by_key(b"parked-%d" % n, [])): SequenceSummary(
+            0, 1, datetime.fromisoformat(NOW.isoformat()), "HandlerError"
+        )
         for n in range(count)
     }
 
 
-def cpu(traffic: list[Part], on_error: Any, waiting: dict[str, Waiting] | None) -> float:
+def cpu(traffic: list[Part], on_error: Any, waiting: dict[str, SequenceSummary] | None) -> float:
     """CPU seconds of decode, plan and apply for all of the traffic. ``waiting`` None: a plan that cannot park."""
     store = Place()
     sink = Sink("bench", log, store, on_error=on_error)
     sink.on(OrderPlaced)(row)
-    decode, drains = Decoder(log, sink.handled), Drains()
+    decode, drains = Decoder(log, sink.handled), RetryQueue()
     drains.load(0, waiting or {})
     gc.collect()
     began = time.process_time()
     for part in traffic:
         events = [decode(record) for record in part.records]
-        aside = None if waiting is None else Aside(sink, drains.waiting[0], part.record, NOW)
+        aside = None if waiting is None else ParkingPlanner(sink, drains.waiting[0], part.record, NOW)
         made = plan(sink, events, store.stored, aside=aside)
         store.apply(made)
         drains.parked(made)
@@ -94,7 +97,7 @@ def resident() -> float:
 
 def memory(count: int) -> None:
     """Print the MB that so many sequences take in a worker; in a process of its own, which has freed nothing yet."""
-    before, drains = resident(), Drains()
+    before, drains = resident(), RetryQueue()
     drains.load(0, names(count))
     gc.collect()
     print(f"{resident() - before:.0f} MB more with {len(drains.waiting[0]):,} parked keys")

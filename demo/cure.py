@@ -14,7 +14,7 @@ from confluent_kafka import Consumer, TopicPartition
 from demo.data import Cut
 from demo.process import DemoFailed, Watched
 from demo.view import View
-from logsync.log.reader import group_id
+from logsync.log.group import group_id
 from logsync.log.topic import create_topic
 from logsync.settings import Settings
 from sinks.events import log

@@ -6,20 +6,23 @@ Importing this package opens no connection and starts no thread.
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from logsync.core.event import Event, Outcome, Receipt, Report, Tombstone
+from logsync.core.event import Event, Tombstone
 from logsync.core.log import Log
-from logsync.core.parking import Parking
+from logsync.core.parked import Parking
+from logsync.core.receipt import Receipt
 from logsync.core.sink import Sink
 from logsync.errors import (
     AppendIncomplete,
     AppendOutcomeUnknown,
     AppendRejected,
+    AppendReport,
     ConfigError,
     DecodeError,
     EventError,
     HandlerError,
     LogError,
     LogsyncError,
+    Outcome,
     StoreError,
     UnknownEventType,
     WriteRejected,
@@ -33,6 +36,7 @@ __all__ = [
     "AppendIncomplete",
     "AppendOutcomeUnknown",
     "AppendRejected",
+    "AppendReport",
     "AsyncProducer",
     "ConfigError",
     "DecodeError",
@@ -46,7 +50,6 @@ __all__ = [
     "Parking",
     "Producer",
     "Receipt",
-    "Report",
     "Sink",
     "StoreError",
     "Tombstone",

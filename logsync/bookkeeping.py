@@ -5,19 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 
-from logsync.core.book import Book, Skip, check_book, first_book
+from logsync.core.book import Book, Skip
 from logsync.core.offsets import Offsets
-from logsync.core.parking import GivenUp
+from logsync.core.parked import GivenUp
 from logsync.core.plan import Plan
 from logsync.core.position import LogIdentity, Position
+from logsync.core.resume import check_book, first_book
 from logsync.core.sink import Sink
 from logsync.errors import ConfigError, PositionConflict, StoreUnavailable
-from logsync.log.base import LogReader
+from logsync.log.contract import LogReader
 
 
 def check_partitions(sink: Sink, log: LogIdentity) -> None:
     """Raise ConfigError for more partitions than the sink's store can tell apart. # O5"""
-    most = sink.store.max_partitions
+    most = sink.store.traits.most_partitions
     if most is not None and log.partitions > most:
         raise ConfigError(
             f"sink {sink.name}: {sink.store.kind} takes topics of {most} partition, {log.topic} has {log.partitions}",
@@ -80,7 +81,7 @@ class Bookkeeper:
     def look(self) -> Book:
         """Read the book again. Raises StoreUnavailable if it is another than this worker resumed under."""
         current = self._sink.store.read_book()
-        if current is None or current.ground != self.book.ground:
+        if current is None or current.resume_basis != self.book.resume_basis:
             raise StoreUnavailable(f"the book of sink {self._sink.name} was changed: it has to be read anew")
         self.known = current
         return current

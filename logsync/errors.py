@@ -9,10 +9,10 @@ Every message names what was expected, what was found, and (``fix``) the command
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from enum import Enum
+from typing import NamedTuple
 
-if TYPE_CHECKING:
-    from logsync.core.event import Receipt, Report
+from logsync.core.receipt import Receipt
 
 
 class LogsyncError(Exception):
@@ -37,7 +37,7 @@ class ConfigError(LogsyncError):
 class EventError(LogsyncError):
     """One record cannot be applied; every record before it can. The position stands AT this record.
 
-    A store names the offset only (it sees writes, not records); the rest is filled in by ``logsync.core.plan.located``.
+    A store names the offset only (it sees writes, not records); ``logsync.core.planning.located`` adds the rest.
     """
 
     def __init__(
@@ -145,10 +145,42 @@ class AppendOutcomeUnknown(LogError):
         return self._retry(timeout)
 
 
+class Outcome(Enum):
+    """What became of one event that was given to ``append_many``."""
+
+    APPENDED = "appended"
+    REJECTED = "rejected"
+    UNKNOWN = "unknown"
+    NOT_SENT = "not sent"
+
+
+class AppendReport(NamedTuple):
+    """What became of the events given to ``append_many``, counted from 0 in the order they were taken."""
+
+    appended: int
+    """How many are surely in the log."""
+    taken: int
+    """How many were taken from the iterable; all that follow were not sent."""
+    last: dict[int, int]
+    """Per partition, the highest offset that was appended."""
+    rejected: dict[int, AppendRejected]
+    """Surely not in the log, by index."""
+    unknown: dict[int, AppendOutcomeUnknown]
+    """May be in the log, by index in order. Only their ``retry()`` may send them again."""
+
+    def outcome(self, index: int) -> Outcome:
+        """What became of the event with this index."""
+        if index >= self.taken:
+            return Outcome.NOT_SENT
+        if index in self.unknown:
+            return Outcome.UNKNOWN
+        return Outcome.REJECTED if index in self.rejected else Outcome.APPENDED
+
+
 class AppendIncomplete(LogError):
     """``append_many`` stopped at its first failure. ``report`` says what became of each event. # A2"""
 
-    def __init__(self, message: str, *, report: Report, retry: Callable[[], Report]) -> None:
+    def __init__(self, message: str, *, report: AppendReport, retry: Callable[[], AppendReport]) -> None:
         super().__init__(
             message,
             fix="call retry() on this error if report.unknown is not empty, then append_many what was not taken",
@@ -156,7 +188,7 @@ class AppendIncomplete(LogError):
         self.report = report
         self._retry = retry
 
-    def retry(self) -> Report:
+    def retry(self) -> AppendReport:
         """Append again, in order, what may or may not be in the log; it cannot double. # A1
 
         Returns when all of it is in the log. Raises AppendIncomplete again: go on with that one.

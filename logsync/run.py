@@ -13,14 +13,14 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 
-from logsync.admin import opened
 from logsync.core.sink import Sink
 from logsync.errors import LogUnavailable, StoreError
-from logsync.log.reader import KafkaReader
-from logsync.observe import Health
-from logsync.report import Report
+from logsync.log.group import KafkaReader
+from logsync.observe.server import Health
+from logsync.ops.access import opened
 from logsync.settings import Settings
 from logsync.worker import Worker
+from logsync.worker_status import WorkerStatus
 
 log = logging.getLogger("logsync.worker")
 _ALONE = 3.0
@@ -55,7 +55,7 @@ def run_worker(
     within ``settings.drain_timeout``; a second one ends the process at once. Both are safe at any moment.
     A program that calls this itself, and not by `logsync consume`, ends as ``logsync.log.closing.late`` says.
     """
-    reader = KafkaReader(sink.log.topic, sink.name, settings)
+    reader = KafkaReader(sink.log, sink.name, settings)
     worker = Worker(sink, reader, settings, from_log_start=from_log_start, accept_from_now=accept_from_now)
     with ExitStack() as stack:
         if health_port is not None:
@@ -71,7 +71,7 @@ def run_worker(
     log.info("stopped", extra={"sink": sink.name, "positions": worker.report.positions})
 
 
-def run_drain(sink: Sink, settings: Settings, request: str, *, on_progress: Callable[[int, int], None]) -> None:
+def run_retry(sink: Sink, settings: Settings, request: str, *, on_progress: Callable[[int, int], None]) -> None:
     """Wait until the owners of the partitions are through with ``request``; become the owner of those that have none.
 
     A running worker of the sink finds the request within seconds. This one joins its group in any case: it owns
@@ -84,16 +84,16 @@ def run_drain(sink: Sink, settings: Settings, request: str, *, on_progress: Call
             time.sleep(0.2)
         if not _asked(sink, request):
             return
-    reader = KafkaReader(sink.log.topic, sink.name, settings)
-    worker = Worker(sink, reader, settings, only_drain=True)
+    reader = KafkaReader(sink.log, sink.name, settings)
+    worker = Worker(sink, reader, settings, only_retry=True)
     looked = 0.0
     total = 0
 
-    def done(report: Report) -> bool:
+    def done(report: WorkerStatus) -> bool:
         nonlocal looked, total
-        total = max(total, report.drained + sum(report.waiting.values()))
+        total = max(total, report.released + sum(report.waiting.values()))
         if total:
-            on_progress(report.drained, total)
+            on_progress(report.released, total)
         if time.monotonic() - looked < 1:
             return False
         looked = time.monotonic()
@@ -143,7 +143,7 @@ class _Goal:
     starts: dict[int, int] = field(default_factory=dict)
     targets: dict[int, int] = field(default_factory=dict)
 
-    def __call__(self, report: Report) -> bool:
+    def __call__(self, report: WorkerStatus) -> bool:
         for partition, position in report.positions.items():
             if partition not in self.starts:  # it may have a target already: its owner was waited for
                 try:

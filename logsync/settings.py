@@ -37,6 +37,11 @@ class Settings(BaseSettings):
     drain_timeout: Annotated[float, Field(gt=0)] = 25.0
     """Seconds from SIGTERM to the end of the process, whatever a store or Kafka does."""
 
+    def address(self, kind: str) -> str:
+        """The address of the server for this kind of store, secrets and all."""
+        addresses = {"postgres": self.postgres, "redis": self.redis, "opensearch": self.opensearch}
+        return addresses[kind].get_secret_value()
+
 
 def load_settings() -> Settings:
     """Read the settings. Raises ConfigError that names the variable, never its value."""

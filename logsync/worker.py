@@ -18,19 +18,20 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from logsync.bookkeeping import Bookkeeper
-from logsync.core.book import check_identity, check_last, check_range
 from logsync.core.codec import Decoder
 from logsync.core.event import Decoded, Record
-from logsync.core.plan import Aside, Plan, at_fault, plan, skip_applied
+from logsync.core.plan import Plan
+from logsync.core.planning import ParkingPlanner, at_fault, plan, skip_applied
 from logsync.core.policy import Retry, disposition
 from logsync.core.position import Position
+from logsync.core.resume import check_identity, check_last, check_range
 from logsync.core.sink import Sink
-from logsync.draining import Attempt, Draining
+from logsync.duplicates import duplicates
 from logsync.errors import ConfigError, EventError, LogsyncError, PositionConflict, StoreUnavailable
-from logsync.log.base import Batch, LogReader, Part
-from logsync.repeats import repeats
-from logsync.report import Report, State
+from logsync.log.contract import Batch, LogReader, Part
+from logsync.parked_retries import Attempt, ParkedRetries
 from logsync.settings import Settings
+from logsync.worker_status import WorkerState, WorkerStatus
 
 log = logging.getLogger("logsync.worker")
 
@@ -40,7 +41,7 @@ before the first apply that comes later than this after the last look; this wind
 STORE_EVERY = 5.0
 """Seconds without an apply after which the store's position is compared: a store that was restored or rebuilt while
 its log is quiet must not wait for the next event to be noticed."""
-DRAIN_FOR = 1.0
+RETRY_FOR = 1.0
 """Seconds of one turn of the loop that may go to parked events."""
 AHEAD_FROM = 10
 """A poll that brings the tenth part of a full batch, or leaves records for the next one, is read ahead: decoded in the
@@ -74,7 +75,7 @@ class Worker:
 
     Runs on one thread; ``stop`` may be called from any other or from a signal handler. ``step`` is one turn of
     the loop. Errors that time can mend are waited for without limit; all others leave ``run`` as they are.
-    ``only_drain``: apply nothing new, only what people asked to be drained (K1: that is the owner's to do).
+    ``only_retry``: apply nothing new, only what people asked to be drained (K1: that is the owner's to do).
     """
 
     def __init__(
@@ -85,21 +86,21 @@ class Worker:
         *,
         from_log_start: bool = False,
         accept_from_now: bool = False,
-        only_drain: bool = False,
+        only_retry: bool = False,
         clock: Callable[[], float] = time.monotonic,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         chance: Callable[[], float] = random.random,
     ) -> None:
         self.sink, self.reader, self.settings = sink, reader, settings
-        self.report = Report(turned_at=clock(), moved_at=clock())
+        self.report = WorkerStatus(turned_at=clock(), moved_at=clock())
         self._clock, self._now, self._chance = clock, now, chance
-        self._only_drain = only_drain
+        self._only_retry = only_retry
         self._decode = Decoder(sink.log, sink.handled)
         self._books = Bookkeeper(
             sink, settings.environment, from_log_start=from_log_start, accept_from_now=accept_from_now, now=now
         )
-        self._draining = Draining(sink, self._books, self._decode, only_drain=only_drain, now=now, clock=clock)
-        self._drains = self._draining.drains
+        self._retries = ParkedRetries(sink, self._books, self._decode, only_retry=only_retry, now=now, clock=clock)
+        self._queue = self._retries.queue
         self._assigned: set[int] = set()
         self._positions: dict[int, Position] = {}  # of the partitions being read; empty: resume first
         self._ahead: list[_Polled] = []  # polled, and to be applied in the next turn
@@ -120,7 +121,7 @@ class Worker:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.report.state = State.STOPPED
+        self.report.state = WorkerState.STOPPED
         self.reader.close()
         self.sink.store.close()
 
@@ -129,7 +130,7 @@ class Worker:
         self.stopping = True
         self.reader.interrupt()
 
-    def run(self, until: Callable[[Report], bool] = lambda _: False) -> None:
+    def run(self, until: Callable[[WorkerStatus], bool] = lambda _: False) -> None:
         """Turn the loop until ``stop`` is called or ``until`` says so. Raises what a person has to mend."""
         while not self.stopping and not until(self.report):
             try:
@@ -159,7 +160,7 @@ class Worker:
         if self._positions and self._clock() - self._met_store_at >= STORE_EVERY:
             self._compare()
         if self._positions:
-            self._draining.watch_if_due(self._positions.keys())
+            self._retries.watch_if_due(self._positions.keys())
 
     def _turned(self) -> None:
         self.report.turned_at = self._clock()
@@ -191,8 +192,12 @@ class Worker:
     def _apply(self, polled: _Polled) -> None:
         part, events = polled.part, polled.events
         polled.decode(self._decode, len(part.records))  # 2 decode: all of it, or what the waits have left
-        repeated = repeats(
-            skip_applied(events, self._positions[part.partition]), part.record, self.reader, self._turned
+        doubled = duplicates(
+            skip_applied(events, self._positions[part.partition]),
+            part.record,
+            self.sink.log.codec,
+            self.reader,
+            self._turned,
         )
         verdicts: dict[int, EventError] = {}  # of the store, on events that it refused alone
         suspect: int | None = None
@@ -201,9 +206,9 @@ class Worker:
             fresh = skip_applied(events, stored)  # 3 skip
             if suspect is not None:  # only what comes before the refused event
                 fresh = [event for event in fresh if event.offset < suspect]
-            aside = Aside(self.sink, self._drains.waiting[part.partition], part.record, self._now(), verdicts)
+            aside = ParkingPlanner(self.sink, self._queue.waiting[part.partition], part.record, self._now(), verdicts)
             made = plan(  # 4 plan
-                self.sink, fresh, stored, next_offset=suspect or part.next_offset, repeats=repeated, aside=aside,
+                self.sink, fresh, stored, next_offset=suspect or part.next_offset, duplicates=doubled, aside=aside,
                 skips=self._books.skips_of(part.partition), partitions=self._books.book.log.partitions,
             )  # fmt: skip
             if made.moves:
@@ -225,7 +230,7 @@ class Worker:
                 self._positions[part.partition] = made.end
                 self._met_store_at = self._clock()
                 self.reader.commit(made.end)  # 6 commit: only now; losing it costs a replay, never data  # I1
-                self._drains.parked(made)
+                self._queue.parked(made)
             self._count(made)
             if made.failure is not None:
                 raise made.failure
@@ -236,20 +241,20 @@ class Worker:
     def _drain(self) -> None:
         """Try parked events again, for a bounded time: what is new must not wait for all of it. # K1"""
         began = self._clock()
-        while self._drains.queue:
-            attempt = self._draining.begin(self._positions)
+        while self._queue.queue:
+            attempt = self._retries.begin(self._positions)
             if attempt is not None:
                 made = self._try(attempt)
                 self._positions[made.end.partition] = made.end
                 self._met_store_at = self._clock()
-                self._draining.applied(attempt, made)
+                self._retries.applied(attempt, made)
                 self._count(made)
-            if self.stopping or (not self._drains.urgent and self._clock() - began >= DRAIN_FOR):
+            if self.stopping or (not self._queue.urgent and self._clock() - began >= RETRY_FOR):
                 return
 
     def _try(self, attempt: Attempt) -> Plan:
         while True:
-            made = self._draining.plan(attempt)
+            made = self._retries.plan(attempt)
             self._look_if_due()
             self._books.note_skipped(made)
             try:
@@ -286,17 +291,17 @@ class Worker:
             if position.last_offset is not None and low <= position.last_offset:
                 found = self.reader.id_at(partition, position.last_offset)
                 check_last(position, found, sink)
-            self._draining.resume(partition)
-            self.report.waiting[partition] = self._drains.events(partition)
-            if not self._only_drain:
+            self._retries.resume(partition)
+            self.report.waiting[partition] = self._queue.events(partition)
+            if not self._only_retry:
                 self.reader.start(position)
             self.reader.commit(position)  # P2: after a restore the bookmark is ahead; heal it at once
             self._positions[partition] = position
             log.info(
                 "resumed", extra={"sink": sink.name, "partition": partition, "next": position.next_offset, "end": high}
             )
-        self._draining.ask(self._positions.keys())
-        self.report.state, self.report.reason = State.RUNNING, ""
+        self._retries.ask(self._positions.keys())
+        self.report.state, self.report.reason = WorkerState.RUNNING, ""
         self._publish()
 
     def _compare(self) -> None:
@@ -325,7 +330,7 @@ class Worker:
         if self.report.lag == 0:
             self.report.moved_at = self._looked_at
         if not self._assigned and self._looked_at - self._alone_since >= STANDBY_AFTER:
-            self.report.state, self.report.reason = State.STANDBY, ""
+            self.report.state, self.report.reason = WorkerState.STANDBY, ""
 
     def _obey(self, error: LogsyncError) -> None:
         """Do what the policy says about this error: wait and resume from the store, or let it out."""
@@ -348,10 +353,10 @@ class Worker:
         self.reader.stop()
         self._ahead.clear()  # it followed on positions that are now read anew
         self._positions.clear()
-        self._drains.clear()
+        self._queue.clear()
         self._opened = False
         self._retry_at = self._clock() + verdict.after
-        self.report.state, self.report.reason = State.WAITING, error.message
+        self.report.state, self.report.reason = WorkerState.WAITING, error.message
         self.report.retries += 1
         if self._attempt == 1 or self._clock() - self._said_at >= _SAY_EVERY:
             self._said_at = self._clock()
@@ -371,10 +376,10 @@ class Worker:
         self._assigned.discard(partition)
         self._positions.pop(partition, None)
         self._ahead = [polled for polled in self._ahead if polled.part.partition != partition]
-        self._drains.forget(partition)
+        self._queue.forget(partition)
         if not self._assigned:
             self._alone_since = self._clock()
-            self.report.state = State.JOINING
+            self.report.state = WorkerState.JOINING
         self.report.positions.pop(partition, None)
         self.report.ends.pop(partition, None)
         self.report.waiting.pop(partition, None)
@@ -383,10 +388,10 @@ class Worker:
         report = self.report
         report.applied += made.applied
         report.parked += len(made.parked)
-        report.drained += len(made.drained)
+        report.released += len(made.released)
         partition = made.end.partition
-        report.waiting[partition] = max(0, report.waiting.get(partition, 0) + len(made.parked) - len(made.drained))
-        for entry in (*made.parked, *made.retried):
+        report.waiting[partition] = max(0, report.waiting.get(partition, 0) + len(made.parked) - len(made.released))
+        for entry in (*made.parked, *made.still_parked):
             if entry.attempts and entry.discarded is None:  # not those that only wait behind another: they can be many
                 log.warning(
                     "parked",

@@ -17,16 +17,18 @@ from typing import Any
 
 from pydantic import BaseModel, field_validator
 
-from logsync import Event, Log, Sink, parked
-from logsync.core.codec import RETRY_FROM, encode
+from logsync import Event, Log, Sink
+from logsync.core.cloudevents import RETRY_FROM
+from logsync.core.codec import encode
 from logsync.core.event import Headers, Record, Tombstone
-from logsync.core.parking import Parked, Parking
-from logsync.parked import Selection
-from logsync.report import Report
+from logsync.core.parked import Parked, Parking
+from logsync.ops import parked
+from logsync.ops.parked import Selection
 from logsync.settings import Settings
 from logsync.stores.memory import Memory
 from logsync.testing import MemoryLog, MemoryReader
 from logsync.worker import Worker
+from logsync.worker_status import WorkerStatus
 from logsync.writes.rows import Increment
 
 log = Log("test.fuzz")
@@ -205,7 +207,7 @@ def one_round(seed: int, count: int) -> Counter[str]:
         source.records[0].append(Record(0, number, key, value, headers, 0, stamp))
     cut, style = rng.randrange(1, 300), rng.getrandbits(32)
 
-    def run(*, mended: bool) -> Report:
+    def run(*, mended: bool) -> WorkerStatus:
         sink = sink_of(store, random.Random(style), mended=mended)
         settings = Settings(_env_file=None, environment="fuzz")  # type: ignore[call-arg]
         ticks = iter(range(10**9))
@@ -214,7 +216,7 @@ def one_round(seed: int, count: int) -> Counter[str]:
         )
         turns = iter(range(5 * count + 100))
 
-        def done(report: Report) -> bool:
+        def done(report: WorkerStatus) -> bool:
             assert next(turns, None) is not None, f"no end: {report}"
             book = store.read_book()
             return report.positions.get(0) == count and book is not None and not book.requests
@@ -231,18 +233,18 @@ def one_round(seed: int, count: int) -> Counter[str]:
     assert first.applied + first.parked + first.skipped.total() == count, first
 
     everything = Selection()
-    second = Report()
+    second = WorkerStatus()
     if waiting:
         parked.retry(store, parked.find(store, everything), everything, sink="db", now=NOON)
         second = run(mended=True)
     left = list(parked.entries(store))
-    assert second.drained + len(left) == len(waiting), second
-    assert second.applied + second.skipped.total() == second.drained, second
-    third = Report()
+    assert second.released + len(left) == len(waiting), second
+    assert second.applied + second.skipped.total() == second.released, second
+    third = WorkerStatus()
     if left:
         parked.discard(store, parked.find(store, everything), everything, sink="db", reason="fuzz", now=NOON)
         third = run(mended=True)
-    assert third.drained == third.skipped.total() == len(left), third
+    assert third.released == third.skipped.total() == len(left), third
     assert not list(parked.entries(store))
     position = store.positions()[0]
     assert position.next_offset == count == source.committed[0], position
@@ -252,8 +254,8 @@ def one_round(seed: int, count: int) -> Counter[str]:
         found[f"skipped: {name.partition(':')[0]}"] += times
     for entry in waiting:
         found[f"parked: {entry.error or 'waits behind another'}"] += 1
-    found["drained by a retry"] += second.drained
-    found["discarded"] += third.drained
+    found["drained by a retry"] += second.released
+    found["discarded"] += third.released
     return found
 
 

@@ -11,7 +11,7 @@ from logsync.cli import out
 from logsync.cli.exits import Exit
 from logsync.cli.load import load_sink, named_or_all
 from logsync.cli.options import JsonOption, SinksArgument
-from logsync.core.finding import Finding, Severity, noting
+from logsync.core.inspection import Finding, Severity, noting
 from logsync.settings import load_settings
 
 _CODES = {Severity.NOTE: Exit.OK, Severity.WARNING: Exit.FOUND_WARNING, Severity.ERROR: Exit.FOUND_ERROR}
@@ -30,7 +30,7 @@ def doctor(sinks: SinksArgument = None, as_json: JsonOption = False) -> None:
 
     Example: logsync doctor db --json
     """
-    from logsync.doctor import diagnose
+    from logsync.ops.doctor import diagnose
 
     settings = load_settings()
     names = named_or_all(sinks)

@@ -58,7 +58,7 @@ def _cell(value: object) -> str:
 @contextmanager
 def worker(what: str, log_format: Literal["human", "json"] = "human") -> Iterator[Callable[[int, int], None]]:
     """What a worker in the foreground shows on stderr: its log lines, and at a terminal the bar of ``progress``."""
-    from logsync.observe import log_to_stderr
+    from logsync.observe.logs import log_to_stderr
 
     log_to_stderr(log_format)
     with progress(what, lines=False) as report:

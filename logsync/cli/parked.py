@@ -10,19 +10,19 @@ from typing import Annotated, Any
 
 import typer
 
-from logsync import admin, parked
 from logsync.cli import out
 from logsync.cli.exits import NotFound, Refused, StillParked
 from logsync.cli.load import load_sink
 from logsync.cli.options import JsonOption, SinkArgument, YesOption
-from logsync.cli.records import describe
 from logsync.core.book import Book
-from logsync.core.parking import Parked
+from logsync.core.parked import Parked
 from logsync.core.sink import Sink
+from logsync.core.store import Store
 from logsync.errors import ConfigError
-from logsync.parked import Found, Selection
+from logsync.ops import access, parked
+from logsync.ops.parked import Found, Selection
+from logsync.ops.records import describe
 from logsync.settings import Settings, load_settings
-from logsync.stores.base import Store
 
 parked_app = typer.Typer(
     help='Events that could not be applied and were set aside (`on_error="park"`), with all that wait behind them.',
@@ -142,9 +142,9 @@ def discard(
 @contextmanager
 def _opened(sink: Sink, settings: Settings) -> Iterator[Store]:
     """The sink's store, if it knows the sink: opening another one would create things there."""
-    if admin.look(sink, settings).book is None:
-        raise admin.not_begun(sink.name, sink.address)
-    with admin.opened(sink, settings) as store:
+    if access.look(sink, settings).book is None:
+        raise access.not_begun(sink.name, sink.address)
+    with access.opened(sink, settings) as store:
         yield store
 
 
@@ -184,11 +184,11 @@ def _finish(
     sink: Sink, settings: Settings, request: str, found: list[Found], say: Callable[[Book], str] | None = None
 ) -> None:
     """Wait for the request to be carried out, and say what came of it and what is left."""
-    from logsync.run import run_drain
+    from logsync.run import run_retry
 
     with out.worker(f"draining {sink.name}") as report:
-        run_drain(sink, settings, request, on_progress=report)
-    with admin.opened(sink, settings) as store:
+        run_retry(sink, settings, request, on_progress=report)
+    with access.opened(sink, settings) as store:
         waiting = {number: store.sequences(number) for number in sorted({each.partition for each in found})}
         book = store.read_book()
     if say is not None and book is not None:

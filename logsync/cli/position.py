@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from logsync import admin, positions
 from logsync.cli import out
 from logsync.cli.exits import Refused
 from logsync.cli.load import load_sink
 from logsync.cli.options import JsonOption, SinkArgument, YesOption
 from logsync.core.codec import Decoder
 from logsync.core.event import Record
-from logsync.core.finding import Examined
+from logsync.core.inspection import Inspection
 from logsync.errors import ConfigError
+from logsync.ops import access, positions
 from logsync.settings import Settings, load_settings
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def show(sink: SinkArgument, as_json: JsonOption = False) -> None:
     Example: logsync position show db --json
     """
     settings, loaded = load_settings(), load_sink(sink)
-    seen = admin.look(loaded, settings)
+    seen = access.look(loaded, settings)
     if as_json:
         book_fields = seen.book.model_dump(mode="json") if seen.book else None
         positions = [at.to_dict() for _, at in sorted((seen.positions or {}).items())]
@@ -42,7 +42,7 @@ def show(sink: SinkArgument, as_json: JsonOption = False) -> None:
         _print(loaded.name, seen)
 
 
-def _print(name: str, seen: Examined) -> None:
+def _print(name: str, seen: Inspection) -> None:
     book = seen.book
     if book is None:
         print(f"sink {name} has no book in this store: no worker ever resumed from it")
@@ -69,11 +69,11 @@ def forget(sink: SinkArgument, yes: YesOption = False) -> None:
     Example: logsync position forget db --yes
     """
     settings, loaded = load_settings(), load_sink(sink)
-    _print(loaded.name, admin.look(loaded, settings))
+    _print(loaded.name, access.look(loaded, settings))
     if not yes:
         raise Refused("nothing was changed", fix=f"`logsync position forget {sink} --yes` removes the positions")
-    with admin.opened(loaded, settings) as store:
-        admin.forget(store, sink=loaded.name, now=datetime.now(UTC))
+    with access.opened(loaded, settings) as store:
+        positions.forget(store, sink=loaded.name, now=datetime.now(UTC))
     out.say(f"forgotten; the content is untouched. `logsync rebuild {sink} --yes` makes it whole again")
 
 
@@ -96,7 +96,7 @@ def set_(
 
     settings, loaded = load_settings(), load_sink(sink)
     topic = loaded.log.topic
-    seen = admin.look(loaded, settings)
+    seen = access.look(loaded, settings)
     with Lookup(settings, topic) as lookup:
         identity, spans = identify(settings, topic), lookup.spans()
         if partition not in spans:
@@ -134,7 +134,7 @@ def adopt(sink: SinkArgument, yes: YesOption = False) -> None:
 
     settings, loaded = load_settings(), load_sink(sink)
     topic = loaded.log.topic
-    seen = admin.look(loaded, settings)
+    seen = access.look(loaded, settings)
     identity = identify(settings, topic)
     positions.check_adoptable(loaded, seen, identity, settings.environment)
     with Lookup(settings, topic) as lookup, out.progress(f"reading {topic}") as report:
@@ -143,7 +143,7 @@ def adopt(sink: SinkArgument, yes: YesOption = False) -> None:
         def scan() -> Iterator[Record]:
             return lookup.scan(progress=report, spans=spans)
 
-        copy = positions.read_copy(loaded, topic, seen.positions or {}, scan)
+        copy = positions.read_copy(loaded, seen.positions or {}, scan)
     move = positions.plan_adopt(
         loaded,
         seen,
@@ -168,7 +168,7 @@ def _carry_out(move: positions.Move, settings: Settings, *, yes: bool) -> None:
         out.say(sentence)
     if not yes:
         raise Refused("nothing was changed", fix="add --yes to do this")
-    with admin.opened(move.sink, settings) as store:
+    with access.opened(move.sink, settings) as store:
         book = positions.carry_out(move, store)
     out.say(f"done, and on record as revision {book.revision} of the book; workers follow within seconds")
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 from collections import deque
-from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import typer
@@ -14,12 +13,10 @@ from logsync.cli import out
 from logsync.cli.exits import NotFound
 from logsync.cli.load import find_log
 from logsync.cli.options import JsonOption
-from logsync.core.codec import Decoder
-from logsync.core.event import Event, Record, Undecodable
-from logsync.core.log import Log
-from logsync.core.sink import Sink
-from logsync.errors import ConfigError, StoreError
-from logsync.settings import Settings, load_settings
+from logsync.core.event import Record
+from logsync.errors import ConfigError
+from logsync.ops.records import describe, relate
+from logsync.settings import load_settings
 
 SinkOption = Annotated[str | None, typer.Option("--sink", help="Read the log of this sink.", show_default=False)]
 LogOption = Annotated[str | None, typer.Option("--log", help="Read this log: pkg.mod:log.", show_default=False)]
@@ -65,7 +62,7 @@ def show(
         raise NotFound(f"no event with the id {where!r} in {the_log.topic}")
     found = [describe(record, the_log) for record in records]
     if the_sink is not None:
-        _relate(the_sink, found, settings)
+        relate(the_sink, found, settings)
     if as_json:
         out.print_json(found)
         return
@@ -111,51 +108,6 @@ def history(
     )
 
 
-def describe(record: Record, log: Log) -> dict[str, Any]:
-    """Everything about a record, as JSON values. Bytes that are not UTF-8 show as ``\\x..`` escapes."""
-    decoded = Decoder(log, log.names)(record)
-    headers = {name: _text(value) for name, value in record.headers}
-    time = decoded.time if isinstance(decoded, Event) else datetime.fromtimestamp(record.timestamp / 1000, UTC)
-    return {
-        "topic": log.topic,
-        "partition": record.partition,
-        "offset": record.offset,
-        "time": time.isoformat(),
-        "leader_epoch": record.leader_epoch,
-        "id": decoded.id,
-        "type": decoded.type,
-        "key": _text(record.key),
-        "headers": headers,
-        "value": _value(record.value),
-        "bytes": len(record.value or b""),
-        "undecodable": (
-            {"expected": decoded.expected, "found": decoded.found} if isinstance(decoded, Undecodable) else None
-        ),
-    }
-
-
-def _relate(sink: Sink, facts: list[dict[str, Any]], settings: Settings) -> None:
-    """Say in each fact how far the sink is from the record."""
-    from logsync.admin import look
-
-    try:
-        stands, unknown = look(sink, settings).positions or {}, "not applied: the sink has no position"
-    except (StoreError, ConfigError) as error:  # the record is worth showing while the store is down
-        stands, unknown = {}, f"not known: {error.message}"
-    for fact in facts:
-        at = stands.get(fact["partition"])
-        position = None if at is None else at.next_offset
-        ahead = 0 if position is None else fact["offset"] - position
-        if position is None:
-            word = unknown
-        elif ahead < 0:
-            word = "behind the position: applied, or skipped by a stated rule"
-        else:
-            word = f"not reached: {ahead} offsets ahead" if ahead else "the next record to apply"
-        handled = fact["type"] in sink.handled
-        fact["sink"] = {"name": sink.name, "handled": handled, "position": position, "is": word}
-
-
 def _partition(given: str | None, partitions: int, where: str) -> int:
     number = int(given or 0)
     if given is None and partitions > 1:
@@ -181,18 +133,5 @@ def _print(fact: dict[str, Any]) -> None:
     print(out.plain("\n".join(lines)))
 
 
-def _value(value: bytes | None) -> Any:
-    if value is None:
-        return None
-    try:
-        return json.loads(value)
-    except ValueError:
-        return _text(value)
-
-
 def _line(value: Any) -> str:
     return out.short(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
-
-
-def _text(value: bytes | None) -> str | None:
-    return None if value is None else value.decode("utf-8", "backslashreplace")

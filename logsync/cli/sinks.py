@@ -7,12 +7,14 @@ from typing import Annotated
 
 import typer
 
-from logsync import admin
 from logsync.cli import out
 from logsync.cli.exits import NotFound, Refused
 from logsync.cli.load import load_sink
 from logsync.cli.options import SinkArgument, YesOption
-from logsync.cli.records import describe
+from logsync.ops import access
+from logsync.ops import rebuild as rebuilding
+from logsync.ops import records as ops_records
+from logsync.ops.records import describe
 from logsync.settings import load_settings
 
 schema_app = typer.Typer(help="What a sink's store needs before the first event.", no_args_is_help=True)
@@ -44,12 +46,12 @@ def rebuild(
     settings, loaded = load_settings(), load_sink(sink)
     with Lookup(settings, loaded.log.topic) as lookup:
         identity, spans = identify(settings, loaded.log.topic), lookup.spans()
-    with admin.opened(loaded, settings) as store:
-        plan = admin.plan_rebuild(store, identity, spans)
+    with access.opened(loaded, settings) as store:
+        plan = rebuilding.plan_rebuild(store, identity, spans)
         _announce(loaded.name, store.kind, plan)
         if not yes:
             raise Refused("nothing was changed", fix=f"`logsync rebuild {sink} --yes` does it")
-        book = admin.rebuild(
+        book = rebuilding.rebuild(
             loaded, store, plan, environment=settings.environment, from_log_start=from_log_start,
             lose_parked=lose_parked, now=datetime.now(UTC),
         )  # fmt: skip
@@ -62,7 +64,7 @@ def rebuild(
         out.say(f"rebuilt {loaded.name} up to the end that the log had when the replay began")
 
 
-def _announce(name: str, kind: str, plan: admin.RebuildPlan) -> None:
+def _announce(name: str, kind: str, plan: rebuilding.RebuildPlan) -> None:
     held = "some content" if plan.holds_data else "no content"
     positions = ", ".join(f"{p}:{at.next_offset:,}" for p, at in sorted(plan.positions.items())) or "none"
     starts = ", ".join(f"{p}:{low:,} to {high:,}" for p, (low, high) in sorted(plan.spans.items()))
@@ -95,7 +97,7 @@ def schema_apply(sink: SinkArgument) -> None:
     Example: LOGSYNC_POSTGRES=postgresql://admin@db/shop logsync schema apply db
     """
     settings, loaded = load_settings(), load_sink(sink)
-    with admin.opened(loaded, settings) as store:
+    with access.opened(loaded, settings) as store:
         out.say(f"the {store.kind} store of sink {loaded.name} has what it needs")
 
 
@@ -126,8 +128,8 @@ def skip(
         out.say(f"this is a good event of a type that {loaded.name} handles; its effect will be missing")
     if not yes:
         raise Refused("nothing was changed", fix="add --yes to skip this record")
-    with admin.opened(loaded, settings) as store:
-        admin.skip(store, record, sink=loaded.name, reason=reason, now=datetime.now(UTC))
+    with access.opened(loaded, settings) as store:
+        ops_records.skip(store, record, sink=loaded.name, reason=reason, now=datetime.now(UTC))
         after = store.positions().get(partition)
     if after is not None and after.next_offset > offset:
         out.say("a worker passed the record at this very moment; whether it was applied, `logsync status` cannot tell")

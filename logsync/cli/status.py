@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from enum import StrEnum
-from time import time
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -13,51 +11,11 @@ from logsync.cli import out
 from logsync.cli.exits import Exit
 from logsync.cli.load import load_sink, named_or_all
 from logsync.cli.options import JsonOption, SinksArgument
-from logsync.core.book import Book
-from logsync.core.finding import Examined
-from logsync.core.position import LogIdentity, Position
-from logsync.core.sink import Sink
-from logsync.errors import ConfigError, LogUnavailable, StoreError
+from logsync.errors import ConfigError
 from logsync.settings import Settings, load_settings
 
 if TYPE_CHECKING:
-    from logsync.log.lookup import Span
-
-_PATIENCE = 5.0  # seconds: a status that hangs on a store that is down tells nobody that it is down
-
-
-class State(StrEnum):
-    """How one sink stands to one partition."""
-
-    OK = "ok"
-    BEHIND = "behind"
-    NO_POSITION = "no position"
-    WIPING = "wiping"
-    MOVING = "moving"
-    OTHER_LOG = "other log"
-    OTHER_ENVIRONMENT = "other environment"
-    GAP = "gap"
-    STORE_UNREACHABLE = "store unreachable"
-    LOG_UNREACHABLE = "log unreachable"
-    MISCONFIGURED = "misconfigured"
-
-
-class Row(NamedTuple):
-    """One sink and partition. ``lag`` counts offsets, so also those of records that will be skipped."""
-
-    sink: str
-    partition: int | None
-    state: State
-    position: int | None = None
-    committed: int | None = None
-    end: int | None = None
-    lag: int | None = None
-    lag_seconds: float | None = None
-    """The age of the oldest record that is not applied; 0 when there is none."""
-    parked: int | None = None
-    """Events that were set aside, and those that wait behind them."""
-    detail: str = ""
-
+    from logsync.ops.status import Row
 
 _COLUMNS = (
     "sink", "#partition", "state", "#position", "#committed", "#log end", "#lag", "#lag seconds", "#parked", "detail",
@@ -81,6 +39,8 @@ def status(
 
     Example: logsync status db search --fail-behind 1000
     """
+    from logsync.ops.status import too_far  # it loads the Kafka client, which `logsync --help` does without
+
     settings = load_settings()
     names = named_or_all(sinks)
     with ThreadPoolExecutor(len(names)) as pool:  # one store that is down must not delay the others
@@ -93,91 +53,10 @@ def status(
         raise typer.Exit(Exit.BEHIND)
 
 
-def too_far(row: Row, allowed: int) -> bool:
-    """True unless the row is known to lag by at most ``allowed`` events."""
-    return row.state not in (State.OK, State.BEHIND) or row.lag is None or row.lag > allowed
-
-
-def judge(
-    sink: str,
-    partition: int,
-    span: Span,
-    book: Book | None,
-    position: Position | None,
-    *,
-    identity: LogIdentity,
-    environment: str,
-) -> Row:
-    """The row of one partition from facts alone; committed offset and age are added by the caller."""
-    at = position.next_offset if position else None
-    row = Row(sink, partition, State.OK, position=at, end=span.high, lag=None if at is None else span.high - at)
-    if book is not None and book.state == "wiping":
-        return row._replace(state=State.WIPING, detail=f"`logsync rebuild {sink} --yes` finishes it")
-    if book is not None and book.environment != environment:
-        return row._replace(state=State.OTHER_ENVIRONMENT, lag=None, detail=f"the store belongs to {book.environment}")
-    if book is not None and (differences := book.log.differences(identity)):
-        return row._replace(state=State.OTHER_LOG, lag=None, detail="; ".join(differences))
-    if at is None or row.lag is None:
-        return row._replace(state=State.NO_POSITION)
-    if book is not None and position is not None and position.epoch != book.epoch:
-        detail = "`logsync position set` or `adopt` is under way, or was interrupted: run it again"
-        return row._replace(state=State.MOVING, detail=detail)
-    if not span.low <= at <= span.high:
-        return row._replace(state=State.GAP, detail=f"the log holds {span.low} to before {span.high}")
-    return row._replace(state=State.BEHIND if row.lag else State.OK)
-
-
-def survey(sink: Sink, settings: Settings) -> list[Row]:
-    """The rows of one sink. Raises nothing that an outage can cause."""
-    from logsync.log.lookup import Lookup
-    from logsync.log.reader import group_id
-    from logsync.log.topic import identify
-
-    topic, group = sink.log.topic, group_id(settings.environment, sink.name)
-    try:
-        with Lookup(settings, topic, group_id=group, timeout=_PATIENCE) as lookup:
-            # A worker may be running. In this order committed <= position <= end is what one sees: the other
-            # way round a healthy sink could seem to have committed, or read, what is not there yet. # P2
-            bookmarks = lookup.committed(lookup.spans())
-            seen, trouble = _examine(sink, settings)
-            identity, spans = identify(settings, topic), lookup.spans()
-            rows = []
-            for partition, span in spans.items():
-                row = judge(
-                    sink.name, partition, span, seen.book, (seen.positions or {}).get(partition),
-                    identity=identity, environment=settings.environment,
-                )  # fmt: skip
-                if trouble:
-                    row = row._replace(**trouble)
-                elif row.state in (State.OK, State.BEHIND) and row.position is not None:
-                    first = lookup.first_at(partition, row.position) if row.lag else None
-                    age = 0.0 if first is None else max(0.0, time() - first.timestamp / 1000)
-                    parked = sum(known.events for known in seen.waiting.get(partition, {}).values())
-                    row = row._replace(lag_seconds=round(age, 3), parked=parked)
-                rows.append(row._replace(committed=bookmarks.get(partition)))
-            return rows
-    except LogUnavailable as error:
-        positions = _examine(sink, settings)[0].positions or {}
-        down = Row(sink.name, None, State.LOG_UNREACHABLE, detail=error.message)
-        return [down._replace(partition=p, position=at.next_offset) for p, at in positions.items()] or [down]
-    except ConfigError as error:
-        return [Row(sink.name, None, State.MISCONFIGURED, detail=error.message)]
-
-
-def _examine(sink: Sink, settings: Settings) -> tuple[Examined, dict[str, Any]]:
-    """What the store remembers; if it cannot tell, what a row says about that."""
-    from logsync.admin import look
-
-    try:
-        return look(sink, settings.model_copy(update={"store_timeout": _PATIENCE})), {}
-    except StoreError as error:
-        return Examined(), {"state": State.STORE_UNREACHABLE, "detail": error.message}
-    except ConfigError as error:
-        return Examined(), {"state": State.MISCONFIGURED, "detail": error.message}
-
-
 def _look(name: str, settings: Settings) -> list[Row]:
+    from logsync.ops.status import Row, SinkState, survey
+
     try:
         return survey(load_sink(name), settings)
     except ConfigError as error:
-        return [Row(name, None, State.MISCONFIGURED, detail=error.message)]
+        return [Row(name, None, SinkState.MISCONFIGURED, detail=error.message)]

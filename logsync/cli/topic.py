@@ -34,7 +34,8 @@ def create(
 
     Example: logsync topic create shop.events --replication 3
     """
-    from logsync.log.topic import check_topic, create_topic
+    from logsync.log.facts import check_topic
+    from logsync.log.topic import create_topic
 
     topic = _topic(name, log)
     settings = load_settings()
@@ -56,7 +57,7 @@ def describe(
 
     Example: logsync topic describe --log sinks.events:log
     """
-    from logsync.log.topic import check_topic
+    from logsync.log.facts import check_topic
     from logsync.log.topic import describe as look
 
     settings = load_settings()

@@ -1,34 +1,22 @@
-"""Events to Kafka records and back: CloudEvents 1.0, Kafka protocol binding, binary content mode.
+"""What a format of events must do for a log, and the two calls by which everybody uses it.
 
-https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/bindings/kafka-protocol-binding.md: attributes
-are headers named ``ce_<attribute>``, ``content-type`` is the data's media type, the value is the data. The
-version of the event's shape travels as the extension attribute ``dataversion``; a missing one means 1.
+A codec owns all that stands in a record: how an event is written and read, where its id is, and how a retried append
+is marked. Nothing outside a codec names a header. The default is CloudEvents (``logsync.core.cloudevents``).
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable
-from datetime import UTC, datetime
-from functools import lru_cache
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, NamedTuple, Protocol
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
-from logsync.core.event import Decoded, Event, Headers, Ignored, Record, Tombstone, Undecodable
-from logsync.core.log import Log
-from logsync.errors import AppendRejected
+from logsync.core.event import Decoded, Headers, Record
 
-RETRY_FROM = "logsync-retry-from"
-"""On a retried append: the partition's end as last known before the first attempt. # A1"""
-_DIGITS = 19  # of the largest 64-bit offset
-# The headers of an event without extensions, in the order in which ``encode`` writes them.
-_PLAIN = ("ce_specversion", "ce_id", "ce_type", "ce_source", "ce_time", "content-type")
-_JSON = b"application/json"
-_SPEC = ("ce_specversion", b"1.0")
-_RESERVED = ("ce_", "logsync-", "content-type")
-# https://www.w3.org/TR/trace-context/#traceparent-header: version 00 has exactly these four fields.
-_TRACEPARENT = re.compile(r"^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$")
+Decode = Callable[[Record], Decoded]
+"""Total: what cannot be decoded is a value and never an exception."""
 
 
 class Encoded(NamedTuple):
@@ -39,224 +27,75 @@ class Encoded(NamedTuple):
     headers: Headers
 
 
+@dataclass(frozen=True, slots=True)
+class EventType:
+    """A registered pydantic model: its name and version on the wire and how its key is found."""
+
+    name: str
+    version: int
+    model: type[BaseModel]
+    key: Callable[[Any], str]
+    shared: Any
+    """What ``Codec.shared`` made for this type."""
+
+
+class EventTypes(Protocol):
+    """What a codec sees of a log."""
+
+    @property
+    def topic(self) -> str: ...
+    @property
+    def codec(self) -> Codec: ...
+    @property
+    def types(self) -> Mapping[tuple[str, int], EventType]: ...
+    @property
+    def by_model(self) -> Mapping[type[BaseModel], EventType]: ...
+    @property
+    def names(self) -> Iterable[str]: ...
+
+
+class Codec(Protocol):
+    """A format of events. Has no state of its own: one object may serve many logs."""
+
+    def shared(self, name: str, version: int, model: type[BaseModel], source: str) -> Any:
+        """What all events of a type have in common, made once when the type is registered."""
+
+    def encode(
+        self,
+        log: EventTypes,
+        event: BaseModel,
+        *,
+        event_id: str,
+        time: datetime,
+        headers: Iterable[tuple[str, str]] = (),
+    ) -> Encoded:
+        """The bytes of ``event``. Raises AppendRejected, before anything is sent, for what cannot be an event."""
+
+    def decoder(self, log: EventTypes, handled: Iterable[str]) -> Decode:
+        """Decoding for one sink. ``handled`` are the event names that it has handlers for. # T1"""
+
+    def id_of(self, headers: Headers, value: bytes | None, place: str) -> str | None:
+        """The event id of a record as the decoder sees it, without decoding. ``place``: ``topic/partition/offset``."""
+
+    def retry(self, encoded: Encoded, since: int) -> Encoded:
+        """The same event, marked as appended again. ``since``: the partition's end before the first attempt. # A1"""
+
+    def retry_from(self, record: Record) -> int | None:
+        """The ``since`` of a retried append; None for all other records, and where it cannot be read."""
+
+
 def encode(
-    log: Log, event: BaseModel, *, event_id: str, time: datetime, headers: Iterable[tuple[str, str]] = ()
+    log: EventTypes, event: BaseModel, *, event_id: str, time: datetime, headers: Iterable[tuple[str, str]] = ()
 ) -> Encoded:
-    """The bytes of ``event``. Raises AppendRejected, before anything is sent, for what cannot be an event."""
-    event_type = log.by_model.get(type(event))
-    if event_type is None:
-        raise AppendRejected(
-            f"{type(event).__name__} is not an event of {log!r}",
-            fix='register it: @log.event("name", key="field")',
-        )
-    try:
-        key = event_type.key(event)
-    except Exception as error:
-        raise AppendRejected(f"the key of {event_type.name} could not be taken: {error!r}") from error
-    if not key:
-        raise AppendRejected(f"{event_type.name} has an empty key: the key is what orders events")
-    tombstone = event_type.model is Tombstone  # not by isinstance: of a model's class it is as slow as the JSON
-    try:
-        value = None if tombstone else event.__pydantic_serializer__.to_json(event)
-        key_bytes = key.encode()
-    except Exception as error:
-        raise AppendRejected(f"{event_type.name} cannot be written as JSON: {error}") from error
-    kind, rest = event_type.headers
-    # The order of _PLAIN.
-    out: Headers = [_SPEC, ("ce_id", event_id.encode()), *kind, _stamp(time), *rest]
-    if tombstone and isinstance(event, Tombstone) and event.of:
-        out = [("ce_type", event.of.encode()) if name == "ce_type" else (name, found) for name, found in out]
-    for header, text in headers:
-        _check_header(header, text)
-        out.append((header, text.encode()))
-    # Not by Encoded(...): its generated __new__ is a call more.
-    return tuple.__new__(Encoded, (key_bytes, value, out))
+    """The bytes of ``event`` in the log's own format. Raises AppendRejected, before anything is sent."""
+    return log.codec.encode(log, event, event_id=event_id, time=time, headers=headers)
 
 
-@lru_cache(maxsize=4)
-def _stamp(time: datetime) -> tuple[str, bytes]:
-    """Events made in a row share their time, and writing it is a fifth of the work of encoding them."""
-    return "ce_time", time.isoformat().encode()
+def Decoder(log: EventTypes, handled: Iterable[str]) -> Decode:
+    """``decode`` for one sink, in the log's own format: a function that never raises."""
+    return log.codec.decoder(log, handled)
 
 
-def _check_header(name: str, text: str) -> None:
-    if name.startswith(_RESERVED):
-        raise AppendRejected(f"header {name!r} is reserved; use another name")
-    if name == "traceparent" and not _TRACEPARENT.match(text):
-        raise AppendRejected(f"traceparent {text!r} is not of the form 00-<32 hex>-<16 hex>-<2 hex>")
-
-
-class Decoder:
-    """``decode`` for one sink: total, so that bad bytes are a value and never an exception.
-
-    ``handled`` are the event names that the sink has handlers for. Records of other known types become
-    Ignored without their value being looked at; a sink must not halt on data that it does not use. # T1
-    """
-
-    def __init__(self, log: Log, handled: Iterable[str]) -> None:
-        self._topic = log.topic
-        wanted = frozenset(handled)
-        self._known = {name.encode() for name in log.names}
-        self._wanted = {name.encode() for name in wanted}
-        self._tombstones = Tombstone.TYPE in wanted
-        self._models = {
-            (name.encode(), str(version).encode()): (
-                name,
-                version,
-                event_type.model.__pydantic_validator__.validate_json,
-            )
-            for (name, version), event_type in log.types.items()
-            if name in wanted
-        }
-
-    def __call__(self, record: Record) -> Decoded:
-        """Decode one record. Called for every record of a poll; never raises.
-
-        Headers that stand as ``encode`` wrote them are not looked up by name: that takes a third of the whole. Whatever
-        is wrong with such an event, the long way says.
-        """
-        partition, offset, key_bytes, value, headers, leader_epoch, _ = record
-        if len(headers) == len(_PLAIN):
-            (n0, spec), (n1, event_id), (n2, type_bytes), (n3, _), (n4, time_bytes), (n5, media) = headers
-            if (n0, n1, n2, n3, n4, n5) == _PLAIN and spec == b"1.0" and media == _JSON and event_id:
-                try:
-                    name, version, validate_json = self._models[type_bytes, b"1"]  # type: ignore[index]
-                    time = datetime.fromisoformat(time_bytes.decode())  # type: ignore[union-attr]
-                    if time.tzinfo is not None:
-                        # Not by Event(...): its generated __new__ is a call more, and takes twice as long.
-                        return tuple.__new__(Event, (
-                            event_id.decode(), name, version, None if key_bytes is None else key_bytes.decode(), time,
-                            validate_json(value), partition, offset, leader_epoch, headers, None,  # type: ignore[arg-type]
-                        ))  # fmt: skip
-                except Exception:  # noqa: BLE001, S110 - validators are user code and bytes are anything
-                    pass
-        return self._by_name(record)
-
-    def _by_name(self, record: Record) -> Decoded:
-        partition, offset, key_bytes, value, headers, leader_epoch, timestamp = record
-        found = dict(headers)
-        get = found.get
-        event_id = _text(get("ce_id"))
-        if value is None:
-            return self._tombstone(record, found, event_id)
-        type_bytes = get("ce_type")
-        if not type_bytes or not event_id or get("ce_specversion") != b"1.0":
-            missing = [name for name in ("ce_specversion", "ce_id", "ce_type") if not found.get(name)]
-            return Undecodable(
-                partition, offset, leader_epoch, event_id, _text(type_bytes), False,
-                "a CloudEvents 1.0 record in binary mode (headers ce_specversion=1.0, ce_id, ce_type)",
-                f"headers {sorted(found)} without {missing}" if missing
-                else f"ce_specversion={_text(found['ce_specversion'])}",
-            )  # fmt: skip
-        if type_bytes not in self._wanted:
-            if type_bytes in self._known:
-                return Ignored(partition, offset, leader_epoch, event_id, type_bytes.decode())
-            return Undecodable(
-                partition, offset, leader_epoch, event_id, _text(type_bytes), True,
-                f"a type registered on the log: {_names(self._known)}", f"type {_text(type_bytes)!r}",
-            )  # fmt: skip
-        version_bytes = get("ce_dataversion") or b"1"
-        entry = self._models.get((type_bytes, version_bytes))
-        if entry is None:
-            versions = sorted(v.decode() for t, v in self._models if t == type_bytes)
-            return Undecodable(
-                partition, offset, leader_epoch, event_id, _text(type_bytes), True,
-                f"a registered version of {_text(type_bytes)}: {', '.join(versions)}",
-                f"version {_text(version_bytes)}",
-            )  # fmt: skip
-        name, version, validate_json = entry
-        try:
-            media = get("content-type")
-            if media is not None and media != _JSON and not _is_json(media):
-                raise ValueError(f"content-type {_text(media)}, expected application/json")
-            time_bytes = get("ce_time")
-            if time_bytes:
-                time = datetime.fromisoformat(time_bytes.decode())
-                if time.tzinfo is None:
-                    raise ValueError(f"ce_time {_text(time_bytes)} has no time zone")
-            else:  # optional in CloudEvents; the record's own timestamp is in the log too, so still a fact
-                time = datetime.fromtimestamp(timestamp / 1000, UTC)
-            retry = get(RETRY_FROM)
-            return Event(
-                event_id, name, version, None if key_bytes is None else key_bytes.decode(), time,
-                validate_json(value), partition, offset, leader_epoch, headers, _offset(retry),
-            )  # fmt: skip
-        except ValidationError as error:
-            first = error.errors(include_url=False, include_input=False)[0]
-            where = ".".join(str(part) for part in first["loc"]) or "the value"
-            return Undecodable(
-                partition, offset, leader_epoch, event_id, name, False,
-                f"JSON that {name} version {version} accepts",
-                f"{where}: {first['msg']} (and {error.error_count() - 1} more)",
-            )  # fmt: skip
-        except Exception as error:  # noqa: BLE001 - validators are user code and bytes are anything
-            return Undecodable(
-                partition, offset, leader_epoch, event_id, name, False,
-                f"JSON that {name} version {version} accepts", f"{type(error).__name__}: {error}",
-            )  # fmt: skip
-
-    def _tombstone(self, record: Record, found: dict[str, bytes | None], event_id: str | None) -> Decoded:
-        partition, offset, key_bytes, _, headers, leader_epoch, timestamp = record
-        # A tombstone from elsewhere has no headers at all. Its place in the log is the only id it can have.
-        event_id = event_id or f"{self._topic}/{partition}/{offset}"
-        if not self._tombstones:
-            return Ignored(partition, offset, leader_epoch, event_id, Tombstone.TYPE)
-        try:
-            if not key_bytes:
-                raise ValueError("null value and no key")
-            of = _text(found.get("ce_type"))
-            time_bytes, retry = found.get("ce_time"), found.get(RETRY_FROM)
-            time = (
-                datetime.fromisoformat(time_bytes.decode())
-                if time_bytes
-                else datetime.fromtimestamp(timestamp / 1000, UTC)
-            )
-            if time.tzinfo is None:
-                raise ValueError(f"ce_time {_text(time_bytes)} has no time zone")
-            key = key_bytes.decode()
-            data = Tombstone(key=key, of=None if of in (None, Tombstone.TYPE) else of)
-            return Event(
-                event_id, Tombstone.TYPE, 1, key, time, data, partition, offset, leader_epoch, headers,
-                _offset(retry),
-            )  # fmt: skip
-        except Exception as error:  # noqa: BLE001 - bytes are anything
-            return Undecodable(
-                partition, offset, leader_epoch, event_id, Tombstone.TYPE, False,
-                "a tombstone: null value with a key", f"{type(error).__name__}: {error}",
-            )  # fmt: skip
-
-
-def id_of(headers: Headers, value: bytes | None, place: str) -> str | None:
-    """The event id of a record as the decoder sees it, without decoding. ``place``: ``topic/partition/offset``."""
-    found = _text(dict(headers).get("ce_id"))
-    return found or place if value is None else found
-
-
-def retry_from(record: Record) -> int | None:
-    """What RETRY_FROM says on a record that cannot be decoded; None if that cannot be read either."""
-    try:
-        return _offset(dict(record.headers).get(RETRY_FROM))
-    except ValueError:
-        return None
-
-
-def _offset(header: bytes | None) -> int | None:
-    """Raises ValueError for what no partition can hold: ``int`` takes signs, and refuses very long numbers itself."""
-    if header is None:
-        return None
-    if not header.isdigit() or len(header) > _DIGITS:
-        raise ValueError(f"{RETRY_FROM} is {_text(header[:40])!r}, expected an offset")
-    return int(header)
-
-
-def _is_json(media: bytes) -> bool:
-    kind = media.split(b";")[0].strip().lower()
-    return kind == b"application/json" or (kind.startswith(b"application/") and kind.endswith(b"+json"))
-
-
-def _text(value: bytes | None) -> str | None:
-    return None if value is None else value.decode("utf-8", "replace")
-
-
-def _names(names: Iterable[bytes]) -> str:
-    return ", ".join(sorted(name.decode() for name in names if name != Tombstone.TYPE.encode()))
+def id_of(log: EventTypes, record: Record) -> str | None:
+    """The event id of this record of ``log``, None if it has none."""
+    return log.codec.id_of(record.headers, record.value, f"{log.topic}/{record.partition}/{record.offset}")

@@ -6,13 +6,9 @@ Both are named tuples: immutable, and cheap enough to build one per event.
 from __future__ import annotations
 
 from datetime import datetime
-from enum import Enum
-from typing import TYPE_CHECKING, ClassVar, Generic, NamedTuple, TypeVar
+from typing import ClassVar, Generic, NamedTuple, TypeVar
 
 from pydantic import BaseModel
-
-if TYPE_CHECKING:
-    from logsync.errors import AppendOutcomeUnknown, AppendRejected
 
 T = TypeVar("T")
 Headers = list[tuple[str, bytes | None]]
@@ -95,44 +91,3 @@ class Undecodable(NamedTuple):
 
 
 Decoded = Event[BaseModel] | Ignored | Undecodable
-
-
-class Receipt(NamedTuple):
-    """Proof that an event is in the log: all in-sync replicas have it."""
-
-    event_id: str
-    topic: str
-    partition: int
-    offset: int
-
-
-class Outcome(Enum):
-    """What became of one event that was given to ``append_many``."""
-
-    APPENDED = "appended"
-    REJECTED = "rejected"
-    UNKNOWN = "unknown"
-    NOT_SENT = "not sent"
-
-
-class Report(NamedTuple):
-    """What became of the events given to ``append_many``, counted from 0 in the order they were taken."""
-
-    appended: int
-    """How many are surely in the log."""
-    taken: int
-    """How many were taken from the iterable; all that follow were not sent."""
-    last: dict[int, int]
-    """Per partition, the highest offset that was appended."""
-    rejected: dict[int, AppendRejected]
-    """Surely not in the log, by index."""
-    unknown: dict[int, AppendOutcomeUnknown]
-    """May be in the log, by index in order. Only their ``retry()`` may send them again."""
-
-    def outcome(self, index: int) -> Outcome:
-        """What became of the event with this index."""
-        if index >= self.taken:
-            return Outcome.NOT_SENT
-        if index in self.unknown:
-            return Outcome.UNKNOWN
-        return Outcome.REJECTED if index in self.rejected else Outcome.APPENDED

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from pydantic import BaseModel
 
+from logsync.core.cloudevents import CLOUD_EVENTS
+from logsync.core.codec import Codec, EventType
 from logsync.core.event import Tombstone
 from logsync.errors import ConfigError
 
@@ -18,34 +19,21 @@ _TOPIC = re.compile(r"^[a-zA-Z0-9._-]{1,249}$")
 _NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,199}$")
 
 
-Shared = tuple[tuple[str, bytes], ...]
-
-
-@dataclass(frozen=True, slots=True)
-class EventType:
-    """A registered pydantic model: its name and version on the wire and how its key is found."""
-
-    name: str
-    version: int
-    model: type[BaseModel]
-    key: Callable[[Any], str]
-    headers: tuple[Shared, Shared]
-    """Headers that all its events share: before the time and after it; see logsync.core.codec."""
-
-
 class Log:
     """One Kafka topic and the events that may stand in it.
 
     ``topic`` is the topic's name; servers come from settings. ``source`` becomes ``ce_source``
     (CloudEvents 1.0: identifies the context in which an event happened) and defaults to ``/<topic>``.
+    ``codec`` is the format of its records.
     """
 
-    def __init__(self, topic: str, *, source: str | None = None) -> None:
+    def __init__(self, topic: str, *, source: str | None = None, codec: Codec = CLOUD_EVENTS) -> None:
         if not _TOPIC.match(topic):
             raise ConfigError(
                 f"{topic!r} is not a Kafka topic name: expected 1 to 249 of letters, digits, '.', '_', '-'"
             )
         self.topic = topic
+        self.codec = codec
         self.source = source or f"/{topic}"
         self.types: dict[tuple[str, int], EventType] = {}
         self.by_model: dict[type[BaseModel], EventType] = {}
@@ -87,11 +75,7 @@ class Log:
             )
         if model in self.by_model:
             raise ConfigError(f"{model.__name__} is registered twice; one model is one event type")
-        kind = ("ce_type", name.encode()), ("ce_source", self.source.encode())
-        rest: Shared = () if version == 1 else (("ce_dataversion", str(version).encode()),)
-        if model is not Tombstone:
-            rest = (*rest, ("content-type", b"application/json"))
-        event_type = EventType(name, version, model, key, (kind, rest))
+        event_type = EventType(name, version, model, key, self.codec.shared(name, version, model, self.source))
         self.types[name, version] = event_type
         self.by_model[model] = event_type
         self.names.add(name)

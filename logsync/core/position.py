@@ -23,14 +23,14 @@ class Position(NamedTuple):
     last_offset: int | None = None
     last_id: str | None = None
     leader_epoch: int | None = None
-    drains: int = 0
-    """How often parked events were drained while ``next_offset`` stood here: part of the compare-and-set, because a
-    drain changes content without moving ``next_offset``, and two workers may try it at once. # K1"""
+    releases: int = 0
+    """How often parked events were released while ``next_offset`` stood here: part of the compare-and-set, because a
+    release changes content without moving ``next_offset``, and two workers may try it at once. # K1"""
 
     @property
     def place(self) -> tuple[int, int, int]:
-        """What a store compares before it applies: (epoch, next_offset, drains)."""
-        return self.epoch, self.next_offset, self.drains
+        """What a store compares before it applies: (epoch, next_offset, releases)."""
+        return self.epoch, self.next_offset, self.releases
 
     def after(self, event: Decoded) -> Position:
         """The position once ``event`` is applied or skipped. The only ``+ 1`` of the library is here."""
@@ -38,11 +38,11 @@ class Position(NamedTuple):
 
     def at(self, next_offset: int) -> Position:
         """The same position moved over a range that holds no records (markers, filtered ranges). # L4"""
-        return self._replace(next_offset=next_offset, drains=0) if next_offset > self.next_offset else self
+        return self._replace(next_offset=next_offset, releases=0) if next_offset > self.next_offset else self
 
-    def drained(self) -> Position:
-        """The same position after parked events were drained at it."""
-        return self._replace(drains=self.drains + 1)
+    def released(self) -> Position:
+        """The same position after parked events were released at it."""
+        return self._replace(releases=self.releases + 1)
 
     def to_dict(self) -> dict[str, Any]:
         return self._asdict()

@@ -11,12 +11,12 @@ from pydantic import BaseModel
 
 from logsync.core.event import Event
 from logsync.core.log import Log
-from logsync.core.parking import Parking, SequenceBy, by_key
+from logsync.core.parked import Parking, SequenceBy, by_key
+from logsync.core.write import Write
 from logsync.errors import ConfigError, EventError
-from logsync.writes import Write
 
 if TYPE_CHECKING:
-    from logsync.stores.base import Store
+    from logsync.core.store import Store
 
 M = TypeVar("M", bound=BaseModel)
 Handler = Callable[[Event[Any]], Iterable[Write] | Write | None]

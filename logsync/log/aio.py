@@ -9,8 +9,8 @@ from collections.abc import Mapping
 
 from pydantic import BaseModel
 
-from logsync.core.event import Receipt
 from logsync.core.log import Log
+from logsync.core.receipt import Receipt
 from logsync.errors import AppendOutcomeUnknown, AppendRejected
 from logsync.log.producer import Producer
 from logsync.log.sending import Client, Pending, prepare

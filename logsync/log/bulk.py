@@ -11,9 +11,8 @@ from confluent_kafka import KafkaError, Message
 from pydantic import BaseModel
 
 from logsync.core.codec import Encoded
-from logsync.core.event import Report
 from logsync.core.log import Log
-from logsync.errors import AppendIncomplete, AppendOutcomeUnknown, AppendRejected, LogsyncError
+from logsync.errors import AppendIncomplete, AppendOutcomeUnknown, AppendRejected, AppendReport, LogsyncError
 from logsync.log.sending import Client, Pending, prepare
 from logsync.settings import Settings
 
@@ -27,7 +26,7 @@ _SERVE = 256  # events between two looks at the delivery reports, unless time ru
 _GRACE = 10.0  # seconds; a record times out by itself: this only bounds the wait for its report
 
 
-class Feed:
+class BulkAppend:
     """One run of append_many, on one thread, over a client of its own."""
 
     def __init__(self, log: Log, settings: Settings, timeout: float) -> None:
@@ -44,7 +43,7 @@ class Feed:
         self._failed: dict[int, Pending] = {}  # their last attempt, by index
         self._refused: dict[int, AppendRejected] = {}
 
-    def run(self, events: Iterable[Item], progress: Callable[[int], None] | None) -> Report:
+    def run(self, events: Iterable[Item], progress: Callable[[int], None] | None) -> AppendReport:
         cause: Exception | None = None
         try:
             self._feed(iter(events), progress)
@@ -52,7 +51,7 @@ class Feed:
             cause = error
         return self._end(progress, cause)
 
-    def retry(self) -> Report:
+    def retry(self) -> AppendReport:
         """Called through AppendIncomplete.retry."""
         again, self._failed = self._failed, {}
         for index in sorted(again):
@@ -161,7 +160,7 @@ class Feed:
                 deadline += _GRACE
             self._client.reports.take(0.05)
 
-    def _end(self, progress: Callable[[int], None] | None, cause: Exception | None) -> Report:
+    def _end(self, progress: Callable[[int], None] | None, cause: Exception | None) -> AppendReport:
         """Settle, and say what became of everything. The client lives on only while a retry needs it."""
         self._settle()
         rejected, unknown = dict(self._refused), {}
@@ -176,7 +175,7 @@ class Feed:
             self._client.close(0.0)
         if progress is not None:
             progress(self._appended)
-        report = Report(self._appended, self._sent + len(self._refused), self._last, rejected, unknown)
+        report = AppendReport(self._appended, self._sent + len(self._refused), self._last, rejected, unknown)
         if cause is None and not rejected and not unknown:
             return report
         troubles: dict[int, Exception] = {**rejected, **unknown}

@@ -14,8 +14,8 @@ from __future__ import annotations
 import threading
 
 from logsync.errors import LogsyncError
+from logsync.log.admin import Kafka
 from logsync.log.config import log
-from logsync.log.topic import Kafka
 
 EVERY = 10.0
 """Seconds between two looks; each is a few small requests."""

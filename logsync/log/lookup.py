@@ -1,30 +1,40 @@
-"""Looking into the log without being a member of any group: for people's questions, never for applying.
+"""Reading the log without being a member of any group: what a worker asks about records that it is not reading just
+now, and what people ask. ``assign`` instead of ``subscribe`` and no commit: it takes no partition from a worker and
+moves no committed offset.
 
-``assign`` instead of ``subscribe`` and no commit: a lookup takes no partition from a worker and moves no
-committed offset.
+Non-obvious: questions about offsets are asked here, never over the group's consumer. A broker answers one
+connection's requests in turn, and a consumer at the log's end always has a fetch waiting there: each question
+would wait behind it, up to half a second, and with it the worker.
 """
 
 from __future__ import annotations
 
+import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, NamedTuple
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
-from logsync.core.codec import id_of
+from logsync.core.cloudevents import CLOUD_EVENTS
+from logsync.core.codec import Codec
 from logsync.core.event import Record
 from logsync.errors import ConfigError
 from logsync.log import closing
+from logsync.log.admin import failure
 from logsync.log.config import LastError, build, consumer_config
-from logsync.log.topic import failure
 from logsync.settings import Settings
 
 Progress = Callable[[int, int], None]
 """Called while a scan goes on with the offsets read so far and the offsets there are."""
 
-_BATCH = 2_000
+ANSWER = 10.0
+"""Seconds that Kafka may take to answer a question about the log."""
+_FIRST_TRY = 0.5  # seconds until a question is put again; twice as long each time
+_TICK = 0.1  # seconds between two calls of ``between`` while Kafka sends nothing
+_STALE = (KafkaError._TIMED_OUT, KafkaError._UNKNOWN_PARTITION)
+_BATCH = 1_000  # records between two calls of ``between``; a few milliseconds
 _BEFORE_MS, _AFTER_MS = 60_000, 600_000  # how far a record's timestamp may stray from the time in its event's id
 
 
@@ -36,50 +46,83 @@ class Span(NamedTuple):
 
 
 class Lookup:
-    """Read-only access to one topic. Opens a connection; use it in a ``with``.
+    """Read-only access to one topic. Connects with the first question; belongs to one thread.
 
-    ``timeout`` in seconds bounds every question to the brokers; a scan may take as many of them as it needs
-    while it advances. Every method raises LogUnavailable when Kafka does not answer, ConfigError when the
-    topic is not there.
+    ``timeout`` in seconds bounds every question to the brokers, and the silence of a range that is read; a range may
+    take as many of them as it needs while records come. Every method raises LogUnavailable when Kafka does not
+    answer, ConfigError when the topic is not there or may not be read.
+    ``between`` is called between the batches of a range; what it raises ends the reading of that range.
     """
 
     def __init__(
-        self, settings: Settings, topic: str, *, group_id: str = "logsync-lookup", timeout: float = 10.0
+        self,
+        settings: Settings,
+        topic: str,
+        *,
+        codec: Codec = CLOUD_EVENTS,
+        group_id: str = "logsync-lookup",
+        timeout: float = ANSWER,
+        between: Callable[[], None] = lambda: None,
     ) -> None:
         self.topic = topic
-        self._servers = settings.kafka
-        self._group = group_id
-        self._timeout = timeout
+        self._settings, self._codec, self._group = settings, codec, group_id
+        self._timeout, self._between = timeout, between
         self._last = LastError()
-        self._consumer = build(Consumer, {**consumer_config(settings, group_id), "error_cb": self._last})
+        self._consumer: Consumer | None = None
 
     def __enter__(self) -> Lookup:
         return self
 
     def __exit__(self, *_: object) -> None:
-        closing.close(self._consumer)
+        closing.close(self)
+
+    def close(self) -> None:
+        """Let go of the connection. Takes as long as librdkafka takes: see ``logsync.log.closing``."""
+        if self._consumer is not None:
+            self._consumer.close()
+            self._consumer = None
 
     def spans(self) -> dict[int, Span]:
         """First and end offset of every partition, the end as a reader of committed records sees it."""
         with self._answered():
-            found = self._consumer.list_topics(self.topic, self._timeout).topics[self.topic]
+            found = self._use().list_topics(self.topic, self._timeout).topics[self.topic]
             if found.error is not None:
                 raise KafkaException(found.error)
-            return {
-                partition: Span(
-                    *self._consumer.get_watermark_offsets(TopicPartition(self.topic, partition), self._timeout)
-                )
-                for partition in sorted(found.partitions)
-            }
+        return {partition: self.bounds(partition) for partition in sorted(found.partitions)}
+
+    def bounds(self, partition: int) -> Span:
+        """The partition's first offset and its end, as a reader of committed records sees it."""
+        consumer, place = self._use(), TopicPartition(self.topic, partition)
+        deadline, patience = time.monotonic() + self._timeout, _FIRST_TRY
+        with self._answered():
+            while True:
+                found = None
+                limit = max(0.01, min(patience, deadline - time.monotonic()))
+                try:
+                    found = consumer.get_watermark_offsets(place, timeout=limit)
+                except KafkaException as error:
+                    if error.args[0].code() not in _STALE or time.monotonic() >= deadline:
+                        raise
+                if found is not None:
+                    return Span(*found)
+                if time.monotonic() >= deadline:
+                    raise self._failure(None)
+                patience *= 2
+                # It asks the broker that led when the metadata were read. If that one has died, it does so for as long
+                # as it is dead, though another leads by now (seen); and where there was no leader for a while, it knows
+                # of no partition and asks nobody (seen). Newer metadata come from any broker.
+                with suppress(KafkaException):
+                    consumer.list_topics(self.topic, limit)
+                time.sleep(_TICK)
 
     def committed(self, partitions: Iterable[int]) -> dict[int, int]:
         """What ``group_id`` committed to Kafka; a partition without a commit is left out."""
         with self._answered():
             asked = [TopicPartition(self.topic, partition) for partition in partitions]
             try:
-                answer = self._consumer.committed(asked, self._timeout)
+                answer = self._use().committed(asked, self._timeout)
             except KafkaException:
-                told = self._consumer.poll(0)  # a refusal to name the group's coordinator comes here alone
+                told = self._use().poll(0)  # a refusal to name the group's coordinator comes here alone
                 if told is None or told.error() is None:
                     raise
                 raise KafkaException(told.error()) from None
@@ -91,7 +134,7 @@ class Lookup:
         if partition not in spans:
             raise ConfigError(f"{self.topic} has no partition {partition}; it has {', '.join(map(str, spans))}")
         span = spans[partition]
-        return next(self._read(partition, max(offset, span.low), span.high), None)
+        return next(self.read(partition, max(offset, span.low), span.high), None)
 
     def at(self, partition: int, offset: int) -> Record | None:
         """The record that stands at ``offset``, or None when there is none."""
@@ -100,10 +143,14 @@ class Lookup:
 
     def id_at(self, partition: int, offset: int) -> str | None:
         """The event id at ``offset``, None if no record with an id stands there."""
-        record = self.at(partition, offset)
-        if record is None:
-            return None
-        return id_of(record.headers, record.value, f"{self.topic}/{partition}/{offset}")
+        for record in self.read(partition, offset, offset + 1):
+            return self.id_of(record)
+        return None
+
+    def id_of(self, record: Record) -> str | None:
+        """The event id of this record, None if it has none."""
+        place = f"{self.topic}/{record.partition}/{record.offset}"
+        return self._codec.id_of(record.headers, record.value, place)
 
     def scan(self, *, progress: Progress, spans: Mapping[int, Span] | None = None) -> Iterator[Record]:
         """All records of ``spans`` (default: the log as it is now), partition by partition in log order."""
@@ -111,8 +158,7 @@ class Lookup:
         total = sum(span.high - span.low for span in spans.values())
         done = 0
         for partition, span in spans.items():
-            count = 0
-            for count, record in enumerate(self._read(partition, span.low, span.high), 1):
+            for count, record in enumerate(self.read(partition, span.low, span.high), 1):
                 yield record
                 if count % _BATCH == 0:
                     progress(done + record.offset - span.low, total)
@@ -125,9 +171,9 @@ class Lookup:
         A UUIDv7 says when it was made, so its surroundings are searched first. Only when it is not there is
         the whole log read: a record's timestamp may have been set by a broker or writer with another clock.
         """
-        wanted = ("ce_id", event_id.encode())
         for spans in (self._around(event_id), None):
-            found = [record for record in self.scan(progress=progress, spans=spans) if wanted in record.headers]
+            scanned = self.scan(progress=progress, spans=spans)
+            found = [record for record in scanned if self.id_of(record) == event_id]
             if found:
                 return found
         return []
@@ -150,50 +196,71 @@ class Lookup:
         """The first offset of every partition whose record is not older; the end if there is none."""
         with self._answered():
             asked = [TopicPartition(self.topic, partition, timestamp) for partition in spans]
-            answer = self._consumer.offsets_for_times(asked, self._timeout)
+            answer = self._use().offsets_for_times(asked, self._timeout)
         return {found.partition: found.offset if found.offset >= 0 else spans[found.partition].high for found in answer}
 
-    def _read(self, partition: int, start: int, end: int) -> Iterator[Record]:
-        """The records in ``[start, end)``. Ends at ``end`` or at the partition's end, whichever is first."""
-        if start >= end:
+    def read(self, partition: int, start: int, stop: int) -> Iterator[Record]:
+        """The records in [start, stop). Ends at ``stop`` or at the partition's end, whichever is first.
+
+        It takes as long as it needs while Kafka goes on sending; memory is bounded by what a consumer prefetches.
+        Raises LogUnavailable, also in the middle.
+        """
+        if start >= stop:
             return
-        self._consumer.assign([TopicPartition(self.topic, partition, start)])
-        try:
-            while True:
-                with self._answered():
-                    first = self._consumer.poll(self._timeout)
-                    # consume() waits out its timeout unless it is full, so it only takes what is already here.
-                    messages = [] if first is None else [first, *self._consumer.consume(_BATCH, 0)]
-                if not messages:
-                    raise failure(self.topic, None, self._last, self._servers)
-                for message in messages:
-                    error = message.error()
-                    if error is not None and error.code() == KafkaError.GROUP_AUTHORIZATION_FAILED:
-                        continue  # nothing is asked of the group: whoever may only read the topic may look
-                    if error is not None:
-                        # consumer_config turns this on: the end of a range without records (markers, aborted)
-                        # is told, not waited for.
-                        if error.code() == KafkaError._PARTITION_EOF:
+        consumer = self._use()
+        with self._answered():
+            consumer.assign([TopicPartition(self.topic, partition, start)])
+            try:
+                heard = time.monotonic()
+                while time.monotonic() - heard < self._timeout:
+                    self._between()
+                    first: Any = consumer.poll(_TICK)
+                    # consume() waits for its whole timeout unless it is full, so it only collects what is here.
+                    messages = [] if first is None else [first, *consumer.consume(_BATCH - 1, 0)]
+                    for message in messages:
+                        error = message.error()
+                        if error is not None and error.code() in _REFUSED:
+                            raise KafkaException(error)
+                        if error is not None and error.code() != KafkaError._PARTITION_EOF:
+                            # The client goes on by itself; silence in the end is the error. Whether its group may be
+                            # used does not matter: nothing is asked of it.
+                            continue
+                        # consumer_config turns _PARTITION_EOF on: the end of a range without records (markers,
+                        # aborted) is told, not waited for.
+                        if error is not None or message.offset() >= stop:
                             return
-                        raise failure(self.topic, error, self._last, self._servers, "Read")
-                    record = _record(message)
-                    if record.offset >= end:
-                        return
-                    yield record
-                    if record.offset >= end - 1:
-                        return
-        finally:
-            self._consumer.unassign()
+                        yield record_of(message)
+                        if message.offset() == stop - 1:
+                            return  # what stands behind it may not be there yet
+                        heard = time.monotonic()  # after the yield: the caller may have taken its time
+            finally:
+                consumer.unassign()
+        raise self._failure(None)
+
+    def _use(self) -> Consumer:
+        if self._consumer is None:
+            config = consumer_config(self._settings, self._group)
+            # At the end of a range nothing waits for more, and the next question not behind such a fetch.
+            config = {**config, "auto.offset.reset": "earliest", "fetch.wait.max.ms": 10}
+            self._consumer = build(Consumer, {**config, "error_cb": self._last})
+        return self._consumer
+
+    def _failure(self, error: KafkaError | None) -> Exception:
+        return failure(self.topic, error, self._last, self._settings.kafka, "Read", group=self._group)
 
     @contextmanager
     def _answered(self) -> Iterator[None]:
         try:
             yield
         except KafkaException as error:
-            raise failure(self.topic, error.args[0], self._last, self._servers, group=self._group) from error
+            raise self._failure(error.args[0]) from error
 
 
-def _record(message: Any) -> Record:
+_REFUSED = (KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC)
+
+
+def record_of(message: Any) -> Record:
+    """The record that a message of the client is. Called for what is looked up; ``poll`` of a group has its own."""
     return Record(
         message.partition(), message.offset(), message.key(), message.value(), message.headers() or [],
         message.leader_epoch(), message.timestamp()[1],

@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterable, Mapping
 
 from pydantic import BaseModel
 
-from logsync.core.event import Receipt, Report
 from logsync.core.log import Log
-from logsync.errors import AppendRejected
-from logsync.log.bulk import Feed
+from logsync.core.receipt import Receipt
+from logsync.errors import AppendRejected, AppendReport
+from logsync.log.bulk import BulkAppend
 from logsync.log.config import producer_config
 from logsync.log.sending import Client, Pending, prepare
 from logsync.settings import Settings, load_settings
@@ -61,7 +61,7 @@ class Producer:
         events: Iterable[BaseModel | tuple[BaseModel, Mapping[str, str]]],
         *,
         progress: Callable[[int], None] | None = None,
-    ) -> Report:
+    ) -> AppendReport:
         """Append events in order, as fast as Kafka takes them; an event may come with its headers.
 
         Takes from ``events`` only what is soon to be sent: a generator of millions needs no memory. Returns when
@@ -73,7 +73,7 @@ class Producer:
         if self._closed:
             raise self._is_closed()
         # A client of its own: giving up its queue must not take other threads' appends along. It batches, too.
-        return Feed(self.log, self.settings, deadline - time.monotonic()).run(events, progress)
+        return BulkAppend(self.log, self.settings, deadline - time.monotonic()).run(events, progress)
 
     @property
     def open_client(self) -> Client | None:

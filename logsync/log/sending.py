@@ -29,14 +29,14 @@ from confluent_kafka import Producer as KafkaProducer
 from pydantic import BaseModel
 from uuid_utils import uuid7
 
-from logsync.core.codec import RETRY_FROM, Encoded, encode
-from logsync.core.event import Receipt
+from logsync.core.codec import Encoded
 from logsync.core.log import Log
+from logsync.core.receipt import Receipt
 from logsync.errors import AppendOutcomeUnknown, AppendRejected, ConfigError, LogUnavailable
+from logsync.log.admin import Kafka
 from logsync.log.config import LastError, build, producer_config
 from logsync.log.ends import watch
 from logsync.log.reports import TICK, Reports
-from logsync.log.topic import Kafka
 from logsync.settings import Settings
 
 # The broker or the client refused the record itself, and will again. Everything else, a timeout above all, may
@@ -112,7 +112,9 @@ def prepare(
     """
     event_id = str(uuid7())
     time = now or datetime.now(UTC)
-    return event_id, encode(log, event, event_id=event_id, time=time, headers=headers.items() if headers else ())
+    return event_id, log.codec.encode(
+        log, event, event_id=event_id, time=time, headers=headers.items() if headers else ()
+    )
 
 
 class Client:
@@ -259,7 +261,7 @@ class Client:
             )
         encoded = pending.encoded
         if not pending.repeat:
-            encoded = encoded._replace(headers=[*encoded.headers, (RETRY_FROM, str(pending.since).encode())])
+            encoded = self._log.codec.retry(encoded, pending.since)
         # A retry of a retry keeps the first bound.
         return Pending(pending.event_id, encoded, pending.partition, pending.since, done, pending.index, repeat=True)
 

@@ -1,6 +1,6 @@
 """A store in memory for unit tests of sinks: it carries out every family of writes, without any server.
 
-It keeps the contract of ``logsync.stores.base`` (the same suite runs over it), except that nothing outlives
+It keeps the contract of ``logsync.core.store`` (the same suite runs over it), except that nothing outlives
 the process. ``Sql`` and ``InTransaction`` are recorded in ``content.statements`` and not run: there is no
 database behind it that could run them.
 """
@@ -14,14 +14,15 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from logsync.core.book import Book, overtaken
-from logsync.core.finding import Examined
-from logsync.core.parking import Parked, Waiting
+from logsync.core.book import Book, book_conflict
+from logsync.core.inspection import Inspection
+from logsync.core.parked import Parked, SequenceSummary
 from logsync.core.plan import Plan
 from logsync.core.position import Position
+from logsync.core.store import StoreSettings, Traits
+from logsync.core.write import Write
 from logsync.errors import PositionConflict, WriteRejected
-from logsync.settings import Settings
-from logsync.writes import Write, docs, keys, rows
+from logsync.writes import docs, keys, rows
 
 Row = dict[str, Any]
 
@@ -64,9 +65,7 @@ class Memory:
         keys.Set, keys.Incr, keys.HSet, keys.HIncr, keys.HDel, keys.SAdd, keys.SRem, keys.ZAdd, keys.ZIncr, keys.ZRem,
         keys.Del, keys.ExpireAt, docs.IndexDoc, docs.UpdateDoc, docs.DeleteDoc,
     })  # fmt: skip
-    max_partitions = None
-    atomic = True
-    drains_at_once = 100
+    traits = Traits(atomic=True)
     meanwhile: Callable[[], bool] | None = None  # it never waits
 
     def __init__(self, server: Server | None = None) -> None:
@@ -77,7 +76,7 @@ class Memory:
     def content(self) -> Content:
         return self.server.contents.setdefault(self.sink, Content())
 
-    def open(self, sink: str, settings: Settings | None = None) -> None:  # noqa: ARG002 - the contract's signature
+    def open(self, sink: str, settings: StoreSettings | None = None) -> None:  # noqa: ARG002 - the contract's signature
         self.sink = sink
 
     def close(self) -> None:
@@ -90,7 +89,7 @@ class Memory:
         stored = self.server.books.get(self.sink)
         found = stored.revision if stored else 0
         if found != book.revision - 1:
-            raise overtaken(self.sink, book.revision - 1, found)
+            raise book_conflict(self.sink, book.revision - 1, found)
         self.server.books[self.sink] = book
         if positions is not None:
             self.server.positions[self.sink] = {position.partition: position for position in positions}
@@ -113,14 +112,14 @@ class Memory:
         parked = self.server.parked.setdefault(self.sink, {})
         for entry in plan.parked:
             parked.setdefault((entry.partition, entry.offset), entry)
-        parked.update({(entry.partition, entry.offset): entry for entry in plan.retried})
-        for offset in plan.drained:
+        parked.update({(entry.partition, entry.offset): entry for entry in plan.still_parked})
+        for offset in plan.released:
             parked.pop((plan.start.partition, offset), None)
 
-    def sequences(self, partition: int) -> dict[str, Waiting]:
-        found: dict[str, Waiting] = {}
+    def sequences(self, partition: int) -> dict[str, SequenceSummary]:
+        found: dict[str, SequenceSummary] = {}
         for entry in self.parked(partition, limit=1_000_000_000):
-            first = found.get(entry.sequence, Waiting(entry.offset, 0, entry.first_at, entry.error))
+            first = found.get(entry.sequence, SequenceSummary(entry.offset, 0, entry.first_at, entry.error))
             found[entry.sequence] = first._replace(events=first.events + 1)
         return found
 
@@ -137,17 +136,17 @@ class Memory:
 
     def wipe(self, book: Book) -> None:
         if self.server.books.get(self.sink) != book:
-            raise overtaken(self.sink, book.revision)
+            raise book_conflict(self.sink, book.revision)
         self.server.contents[self.sink] = Content()
         self.server.parked.pop(self.sink, None)
 
-    def schema(self, sink: str = "", settings: Settings | None = None) -> str:  # noqa: ARG002 - the contract's
+    def schema(self, sink: str = "", settings: StoreSettings | None = None) -> str:  # noqa: ARG002 - the contract's
         return ""
 
-    def examine(self, sink: str, settings: Settings | None = None) -> Examined:
+    def inspect(self, sink: str, settings: StoreSettings | None = None) -> Inspection:
         self.open(sink, settings)
         waiting = {number: self.sequences(number) for number in self.positions()}
-        return Examined([], self.read_book(), self.positions(), self.holds_data(), waiting)
+        return Inspection([], self.read_book(), self.positions(), self.holds_data(), waiting)
 
     def __repr__(self) -> str:
         return "Memory()"

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from logsync.writes import Write
+from logsync.core.write import Write
 
 
 @dataclass(frozen=True, slots=True)

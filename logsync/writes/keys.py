@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import ClassVar
 
-from logsync.writes import Write
+from logsync.core.write import Write
 
 Value = str | bytes | int
 

@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import Any, ClassVar
 
 from logsync.core.event import Event
-from logsync.writes import Write, inert
+from logsync.core.write import Write, inert
 
 
 @inert

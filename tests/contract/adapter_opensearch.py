@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import httpx
 
+from logsync.core.write import Write
 from logsync.settings import Settings
 from logsync.stores.opensearch import DeleteDoc, IndexDoc, OpenSearch, UpdateDoc
-from logsync.writes import Write
 from tests.contract.adapters import Content
 
 BODY = {"mappings": {"dynamic": "strict", "properties": {"n": {"type": "long"}}}}

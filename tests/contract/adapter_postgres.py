@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import psycopg
 
+from logsync.core.write import Write
 from logsync.settings import Settings
 from logsync.stores.postgres import Delete, Increment, Postgres, Upsert
-from logsync.writes import Write
 from tests.contract.adapters import Content
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import redis
 
+from logsync.core.write import Write
 from logsync.settings import Settings
 from logsync.stores.redis import Del, Incr, Redis, SAdd, Set
-from logsync.writes import Write
 from tests.contract.adapters import Content
 
 

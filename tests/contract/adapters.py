@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from logsync.core.store import Store
+from logsync.core.write import Write
 from logsync.settings import Settings
-from logsync.stores.base import Store
 from logsync.stores.memory import Memory, Server
-from logsync.writes import Write
 from logsync.writes.rows import Delete, Increment, Upsert
 
 Content = dict[str, dict[str, int]]  # {"put": {key: n}, "add": {key: n}}

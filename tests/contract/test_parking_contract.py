@@ -7,12 +7,12 @@ import datetime
 import pytest
 
 from logsync.core.event import Record
-from logsync.core.parking import Parked
+from logsync.core.parked import Parked
 from logsync.core.plan import Plan
 from logsync.core.position import Position
+from logsync.core.store import Store
+from logsync.core.write import Write
 from logsync.errors import PositionConflict
-from logsync.stores.base import Store
-from logsync.writes import Write
 from tests.contract.adapters import Adapter
 from tests.contract.test_store_contract import adapter, make, store
 
@@ -34,14 +34,14 @@ def entry(offset: int, sequence: str = "k", *, error: str = "HandlerError", minu
 def park(start: Position, *entries: Parked, to: int, writes: list[list[Write]] = []) -> Plan:  # noqa: B006
     """A plan that moves to ``to``: the writes of the first events, and these events parked."""
     made = make(start, *writes)
-    end = start._replace(next_offset=to, drains=0, last_offset=to - 1, last_id=f"id-{to - 1}")
+    end = start._replace(next_offset=to, releases=0, last_offset=to - 1, last_id=f"id-{to - 1}")
     return Plan(start, end, made.writes, made.offsets, parked=list(entries))
 
 
-def drain(start: Position, *offsets: int, writes: list[Write] = [], retried: list[Parked] = []) -> Plan:  # noqa: B006
+def drain(start: Position, *offsets: int, writes: list[Write] = [], still_parked: list[Parked] = []) -> Plan:  # noqa: B006
     """A plan that drains these events; all the writes belong to the first of them."""
     at = [offsets[0]] * len(writes) if offsets else []
-    return Plan(start, start.drained(), list(writes), at, retried=list(retried), drained=list(offsets))
+    return Plan(start, start.released(), list(writes), at, still_parked=list(still_parked), released=list(offsets))
 
 
 def test_parked_events_come_back_whole_and_in_log_order(store: Store, adapter: Adapter) -> None:
@@ -99,11 +99,11 @@ def test_a_drain_applies_deletes_and_leaves_the_next_offset(store: Store, adapte
     now = store.positions()[0]
     store.apply(drain(now, 0, writes=[adapter.add("a", 5), adapter.put("b", 1)]))
     assert adapter.content() == {"put": {"b": 1}, "add": {"a": 5}}
-    assert store.positions()[0] == now.drained()
+    assert store.positions()[0] == now.released()
     assert [found.offset for found in store.parked(0)] == [1]
     assert store.sequences(0)["k"].first == 1
     assert store.sequences(0)["k"].events == 1
-    store.apply(drain(now.drained(), 1, writes=[adapter.add("a", 2)]))
+    store.apply(drain(now.released(), 1, writes=[adapter.add("a", 2)]))
     assert adapter.content()["add"] == {"a": 7}
     assert store.parked(0) == []
     assert store.sequences(0) == {}
@@ -129,9 +129,9 @@ def test_a_plan_from_before_a_drain_is_refused(store: Store, adapter: Adapter) -
     store.apply(drain(now, 0, writes=[adapter.add("a", 5)]))
     with pytest.raises(PositionConflict):
         store.apply(make(now, [adapter.add("a", 100)]))
-    store.apply(make(now.drained(), [adapter.add("a", 1)]))
+    store.apply(make(now.released(), [adapter.add("a", 1)]))
     assert adapter.content()["add"] == {"a": 6}
-    assert store.positions()[0].drains == 0
+    assert store.positions()[0].releases == 0
 
 
 def test_a_drain_from_before_a_mark_is_refused(store: Store, adapter: Adapter) -> None:
@@ -139,7 +139,7 @@ def test_a_drain_from_before_a_mark_is_refused(store: Store, adapter: Adapter) -
     store.apply(park(Position(0, 0), entry(0), entry(1, "other"), to=2))
     now = store.positions()[0]
     marked = entry(0)._replace(attempts=2)
-    store.apply(drain(now, retried=[marked]))
+    store.apply(drain(now, still_parked=[marked]))
     for offset in (0, 1):
         with pytest.raises(PositionConflict):
             store.apply(drain(now, offset, writes=[adapter.add("a", 5)]))
@@ -155,7 +155,7 @@ def test_a_drained_event_adds_to_what_came_after_it(store: Store, adapter: Adapt
     now = store.positions()[0]
     store.apply(drain(now, 0, writes=[adapter.add("a", 5), adapter.put("b", 5)]))
     assert adapter.content() == {"put": {"b": 5}, "add": {"a": 115}}
-    store.apply(make(now.drained(), [adapter.add("a", 1000), adapter.put("b", 6)]))
+    store.apply(make(now.released(), [adapter.add("a", 1000), adapter.put("b", 6)]))
     assert adapter.content() == {"put": {"b": 6}, "add": {"a": 1115}}
 
 
@@ -164,14 +164,14 @@ def test_many_drains_at_one_position_all_count(store: Store, adapter: Adapter) -
     for offset in range(20):
         store.apply(drain(store.positions()[0], offset, writes=[adapter.add("a", 1)]))
     assert adapter.content()["add"] == {"a": 20}
-    assert store.positions()[0].drains == 20
+    assert store.positions()[0].releases == 20
 
 
 def test_a_retry_that_fails_is_noted_and_the_event_stays(store: Store, adapter: Adapter) -> None:
     store.apply(park(Position(0, 0), entry(0), entry(1, error=""), to=2))
     now = store.positions()[0]
     tried = entry(0)._replace(attempts=2, error="WriteRejected", message="no", last_at=NOON + datetime.timedelta(1))
-    store.apply(drain(now, retried=[tried]))
+    store.apply(drain(now, still_parked=[tried]))
     assert store.parked(0) == [tried, entry(1, error="")]
     found = store.sequences(0)["k"]
     assert (found.first, found.events, found.since, found.error) == (0, 2, NOON, "WriteRejected")

@@ -17,8 +17,8 @@ from logsync import Log
 from logsync.core.event import Record
 from logsync.core.position import LogIdentity, Position
 from logsync.errors import ConfigError, PositionGap
-from logsync.log.base import Batch, LogReader
-from logsync.log.reader import KafkaReader, group_id
+from logsync.log.contract import Batch, LogReader
+from logsync.log.group import KafkaReader, group_id
 from logsync.settings import Settings
 from logsync.testing import MemoryLog, MemoryReader
 
@@ -86,7 +86,7 @@ class KafkaSource:
         self._producer = Producer({"bootstrap.servers": settings.kafka, "linger.ms": 1})
 
     def reader(self) -> KafkaReader:
-        return KafkaReader(self.name, "reader", self.settings)
+        return KafkaReader(Log(self.name), "reader", self.settings)
 
     def append(self, partition: int, *values: str) -> None:
         for value in values:
@@ -216,7 +216,7 @@ def test_a_batch_is_bounded_by_the_limit(source: Source, member: Member) -> None
 
 @pytest.fixture
 def small_batches(monkeypatch: pytest.MonkeyPatch) -> int:
-    for module in ("log.reader", "testing"):
+    for module in ("log.group", "testing.memory_log"):
         monkeypatch.setattr(f"logsync.{module}.BATCH_BYTES", 1000)
     return 1000
 
@@ -484,7 +484,7 @@ def test_closing_makes_the_last_commits(source: Source, member: Member) -> None:
 
 @over_kafka
 def test_a_topic_that_is_not_there_is_said_so(source: Source, kafka: KafkaSource) -> None:
-    reader = KafkaReader("no-such-topic", "reader", kafka.settings)
+    reader = KafkaReader(Log("no-such-topic"), "reader", kafka.settings)
     reader.open()
     with pytest.raises(ConfigError, match="logsync topic create no-such-topic"):
         reader.identity()

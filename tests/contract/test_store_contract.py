@@ -13,9 +13,9 @@ from logsync.core.book import Book, Skip
 from logsync.core.offsets import Offsets
 from logsync.core.plan import Plan
 from logsync.core.position import LogIdentity, Position
+from logsync.core.store import Store
+from logsync.core.write import Write
 from logsync.errors import PositionConflict, WriteRejected
-from logsync.stores.base import Store
-from logsync.writes import Write
 from tests.contract.adapters import Adapter, Content, MemoryAdapter
 
 LOG = LogIdentity("cluster", "topic", "id", 1)
@@ -53,7 +53,7 @@ def make(start: Position, *steps: list[Write]) -> Plan:
         writes += step
         offsets += [offset] * len(step)
     stop = start.next_offset + len(steps)
-    end = start._replace(next_offset=stop, drains=0, last_offset=stop - 1, last_id=f"id-{stop - 1}")
+    end = start._replace(next_offset=stop, releases=0, last_offset=stop - 1, last_id=f"id-{stop - 1}")
     return Plan(start, end, writes, offsets)
 
 

@@ -7,8 +7,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
+from logsync.core.write import Write
 from logsync.stores.redis.coalesce import GUARD, RUN
-from logsync.writes import Write, keys
+from logsync.writes import keys
 
 INTEGER = re.compile(rb"-?[1-9][0-9]{0,18}|0")
 

@@ -7,7 +7,8 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from logsync.writes import Write, keys
+from logsync.core.write import Write
+from logsync.writes import keys
 
 KINDS = ("string", "hash", "set", "zset")
 NAMES = ("a", "b", "c")

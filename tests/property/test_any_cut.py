@@ -1,7 +1,7 @@
 """Any log, cut anywhere, read by two workers in any weather: the store holds the fold up to its position. # I1 I2 I3
 
 The machine appends, moves partitions between two members of one group, kills workers, and lets their stores fail in
-every way that ``logsync.stores.base`` names. After each step it looks at the store that both members share.
+every way that ``logsync.core.store`` names. After each step it looks at the store that both members share.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from logsync.core.book import Book, Skip
-from logsync.core.codec import RETRY_FROM
+from logsync.core.cloudevents import RETRY_FROM
 from logsync.core.offsets import Offsets
 from logsync.core.plan import Plan
 from logsync.core.position import Position
 from logsync.errors import ConfigError, PositionConflict, StoreOutcomeUnknown, StoreUnavailable, WriteRejected
-from logsync.log.base import Batch
+from logsync.log.contract import Batch
 from logsync.settings import Settings
 from logsync.stores.memory import Memory, Server
 from logsync.testing import START, MemoryLog, MemoryReader
@@ -80,7 +80,7 @@ class Weather(Memory):
             raise Crash
         if trouble == "unknown, applied":
             raise StoreOutcomeUnknown(trouble)
-        if trouble == "overtaken":  # another worker was faster with the same plan
+        if trouble == "book_conflict":  # another worker was faster with the same plan
             super().apply(plan)
 
     def write_book(self, book: Book, *, positions: Sequence[Position] | None = None) -> None:
@@ -100,7 +100,7 @@ TROUBLES = st.sampled_from(
         "unknown, applied",
         "unknown, applied later",
         "refused in company",
-        "overtaken",
+        "book_conflict",
     ]
 )
 

@@ -16,7 +16,7 @@ from pydantic import BaseModel
 
 from logsync import Event, Log, Sink
 from logsync.core.book import Request
-from logsync.core.parking import Parking
+from logsync.core.parked import Parking
 from logsync.errors import ConfigError, LogsyncError
 from logsync.settings import Settings
 from logsync.stores.opensearch import DeleteDoc, IndexDoc, UpdateDoc

@@ -11,14 +11,15 @@ from hypothesis import strategies as st
 
 from logsync import Event
 from logsync.core.book import Request
-from logsync.core.parking import Parking
+from logsync.core.parked import Parking
 from logsync.core.plan import Plan
+from logsync.core.store import Traits
 from logsync.errors import StoreOutcomeUnknown, StoreUnavailable, WriteRejected
-from logsync.report import Report
 from logsync.settings import Settings
 from logsync.stores.memory import Memory
 from logsync.testing import MemoryLog, MemoryReader
 from logsync.worker import Worker
+from logsync.worker_status import WorkerStatus
 from logsync.writes.rows import Increment, Upsert
 from tests.unit.shop import OrderPlaced, log, make_sink
 from tests.unit.test_worker import Clock
@@ -31,7 +32,7 @@ class Weather(Memory):
 
     troubles: list[str]
     refused: int | None = None
-    drains_at_once = 3
+    traits = Traits(atomic=True, parked_per_retry=3)
 
     def apply(self, plan: Plan) -> None:
         trouble = self.troubles.pop() if self.troubles else ""
@@ -47,7 +48,7 @@ class Weather(Memory):
 
 def run(
     store: Weather, source: MemoryLog, cut: int, hours: Sequence[int], *, poisonous: frozenset[int], drain: bool
-) -> Report:
+) -> WorkerStatus:
     """A worker to the log's end (and, with ``drain``, until what was asked for is through).
 
     ``hours``: where its wall clock stands each time it looks, from NOON on; it goes back as often as ahead.
@@ -74,7 +75,7 @@ def run(
     )
     turns = iter(range(3000))
 
-    def done(report: Report) -> bool:
+    def done(report: WorkerStatus) -> bool:
         assert next(turns, None) is not None, report
         book = store.read_book()
         at_end = bool(worker._positions) and worker._positions[0].next_offset == len(source.records[0])

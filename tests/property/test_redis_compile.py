@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 from hypothesis import given, settings
 
+from logsync.core.write import Write
 from logsync.stores.redis.compile import Refused, compile_writes
-from logsync.writes import Write
 from tests.property.redis_model import Server, Wrong, plainly
 from tests.property.redis_writes import HISTORY
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import BaseModel
 
 from logsync import Event, Log, Sink
-from logsync.stores.base import Store
+from logsync.core.store import Store
 from logsync.stores.memory import Memory
 from logsync.writes.rows import Delete, Increment, Upsert
 

@@ -7,7 +7,7 @@ import weakref
 import pytest
 
 from logsync.errors import LogUnavailable
-from logsync.log.topic import Kafka
+from logsync.log.admin import Kafka
 from logsync.settings import Settings
 
 NOBODY = Settings(kafka="127.0.0.1:1")

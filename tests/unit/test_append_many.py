@@ -11,7 +11,7 @@ import pytest
 from confluent_kafka import KafkaError, KafkaException
 
 from logsync import AppendIncomplete, Log, Outcome
-from logsync.core.codec import RETRY_FROM
+from logsync.core.cloudevents import RETRY_FROM
 from logsync.core.event import Tombstone
 from logsync.log import bulk
 from logsync.log.config import LastError
@@ -56,14 +56,14 @@ class FakeKafka:
 
 
 @pytest.fixture
-def feed(monkeypatch: pytest.MonkeyPatch) -> Callable[[FakeKafka], bulk.Feed]:
+def feed(monkeypatch: pytest.MonkeyPatch) -> Callable[[FakeKafka], bulk.BulkAppend]:
     log, settings = Log("t"), Settings(_env_file=None)
 
-    def make(kafka: FakeKafka) -> bulk.Feed:
+    def make(kafka: FakeKafka) -> bulk.BulkAppend:
         client = Client(log, settings, kafka, LastError(), [0], polls=False)  # type: ignore[arg-type]
         monkeypatch.setattr(bulk.Client, "open", lambda *_, **__: client)
         monkeypatch.setattr(bulk, "_SERVE", 1)
-        return bulk.Feed(log, settings, 1.0)
+        return bulk.BulkAppend(log, settings, 1.0)
 
     return make
 
@@ -72,7 +72,7 @@ def events(count: int) -> list[Tombstone]:
     return [Tombstone(key=f"e{number}") for number in range(count)]
 
 
-def test_nothing_that_was_queued_behind_a_failure_reaches_the_log(feed: Callable[[FakeKafka], bulk.Feed]) -> None:
+def test_nothing_that_was_queued_behind_a_failure_reaches_the_log(feed: Callable[[FakeKafka], bulk.BulkAppend]) -> None:
     kafka = FakeKafka(lambda number: TIMED_OUT if number == 2 else None)
     # Two records wait in the queue when the third fails; delivered, they would stand before its retry.
     kafka.poll, poll = lambda timeout: poll(timeout) if kafka.taken > 4 else 0, kafka.poll  # type: ignore[method-assign]
@@ -88,7 +88,7 @@ def test_nothing_that_was_queued_behind_a_failure_reaches_the_log(feed: Callable
 
 
 def test_a_retry_that_fails_midway_leaves_the_rest_unknown_and_goes_on_in_order(
-    feed: Callable[[FakeKafka], bulk.Feed],
+    feed: Callable[[FakeKafka], bulk.BulkAppend],
 ) -> None:
     kafka = FakeKafka(lambda _: TIMED_OUT)
     kafka.poll, poll = lambda timeout: poll(timeout) if kafka.taken >= 10 else 0, kafka.poll  # type: ignore[method-assign]
@@ -106,7 +106,7 @@ def test_a_retry_that_fails_midway_leaves_the_rest_unknown_and_goes_on_in_order(
 
 
 def test_never_more_than_the_window_is_under_way(
-    feed: Callable[[FakeKafka], bulk.Feed], monkeypatch: pytest.MonkeyPatch
+    feed: Callable[[FakeKafka], bulk.BulkAppend], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kafka, most = FakeKafka(lambda _: None), 0
 
@@ -124,7 +124,7 @@ def test_never_more_than_the_window_is_under_way(
 
 
 def test_events_that_come_slowly_are_not_fed_behind_a_failure(
-    feed: Callable[[FakeKafka], bulk.Feed], monkeypatch: pytest.MonkeyPatch
+    feed: Callable[[FakeKafka], bulk.BulkAppend], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kafka = FakeKafka(lambda number: TIMED_OUT if number == 2 else None)
     run = feed(kafka)
@@ -136,7 +136,7 @@ def test_events_that_come_slowly_are_not_fed_behind_a_failure(
 
 
 def test_a_retry_is_looked_for_from_where_the_log_ended_before_its_first_attempt(
-    feed: Callable[[FakeKafka], bulk.Feed],
+    feed: Callable[[FakeKafka], bulk.BulkAppend],
 ) -> None:
     kafka, sent = FakeKafka(lambda number: TIMED_OUT if number == 20 else None), []
 

@@ -8,17 +8,18 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from logsync import admin
-from logsync.cli.status import Row, State, judge, too_far
 from logsync.core.book import Book, Skip
 from logsync.core.event import Event, Record
 from logsync.core.log import Log
 from logsync.core.offsets import Offsets
-from logsync.core.parking import Parked
+from logsync.core.parked import Parked
 from logsync.core.plan import Plan
 from logsync.core.position import LogIdentity, Position
 from logsync.core.sink import Sink
 from logsync.errors import ConfigError, PositionConflict
+from logsync.ops import positions, records
+from logsync.ops import rebuild as rebuilding
+from logsync.ops.status import Row, SinkState, judge, too_far
 from logsync.stores.memory import Memory, Server
 from logsync.writes.rows import Upsert
 
@@ -54,12 +55,14 @@ def applied(sink: Sink, *, at: int = 3, **fields: Any) -> Book:
     return book
 
 
-def look(sink: Sink, log: LogIdentity = LOG, low: int = 0, high: int = 9) -> admin.RebuildPlan:
-    return admin.plan_rebuild(sink.store, log, {0: (low, high)})
+def look(sink: Sink, log: LogIdentity = LOG, low: int = 0, high: int = 9) -> rebuilding.RebuildPlan:
+    return rebuilding.plan_rebuild(sink.store, log, {0: (low, high)})
 
 
-def rebuild(sink: Sink, plan: admin.RebuildPlan, *, from_log_start: bool = False, lose_parked: bool = False) -> Book:
-    return admin.rebuild(
+def rebuild(
+    sink: Sink, plan: rebuilding.RebuildPlan, *, from_log_start: bool = False, lose_parked: bool = False
+) -> Book:
+    return rebuilding.rebuild(
         sink, sink.store, plan, environment="default", from_log_start=from_log_start, lose_parked=lose_parked, now=NOW
     )
 
@@ -137,7 +140,7 @@ def parks(sink: Sink, count: int) -> None:
         for n in range(count)
     ]
     entries[1] = entries[1]._replace(discarded="noise")
-    sink.store.apply(Plan(at, at.drained(), parked=entries))
+    sink.store.apply(Plan(at, at.released(), parked=entries))
 
 
 @pytest.mark.parametrize(("log", "low", "gone"), [(LOG, 0, 0), (LOG, 1, 1), (LOG, 170, 169), (OTHER, 0, 249)])
@@ -183,7 +186,7 @@ def test_rebuild_from_a_log_without_its_head_needs_a_word_and_begins_where_the_l
 def test_forget_removes_positions_and_keeps_content_and_record() -> None:
     sink = a_sink(Server())
     applied(sink)
-    book = admin.forget(sink.store, sink="db", now=NOW)
+    book = positions.forget(sink.store, sink="db", now=NOW)
     assert (sink.store.positions(), sink.store.holds_data()) == ({}, True)
     assert (book.audit[0].action, book.audit[0].detail) == ("forget", {"0": 3})
 
@@ -192,11 +195,11 @@ def test_skip_is_on_record_once_and_only_ahead_of_the_position() -> None:
     sink = a_sink(Server())
     applied(sink, at=3)
     for _ in range(2):
-        book = admin.skip(sink.store, Record(0, 3, None, b"", []), sink="db", reason="noise", now=NOW)
+        book = records.skip(sink.store, Record(0, 3, None, b"", []), sink="db", reason="noise", now=NOW)
     assert [(s.partition, str(s.offsets), s.reason) for s in book.skips] == [(0, "3", "noise")]
     assert [entry.action for entry in book.audit] == ["skip"]
     with pytest.raises(ConfigError, match="its next offset is 3"):
-        admin.skip(sink.store, Record(0, 2, None, b"", []), sink="db", reason="late", now=NOW)
+        records.skip(sink.store, Record(0, 2, None, b"", []), sink="db", reason="late", now=NOW)
 
 
 def test_skip_is_written_on_top_of_what_a_worker_wrote_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -210,14 +213,14 @@ def test_skip_is_written_on_top_of_what_a_worker_wrote_meanwhile(monkeypatch: py
         return positions()
 
     monkeypatch.setattr(sink.store, "positions", worker_writes_first)
-    after = admin.skip(sink.store, Record(0, 3, None, b"", []), sink="db", reason="noise", now=NOW)
+    after = records.skip(sink.store, Record(0, 3, None, b"", []), sink="db", reason="noise", now=NOW)
     assert (after.revision, after.skipped, len(after.skips)) == (3, {"thing.lost"}, 1)
 
 
 def test_a_sink_that_no_worker_ever_resumed_has_nothing_to_forget_or_skip() -> None:
     sink = a_sink(Server())
     with pytest.raises(ConfigError, match="no position in this store yet"):
-        admin.forget(sink.store, sink="db", now=NOW)
+        positions.forget(sink.store, sink="db", now=NOW)
 
 
 BOOK = Book(sink="db", environment="default", log=LOG)
@@ -226,18 +229,18 @@ BOOK = Book(sink="db", environment="default", log=LOG)
 @pytest.mark.parametrize(
     ("book", "at", "state", "lag"),
     [
-        (BOOK, 9, State.OK, 0),
-        (BOOK, 4, State.BEHIND, 5),
-        (BOOK, None, State.NO_POSITION, None),
-        (None, None, State.NO_POSITION, None),
-        (BOOK, 1, State.GAP, 8),
-        (BOOK, 10, State.GAP, -1),
-        (BOOK.next(state="wiping"), None, State.WIPING, None),
-        (BOOK.next(environment="staging"), 4, State.OTHER_ENVIRONMENT, None),
-        (BOOK.next(log=OTHER), 4, State.OTHER_LOG, None),
+        (BOOK, 9, SinkState.OK, 0),
+        (BOOK, 4, SinkState.BEHIND, 5),
+        (BOOK, None, SinkState.NO_POSITION, None),
+        (None, None, SinkState.NO_POSITION, None),
+        (BOOK, 1, SinkState.GAP, 8),
+        (BOOK, 10, SinkState.GAP, -1),
+        (BOOK.next(state="wiping"), None, SinkState.WIPING, None),
+        (BOOK.next(environment="staging"), 4, SinkState.OTHER_ENVIRONMENT, None),
+        (BOOK.next(log=OTHER), 4, SinkState.OTHER_LOG, None),
     ],
 )
-def test_status_judges_from_facts(book: Book | None, at: int | None, state: State, lag: int | None) -> None:
+def test_status_judges_from_facts(book: Book | None, at: int | None, state: SinkState, lag: int | None) -> None:
     from logsync.log.lookup import Span
 
     position = None if at is None else Position(0, at)
@@ -246,7 +249,9 @@ def test_status_judges_from_facts(book: Book | None, at: int | None, state: Stat
 
 
 def test_fail_behind_trusts_no_state_but_ok_and_behind() -> None:
-    assert not too_far(Row("db", 0, State.OK, lag=0), 0)
-    assert not too_far(Row("db", 0, State.BEHIND, lag=5), 5)
-    assert too_far(Row("db", 0, State.BEHIND, lag=6), 5)
-    assert all(too_far(Row("db", 0, state, lag=0), 5) for state in State if state not in (State.OK, State.BEHIND))
+    assert not too_far(Row("db", 0, SinkState.OK, lag=0), 0)
+    assert not too_far(Row("db", 0, SinkState.BEHIND, lag=5), 5)
+    assert too_far(Row("db", 0, SinkState.BEHIND, lag=6), 5)
+    assert all(
+        too_far(Row("db", 0, state, lag=0), 5) for state in SinkState if state not in (SinkState.OK, SinkState.BEHIND)
+    )

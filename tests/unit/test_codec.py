@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
-from logsync.core.codec import RETRY_FROM, Decoder, encode, retry_from
+from logsync.core.cloudevents import CLOUD_EVENTS, RETRY_FROM
+from logsync.core.codec import Decoder, encode
 from logsync.core.event import Event, Headers, Ignored, Record, Tombstone, Undecodable
 from logsync.core.log import Log
 from logsync.errors import AppendRejected
@@ -179,7 +180,7 @@ def test_an_event_whose_headers_stand_as_written_is_decoded_as_any_other() -> No
 
 
 def test_the_usual_event_is_not_looked_up_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Decoder, "_by_name", None)
+    monkeypatch.setattr("logsync.core.cloudevents._Decoder._by_name", None)
     assert isinstance(decode(record(JSON, PLAIN)), Event)
 
 
@@ -199,8 +200,8 @@ def test_every_form_of_a_time_with_a_zone_is_understood(text: bytes, time: datet
 
 def test_nonsense_in_a_retry_is_no_offset_in_a_record_that_is_no_event_either() -> None:
     for odd in (b"x", b"-5", b"9" * 5000, None):
-        assert retry_from(record(b"{", [*GOOD, (RETRY_FROM, odd)])) is None
-    assert retry_from(record(b"{", [*GOOD, (RETRY_FROM, b"42")])) == 42
+        assert CLOUD_EVENTS.retry_from(record(b"{", [*GOOD, (RETRY_FROM, odd)])) is None
+    assert CLOUD_EVENTS.retry_from(record(b"{", [*GOOD, (RETRY_FROM, b"42")])) == 42
 
 
 def test_a_retry_says_where_its_original_may_stand() -> None:

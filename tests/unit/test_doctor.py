@@ -11,17 +11,16 @@ import typer
 from logsync.cli import doctor as command
 from logsync.cli.exits import Exit
 from logsync.core.book import Book
-from logsync.core.finding import Examined, Finding, Severity, noting
-from logsync.core.parking import Parking, Waiting
+from logsync.core.inspection import Finding, Inspection, Severity, noting
+from logsync.core.parked import Parking, SequenceSummary
 from logsync.core.position import LogIdentity, Position
-from logsync.doctor import judge_book, judge_parked
 from logsync.errors import ConfigError, LogIdentityError, LogUnavailable, StoreUnavailable
-from logsync.log.doctor import judge_topic
+from logsync.log.facts import TopicFacts, judge_topic
 from logsync.log.lookup import Span
-from logsync.log.topic import TopicFacts
-from logsync.stores.opensearch.doctor import judge_cluster, judge_index
-from logsync.stores.postgres.doctor import judge as judge_postgres
-from logsync.stores.redis.doctor import judge as judge_redis
+from logsync.ops.doctor import judge_book, judge_parked
+from logsync.stores.opensearch.inspect import judge_cluster, judge_index
+from logsync.stores.postgres.inspect import judge as judge_postgres
+from logsync.stores.redis.inspect import judge as judge_redis
 
 from .shop import make_sink
 
@@ -68,13 +67,13 @@ def test_what_the_user_may_not_read_is_said_and_is_no_fault() -> None:
 def test_a_book_that_is_being_wiped_and_one_that_no_worker_has_begun() -> None:
     sink, spans = make_sink(), {0: Span(0, 9)}
     book = Book(sink="db", environment="default", log=LOG, handled=sink.handled)
-    assert judge_book(sink, Examined([], book, {0: Position(0, 4)}), LOG, spans, "default") == []
-    wiping = judge_book(sink, Examined([], book.next(state="wiping"), {}), LOG, spans, "default")
+    assert judge_book(sink, Inspection([], book, {0: Position(0, 4)}), LOG, spans, "default") == []
+    wiping = judge_book(sink, Inspection([], book.next(state="wiping"), {}), LOG, spans, "default")
     assert [finding.check for finding in wiping] == ["sink.book"]
     assert "logsync rebuild db --yes" in wiping[0].fix
-    new = judge_book(sink, Examined([], None, {}), LOG, spans, "default")
+    new = judge_book(sink, Inspection([], None, {}), LOG, spans, "default")
     assert [(finding.severity, finding.fix) for finding in new] == [(Severity.NOTE, "`logsync consume db`")]
-    trimmed = judge_book(sink, Examined([], None, {}), LOG, {0: Span(5, 9)}, "default")
+    trimmed = judge_book(sink, Inspection([], None, {}), LOG, {0: Span(5, 9)}, "default")
     assert [(finding.severity, finding.check) for finding in trimmed] == [(Severity.ERROR, "sink.begin")]
 
 
@@ -101,7 +100,7 @@ def test_the_exit_code_is_that_of_the_worst_finding(
     severity: Severity, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     findings = [Finding(severity, "x", "\x1b[2Jbad", "reasons", "mend"), Finding(Severity.NOTE, "y", "a fact")]
-    monkeypatch.setattr("logsync.doctor.diagnose", lambda sinks, settings: findings)
+    monkeypatch.setattr("logsync.ops.doctor.diagnose", lambda sinks, settings: findings)
     monkeypatch.setattr(command, "load_sink", lambda name: make_sink())
     with pytest.raises(typer.Exit) as caught:
         command.doctor(["db"])
@@ -127,7 +126,10 @@ def test_the_exit_code_is_that_of_the_worst_finding(
 def test_what_is_parked_is_a_warning_and_an_error_where_a_worker_halts(limits: Parking, severity: Severity) -> None:
     sink = make_sink(on_error="park", parking=limits)
     since = datetime(2026, 1, 1, tzinfo=UTC)
-    waiting = {0: {"a": Waiting(3, 7, since, "HandlerError"), "b": Waiting(5, 1, since, "DecodeError")}, 1: {}}
+    waiting = {
+        0: {"a": SequenceSummary(3, 7, since, "HandlerError"), "b": SequenceSummary(5, 1, since, "DecodeError")},
+        1: {},
+    }
     (found,) = judge_parked(sink, waiting, since + timedelta(hours=2))
     assert (found.severity, found.check) == (severity, "sink.parked")
     assert "2 sequences with 8 events" in found.found

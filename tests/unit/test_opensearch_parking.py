@@ -6,8 +6,10 @@ from datetime import UTC, datetime
 from itertools import pairwise
 
 from logsync.core.codec import Decoder
-from logsync.core.plan import Aside, Plan, plan
+from logsync.core.plan import Plan
+from logsync.core.planning import ParkingPlanner, plan
 from logsync.core.position import Position
+from logsync.core.store import Traits
 from logsync.stores.memory import Memory
 from logsync.stores.opensearch import DeleteDoc, fold
 from logsync.stores.opensearch.store import _within_reach
@@ -19,7 +21,7 @@ from tests.unit.test_worker import finish, worker
 
 
 class Replayable(Memory):
-    atomic = False
+    traits = Traits(atomic=False)
 
 
 def test_a_plan_tells_what_events_would_write_that_wait_behind_another() -> None:
@@ -28,7 +30,7 @@ def test_a_plan_tells_what_events_would_write_that_wait_behind_another() -> None
         sink = make_sink(store, on_error="park")
         decode = Decoder(log, sink.handled)
         events = [decode(record) for record in source.records[0]]
-        made = plan(sink, events, Position(0, 0), aside=Aside(sink, {}, source.records[0].__getitem__, NOON))
+        made = plan(sink, events, Position(0, 0), aside=ParkingPlanner(sink, {}, source.records[0].__getitem__, NOON))
         assert [entry.offset for entry in made.parked] == [1, 2, 4]
         assert sorted(made.refused) == told
         assert made.applied == 3
@@ -45,7 +47,7 @@ def test_a_request_to_drain_what_is_not_due_yet_leaves_it_waiting() -> None:
     ahead = poisoned().records[0]
     for record in ahead[1:3]:
         source.append_raw(record.key, record.value, list(record.headers))
-    aside = Aside(mended(store), {}, source.records[0].__getitem__, datetime.now(UTC))
+    aside = ParkingPlanner(mended(store), {}, source.records[0].__getitem__, datetime.now(UTC))
     decode = Decoder(log, mended(store).handled)
     aside.park(decode(source.records[0][1]), None)
     store.server.parked["db"] = {(0, entry.offset): entry for entry in aside.parked}  # and then it died

@@ -12,16 +12,17 @@ import pytest
 from logsync.core.book import Book
 from logsync.core.codec import Decoder
 from logsync.core.event import Record
-from logsync.core.parking import Parked, Parking, Waiting
-from logsync.core.plan import Aside, Plan
-from logsync.core.plan import plan as plan_events
+from logsync.core.parked import Parked, Parking, SequenceSummary
+from logsync.core.plan import Plan
+from logsync.core.planning import ParkingPlanner
+from logsync.core.planning import plan as plan_events
 from logsync.core.position import LogIdentity, Position
+from logsync.core.write import Write
 from logsync.errors import WriteRejected
 from logsync.settings import Settings
 from logsync.stores.memory import Memory
 from logsync.stores.opensearch import DeleteDoc, IndexDoc, UpdateDoc
 from logsync.stores.opensearch.errors import TooLarge
-from logsync.writes import Write
 from tests.property.opensearch_model import A, B, Died, Server, Simulated, Weather
 from tests.unit.shop import log, make_sink
 from tests.unit.test_parking import NOON, poisoned
@@ -106,7 +107,7 @@ def test_a_page_whose_events_were_all_drained_meanwhile_is_not_the_end(weather: 
             weather.around = lambda path, body: None
             for offset in (0, 1):
                 at = store.positions()[0]
-                other.apply(Plan(at, at.drained(), drained=[offset]))
+                other.apply(Plan(at, at.released(), released=[offset]))
 
     other = Simulated(weather)
     other.open("search", SETTINGS)
@@ -136,11 +137,11 @@ def test_what_is_met_again_after_a_crash_is_within_the_limits_that_it_was_within
     source = poisoned()
     decode = Decoder(log, sink.handled)
     events = [decode(record) for record in source.records[0]]
-    fresh = Aside(sink, {}, source.records[0].__getitem__, NOON)
+    fresh = ParkingPlanner(sink, {}, source.records[0].__getitem__, NOON)
     made = plan_events(sink, events, Position(0, 0), aside=fresh)
     assert [entry.offset for entry in made.parked] == [1, 2, 4]
-    waiting = {made.parked[0].sequence: Waiting(1, 0, NOON, "HandlerError")}
-    again = Aside(sink, waiting, source.records[0].__getitem__, NOON)
+    waiting = {made.parked[0].sequence: SequenceSummary(1, 0, NOON, "HandlerError")}
+    again = ParkingPlanner(sink, waiting, source.records[0].__getitem__, NOON)
     made = plan_events(sink, events, Position(0, 0), aside=again)
     assert made.failure is None
     assert [entry.offset for entry in made.parked] == [1, 2, 4]

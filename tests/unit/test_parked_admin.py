@@ -10,14 +10,16 @@ from itertools import count
 
 import pytest
 
-from logsync import parked
 from logsync.core.book import Book
 from logsync.core.offsets import Offsets
-from logsync.core.parking import Parking
-from logsync.core.plan import Plan, plan_discard
+from logsync.core.parked import Parking
+from logsync.core.plan import Plan
+from logsync.core.planning import plan_discard
 from logsync.core.position import Position
+from logsync.core.store import Traits
 from logsync.errors import ConfigError, PositionConflict
-from logsync.parked import Selection
+from logsync.ops import parked
+from logsync.ops.parked import Selection
 from logsync.stores.memory import Memory
 from logsync.testing import MemoryLog, MemoryReader
 from logsync.worker import Worker
@@ -169,7 +171,7 @@ def test_what_was_not_shown_is_not_given_up(source: MemoryLog, store: Memory) ->
 def test_what_is_given_up_is_on_record_while_it_stands_behind_what_still_fails(
     source: MemoryLog, store: Memory, interrupted: bool
 ) -> None:
-    store.drains_at_once = 100 if interrupted else 1
+    store.traits = Traits(atomic=True, parked_per_retry=100 if interrupted else 1)
     source.append(OrderPlaced(order="b", cents=9))
     finish(worker(source, sink=make_sink(store, on_error="park")), source)
     if interrupted:
@@ -212,7 +214,7 @@ def test_a_plan_that_applies_an_event_is_refused_once_it_is_given_up(source: Mem
         zombie.step()
     store.apply = apply  # type: ignore[method-assign]
     store.apply(plan_discard(store.parked(0, sequence="b"), store.positions()[0], reason="x", at=NOW))
-    assert late[0].drained == [1, 3]
+    assert late[0].released == [1, 3]
     with pytest.raises(PositionConflict):
         store.apply(late[0])
     assert orders(store) == {"c": 1}
@@ -222,7 +224,7 @@ def test_a_plan_that_applies_an_event_is_refused_once_it_is_given_up(source: Mem
 @pytest.mark.parametrize("turn", range(1, 9))
 def test_a_discard_that_is_cut_off_anywhere_is_carried_out_once(source: MemoryLog, turn: int, before: bool) -> None:
     store = Meddling()
-    store.drains_at_once = 2
+    store.traits = Traits(atomic=True, parked_per_retry=2)
     finish(worker(source, sink=make_sink(store, on_error="park")), source)
     assert give_up(store, Selection(sequence="b")) == 2
     assert give_up(store, Selection(event="0:0")) == 1

@@ -24,8 +24,8 @@ class Untouched(Memory):
             pytest.fail("opened")
         super().open(sink, settings)
 
-    def examine(self, sink: str, settings: Settings | None = None):  # type: ignore[no-untyped-def]
-        return super().examine(sink, None)
+    def inspect(self, sink: str, settings: Settings | None = None):  # type: ignore[no-untyped-def]
+        return super().inspect(sink, None)
 
 
 @pytest.fixture

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from logsync import Event, Log, Sink
 from logsync.core.book import Book, Request, Skip
-from logsync.core.codec import RETRY_FROM
-from logsync.core.drains import Drain
+from logsync.core.cloudevents import RETRY_FROM
 from logsync.core.event import Record
 from logsync.core.offsets import Offsets
-from logsync.core.parking import NO_KEY, Parked, Parking, SequenceBy, by_key
+from logsync.core.parked import NO_KEY, Parked, Parking, SequenceBy, by_key
 from logsync.core.plan import Plan
 from logsync.core.policy import Halt, Park, disposition
 from logsync.core.position import Position
+from logsync.core.retries import SequenceRetry
+from logsync.core.store import Traits
 from logsync.errors import (
     ConfigError,
     DecodeError,
@@ -134,7 +136,7 @@ def test_a_drain_applies_the_sequence_in_order_and_frees_its_key() -> None:
     assert orders(store) == {"a": 6, "b": 9, "c": 1}
     assert total(store) == 5 - 7 + 8 + 6 + 9 + 1
     assert store.parked(0) == []
-    assert made.report.drained == 3
+    assert made.report.released == 3
     assert made.report.waiting == {0: 0}
     source.append(OrderPlaced(order="b", cents=20))
     finish(made, source)
@@ -159,7 +161,7 @@ def test_a_retry_that_fails_keeps_the_event_and_everything_behind_it() -> None:
     found = store.parked(0)
     assert [(entry.offset, entry.attempts) for entry in found] == [(1, 2), (2, 0), (4, 0)]
     assert (found[0].first_at, found[0].record) == (before.first_at, before.record)
-    assert made.report.drained == 0
+    assert made.report.released == 0
     assert total(store) == 12
 
 
@@ -215,7 +217,7 @@ def test_only_drain_applies_nothing_new() -> None:
     parked(source, store)
     source.append(OrderPlaced(order="d", cents=1))
     ask(store)
-    drain(worker(source, sink=mended(store), only_drain=True), store)
+    drain(worker(source, sink=mended(store), only_retry=True), store)
     assert orders(store) == {"a": 6, "b": 9, "c": 1}
     assert store.positions()[0].next_offset == 6
 
@@ -228,7 +230,7 @@ def test_a_sink_can_try_again_by_itself() -> None:
     )
     made.sink.handlers[OrderPlaced] = allowing  # type: ignore[assignment]
     turns = iter(range(500))
-    made.run(lambda report: report.drained == 3 or next(turns, None) is None)
+    made.run(lambda report: report.released == 3 or next(turns, None) is None)
     assert orders(store) == {"a": 6, "b": 9, "c": 1}
 
 
@@ -304,7 +306,7 @@ def test_another_sequence_by_waits_until_nothing_is_parked_under_the_former_one(
     with pytest.raises(ConfigError, match="is parked in sequence 'b'"):
         finish(worker(source, sink=other), source)
     ask(store)
-    drain(worker(source, sink=other, only_drain=True), store)  # order does not depend on the name here
+    drain(worker(source, sink=other, only_retry=True), store)  # order does not depend on the name here
     finish(worker(source, sink=other), source)
     assert orders(store) == {"a": 6, "b": 10, "c": 1}
 
@@ -450,7 +452,7 @@ def test_what_waits_too_long_halts_but_can_still_be_drained() -> None:
     with pytest.raises(ParkingFull, match=said):
         at(later, mended(store)).run(lambda _: next(turns, None) is None)
     ask(store)
-    drain(at(later, mended(store), only_drain=True), store)
+    drain(at(later, mended(store), only_retry=True), store)
     assert store.parked(0) == []
 
 
@@ -540,13 +542,13 @@ def test_a_replayable_store_finishes_its_drain_before_it_applies_anything() -> N
     source, order = poisoned(), []
 
     class Unfinished(Memory):
-        drains_at_once = 1
+        traits = Traits(atomic=True, parked_per_retry=1)
 
         def sequences(self, partition: int) -> dict[str, object]:  # type: ignore[override]
             return {name: known._replace(unfinished=True) for name, known in super().sequences(partition).items()}
 
         def apply(self, plan: Plan) -> None:
-            order.append("drain" if plan.drained else "apply")
+            order.append("drain" if plan.released else "apply")
             super().apply(plan)
 
     store = Unfinished()
@@ -585,7 +587,7 @@ def test_only_the_event_that_was_interrupted_holds_up_the_loop() -> None:
         source.append(OrderPlaced(order="b", cents=cents))
 
     class Unfinished(Memory):
-        drains_at_once = 1
+        traits = Traits(atomic=True, parked_per_retry=1)
 
         def sequences(self, partition: int) -> dict[str, object]:  # type: ignore[override]
             return {name: known._replace(unfinished=True) for name, known in super().sequences(partition).items()}
@@ -604,14 +606,14 @@ def test_draining_many_sequences_looks_at_each_of_them_a_few_times(monkeypatch: 
     """What a drain costs must not grow with the queue behind it."""
     looks = 0
 
-    class Counting(deque[Drain]):
-        def __iter__(self) -> Iterator[Drain]:
+    class Counting(deque[SequenceRetry]):
+        def __iter__(self) -> Iterator[SequenceRetry]:
             nonlocal looks
             for drain in super().__iter__():
                 looks += 1
                 yield drain
 
-    monkeypatch.setattr("logsync.core.drains.deque", Counting)
+    monkeypatch.setattr("logsync.core.retries.deque", Counting)
     source, store = MemoryLog(log), Memory()
     for number in range(200):
         source.append(OrderPlaced(order=str(number), cents=-1))
@@ -631,7 +633,7 @@ def test_a_worker_that_is_told_to_stop_ends_its_drain_after_the_plan() -> None:
     class Stops(Memory):
         def apply(self, plan: Plan) -> None:
             super().apply(plan)
-            if plan.drained:
+            if plan.released:
                 made.stop()
 
     store = Stops()
@@ -651,7 +653,7 @@ class Interrupts(Memory):
 
     def apply(self, plan: Plan) -> None:
         super().apply(plan)
-        for offset in plan.drained:
+        for offset in plan.released:
             self.after.pop(offset, lambda: None)()
 
 
@@ -677,7 +679,7 @@ def test_a_request_that_the_worker_met_in_the_book_for_another_reason_is_carried
     made.sink.handlers[OrderPlaced] = allowing  # type: ignore[assignment]
     ask(store)
     source.append(PageSeen(page="/"))  # passed over for the first time: the worker notes that in the newest book
-    made._draining._watched_at = made._clock()
+    made._retries._watched_at = made._clock()
     made.step()
     assert made._books.book == store.read_book()
     drain(made, store)
@@ -702,7 +704,7 @@ def test_a_request_that_goes_on_does_not_begin_anew_with_each_change_of_the_book
     ask(store)
     made = worker(source, sink=sink)
     for _ in range(40):
-        made._draining._watched_at = float("-inf")
+        made._retries._watched_at = float("-inf")
         made.step()
     assert tried == ["a", "b", "c", "d"]
 
@@ -711,7 +713,7 @@ def test_a_request_by_error_is_finished_although_the_event_with_that_error_is_th
     source, store = MemoryLog(log), Interrupts()
     for cents in (-1, 2, 3):
         source.append(OrderPlaced(order="b", cents=cents))
-    store.drains_at_once = 1  # type: ignore[misc]
+    store.traits = replace(store.traits, parked_per_retry=1)
 
     def crash() -> None:
         raise StoreUnavailable("after the first event")
@@ -738,7 +740,7 @@ def test_age_counts_from_the_event_that_waits_and_not_from_one_that_is_through()
     drain(made, store)
     assert [entry.offset for entry in store.parked(0)] == [1]
     now[0] += timedelta(days=2)
-    made._draining._watched_at = float("-inf")
+    made._retries._watched_at = float("-inf")
     made.step()  # a restarted worker would say the same
 
 
@@ -813,10 +815,10 @@ def test_one_drain_carries_a_bounded_number_of_bytes_but_at_least_one_event(monk
     plans: list[Plan] = []
     apply = store.apply
     monkeypatch.setattr(store, "apply", lambda plan: (plans.append(plan), apply(plan)))
-    monkeypatch.setattr("logsync.draining.DRAIN_BYTES", 700)
+    monkeypatch.setattr("logsync.parked_retries.RETRY_BYTES", 700)
     ask(store)
     drain(worker(source, sink=mended(store)), store)
-    assert [len(plan.drained) for plan in plans if plan.drained] == [2, 2, 1]
+    assert [len(plan.released) for plan in plans if plan.released] == [2, 2, 1]
     assert total(store) == 13
 
 
@@ -826,8 +828,8 @@ def test_a_sequence_that_comes_back_into_the_store_is_drained_and_no_bug() -> No
     parked(source, store)
     made = worker(source, sink=mended(store))
     finish(made, source)
-    made._drains.waiting[0].clear()
-    made._drains.queue.append(Drain(0, "b"))
+    made._queue.waiting[0].clear()
+    made._queue.queue.append(SequenceRetry(0, "b"))
     turns = iter(range(50))
-    made.run(lambda report: report.drained == 3 or next(turns, None) is None)
+    made.run(lambda report: report.released == 3 or next(turns, None) is None)
     assert orders(store) == {"a": 6, "b": 9, "c": 1}

@@ -9,19 +9,21 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from logsync import positions
-from logsync.cli.status import State, judge
 from logsync.core.book import Skip
-from logsync.core.codec import RETRY_FROM, Decoder
+from logsync.core.cloudevents import RETRY_FROM
+from logsync.core.codec import Decoder
 from logsync.core.event import Decoded, Event, Record
 from logsync.core.log import Log
 from logsync.core.offsets import Offsets
-from logsync.core.parking import Parked
+from logsync.core.parked import Parked
 from logsync.core.plan import Plan
 from logsync.core.position import Position
 from logsync.core.sink import Sink
+from logsync.core.store import Traits
 from logsync.errors import ConfigError, LogIdentityError, PositionConflict, PositionGap
 from logsync.log.lookup import Span
+from logsync.ops import positions
+from logsync.ops.status import SinkState, judge
 from logsync.settings import Settings
 from logsync.stores.memory import Memory
 from logsync.testing import MemoryLog, MemoryReader
@@ -40,7 +42,7 @@ class ThingMade(BaseModel):
 class Versioned(Memory):
     """A store whose content holds offsets, as OpenSearch's does."""
 
-    kind = "opensearch"
+    traits = Traits(atomic=False, content_knows_offsets=True)
 
 
 def a_sink(store: Memory | None = None) -> Sink:
@@ -89,7 +91,7 @@ def counts(sink: Sink) -> dict[str, int]:
 
 
 def look(sink: Sink) -> Any:
-    return sink.store.examine(sink.name, Settings())
+    return sink.store.inspect(sink.name, Settings())
 
 
 def decoded(source: MemoryLog, offset: int, partition: int = 0) -> Decoded:
@@ -115,7 +117,7 @@ def set_(sink: Sink, source: MemoryLog, offset: int, *, partition: int = 0, **fa
 def adopt(sink: Sink, source: MemoryLog, *, environment: str = "default") -> positions.Move:
     seen = look(sink)
     copy = positions.read_copy(
-        sink, log.topic, seen.positions or {}, lambda: [record for part in source.records for record in part]
+        sink, seen.positions or {}, lambda: [record for part in source.records for record in part]
     )
     starts = dict(enumerate(source.starts))
     return positions.plan_adopt(
@@ -289,7 +291,7 @@ def test_a_move_that_is_cut_short_makes_workers_wait_and_can_be_run_again(monkey
     monkeypatch.undo()
     at, book = sink.store.positions()[0], sink.store.read_book()
     row = judge("db", 0, Span(0, 5), book, at, identity=source.identity, environment="default")
-    assert (at.next_offset, row.state) == (5, State.MOVING)
+    assert (at.next_offset, row.state) == (5, SinkState.MOVING)
     source.append(ThingMade(name="0-5"))
     worker = Worker(sink, MemoryReader(source), Settings(), clock=iter(range(1000)).__next__)
     worker.run(until=lambda report: report.retries == 3)

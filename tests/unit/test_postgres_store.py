@@ -19,9 +19,10 @@ import psycopg
 import pytest
 
 from logsync.core.event import Event, Record
-from logsync.core.parking import Parked
+from logsync.core.parked import Parked
 from logsync.core.plan import Plan
 from logsync.core.position import Position
+from logsync.core.write import Write
 from logsync.errors import ConfigError
 from logsync.settings import Settings
 from logsync.stores.postgres import Delete, Increment, InTransaction, Postgres, Sql, Upsert
@@ -32,7 +33,6 @@ from logsync.stores.postgres.link import Link
 from logsync.stores.postgres.parking import changes
 from logsync.stores.postgres.shapes import Column, quote
 from logsync.stores.postgres.statements import ByKey, Tables
-from logsync.writes import Write
 
 UNAVAILABLE, CONFIG, REJECTED = Verdict.UNAVAILABLE, Verdict.CONFIG, Verdict.REJECTED
 
@@ -314,7 +314,7 @@ def test_parking_costs_nothing_unless_something_is_parked_and_then_one_statement
     ]
     assert changes("s", Plan(start, end, [Sql("SELECT 1")], [0])) == []
     assert len(changes("s", Plan(start, end, parked=entries))) == 1
-    assert len(changes("s", Plan(start, start.drained(), retried=entries[1:2], drained=[0]))) == 2
+    assert len(changes("s", Plan(start, start.released(), still_parked=entries[1:2], released=[0]))) == 2
     big = [entry._replace(record=entry.record._replace(value=b"v" * 900_000)) for entry in entries[:30]]
     several = changes("s", Plan(start, end, parked=big))  # one value of Postgres ends at 1 GB
     assert len(several) == 3

@@ -7,10 +7,11 @@ from collections.abc import Callable
 import pytest
 from confluent_kafka import KafkaError, TopicPartition
 
+from logsync import Log
 from logsync.core.position import Position
 from logsync.errors import ConfigError
-from logsync.log import reader as module
-from logsync.log.reader import KafkaReader
+from logsync.log import group as module
+from logsync.log.group import KafkaReader
 from logsync.settings import Settings
 
 SETTINGS = Settings(_env_file=None, environment="test")  # type: ignore[call-arg]
@@ -78,7 +79,7 @@ def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def reading(client: Client, *partitions: int) -> KafkaReader:
-    made = KafkaReader("t", "s", SETTINGS)
+    made = KafkaReader(Log("t"), "s", SETTINGS)
     made._consumer = client  # type: ignore[assignment]
     made._on_assign(client, [TopicPartition("t", number) for number in partitions])  # type: ignore[arg-type]
     for number in partitions:

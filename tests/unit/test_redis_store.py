@@ -8,6 +8,7 @@ from datetime import datetime
 
 import pytest
 
+from logsync.core.write import Write
 from logsync.errors import ConfigError
 from logsync.settings import Settings
 from logsync.stores.redis import (
@@ -26,7 +27,6 @@ from logsync.stores.redis import (
     ZRem,
 )
 from logsync.stores.redis.compile import Refused, compile_writes
-from logsync.writes import Write
 
 
 class Odd(str):

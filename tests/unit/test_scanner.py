@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from confluent_kafka import KafkaError, KafkaException
 
-from logsync.log import scanner
+from logsync.log import lookup
 from logsync.settings import Settings
 
 
@@ -28,8 +28,8 @@ class Stale:
 
 @pytest.mark.parametrize("code", [KafkaError._TIMED_OUT, KafkaError._UNKNOWN_PARTITION])
 def test_offsets_are_asked_for_again_with_newer_metadata(monkeypatch: pytest.MonkeyPatch, code: int) -> None:
-    monkeypatch.setattr(scanner, "_TICK", 0.0)
-    reading = scanner.Scanner("t", Settings(_env_file=None), "g", lambda: None)
+    monkeypatch.setattr(lookup, "_TICK", 0.0)
+    reading = lookup.Lookup(Settings(_env_file=None), "t")
     stale = Stale(code)
     monkeypatch.setattr(reading, "_use", lambda: stale)
     assert reading.bounds(0) == (3, 9)

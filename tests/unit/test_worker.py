@@ -10,12 +10,13 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from logsync import Log, Sink, admin
+from logsync import Log, Sink
 from logsync.core.book import Book, Skip
-from logsync.core.codec import RETRY_FROM
+from logsync.core.cloudevents import RETRY_FROM
 from logsync.core.offsets import Offsets
 from logsync.core.plan import Plan
 from logsync.core.position import LogIdentity, Position
+from logsync.core.store import Traits
 from logsync.errors import (
     ConfigError,
     DecodeError,
@@ -28,13 +29,14 @@ from logsync.errors import (
     UnknownEventType,
     WriteRejected,
 )
-from logsync.log.base import Batch
-from logsync.observe import ready
-from logsync.report import State
+from logsync.log.contract import Batch
+from logsync.observe.health import ready
+from logsync.ops import rebuild as rebuilding
 from logsync.settings import Settings
 from logsync.stores.memory import Memory, Server
 from logsync.testing import MemoryLog, MemoryReader
 from logsync.worker import Worker
+from logsync.worker_status import WorkerState
 from logsync.writes.rows import Increment, Upsert
 from tests.unit.shop import OrderCancelled, OrderPlaced, PageSeen, log, make_sink
 
@@ -160,7 +162,7 @@ def test_while_waiting_it_says_so() -> None:
     store.before = [StoreUnavailable("down")] * 1000
     made = worker(source, store)
     made.run(lambda report: report.retries == 3)
-    assert made.report.state is State.WAITING
+    assert made.report.state is WorkerState.WAITING
     assert "down" in made.report.reason
 
 
@@ -408,7 +410,7 @@ def test_a_retry_whose_original_is_in_the_log_is_applied_once() -> None:  # A1
     source.append_raw(original.key, original.value, [*original.headers, (RETRY_FROM, b"1")])
     made = finish(worker(source, store), source)
     assert store.content.row("totals", name="cents") == {"name": "cents", "n": 18}
-    assert made.report.skipped == {"repeat:order.placed": 1}
+    assert made.report.skipped == {"duplicate:order.placed": 1}
 
 
 def test_a_lookup_that_goes_on_counts_as_alive() -> None:
@@ -446,7 +448,7 @@ def test_a_retry_of_a_retry_is_applied_once_although_no_original_arrived() -> No
         source.append_raw(original.key, original.value, [*headers, (RETRY_FROM, b"1")])
     made = finish(worker(source, store), source)
     assert store.content.row("totals", name="cents") == {"name": "cents", "n": 25}
-    assert made.report.skipped == {"repeat:order.placed": 1}
+    assert made.report.skipped == {"duplicate:order.placed": 1}
 
 
 @pytest.mark.parametrize("at_most", [1, 2, 100])
@@ -459,7 +461,7 @@ def test_the_verdict_on_a_retry_does_not_depend_on_the_batch_it_came_in(at_most:
     made.reader.at_most = at_most  # type: ignore[attr-defined]
     finish(made, source)
     assert store.content.row("totals", name="cents") == {"name": "cents", "n": 25}
-    assert made.report.skipped == {"repeat:order.placed": 1}
+    assert made.report.skipped == {"duplicate:order.placed": 1}
 
 
 def test_kafka_that_does_not_answer_is_waited_for() -> None:
@@ -590,7 +592,7 @@ def test_a_worker_without_a_partition_is_a_spare_one_and_ready() -> None:
 
     made = Worker(make_sink(Memory()), Spare(MemoryLog(log)), settings(), clock=Clock())
     turns = iter(range(200))
-    made.run(lambda report: report.state is State.STANDBY or next(turns, None) is None)
+    made.run(lambda report: report.state is WorkerState.STANDBY or next(turns, None) is None)
     assert ready(made.report, made._clock())[0]
 
 
@@ -600,8 +602,8 @@ def test_a_rebuild_that_another_one_overtook_deletes_nothing_of_its_replay() -> 
     identity = source.identity
 
     def rebuild() -> None:
-        plan_ = admin.plan_rebuild(store, identity, {0: (0, 3)})
-        admin.rebuild(
+        plan_ = rebuilding.plan_rebuild(store, identity, {0: (0, 3)})
+        rebuilding.rebuild(
             make_sink(store),
             store,
             plan_,
@@ -656,6 +658,6 @@ def test_overwrites_from_several_partitions_need_a_word_from_the_sink() -> None:
 
 def test_a_store_for_one_partition_refuses_more() -> None:  # O5
     source, store = MemoryLog(log, partitions=2), Memory()
-    store.max_partitions = 1  # type: ignore[assignment]
+    store.traits = Traits(atomic=True, most_partitions=1)
     with pytest.raises(ConfigError, match="2"):
         finish(worker(source, store), source)

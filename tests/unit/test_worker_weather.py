@@ -20,11 +20,11 @@ from logsync.errors import (
     StoreUnavailable,
     WriteRejected,
 )
-from logsync.log.base import Batch, Part
-from logsync.report import Report, State
+from logsync.log.contract import Batch, Part
 from logsync.stores.memory import Memory, Server
 from logsync.testing import MemoryLog, MemoryReader
 from logsync.worker import AHEAD_FROM, Worker
+from logsync.worker_status import WorkerState, WorkerStatus
 from logsync.writes.rows import Upsert
 from tests.unit.shop import OrderPlaced, PageSeen, log, make_sink
 from tests.unit.test_worker import Clock, Flaky, finish, rebuilt, settings, three, worker
@@ -36,7 +36,7 @@ def turn(made: Worker, times: int = 1) -> None:
     made.run(lambda _: next(turns))
 
 
-def turn_until(made: Worker, condition: Callable[[Report], bool]) -> None:
+def turn_until(made: Worker, condition: Callable[[WorkerStatus], bool]) -> None:
     for _ in range(500):
         if condition(made.report):
             return
@@ -55,7 +55,7 @@ def test_a_partition_that_was_taken_away_is_forgotten_and_resumed_where_the_stor
     assign(made)
     turn(made)
     assert made.report.positions == made.report.ends == {}
-    assert made.report.state is State.JOINING
+    assert made.report.state is WorkerState.JOINING
     source.append(OrderPlaced(order="z", cents=1))
     finish(worker(source, Memory(server)), source)
     assign(made, 0)
@@ -250,7 +250,7 @@ def test_a_store_that_refuses_an_event_outside_the_plan_is_named_and_nothing_mov
     assert not store.content
 
 
-class Waiting(Flaky):
+class SequenceSummary(Flaky):
     """Every apply waits long enough for all that the worker has to do meanwhile."""
 
     def apply(self, plan: Plan) -> None:
@@ -272,7 +272,7 @@ def eager(source: MemoryLog, store: Memory) -> Worker:
 
 
 def test_the_next_plans_events_are_decoded_while_the_store_waits() -> None:  # F1
-    source, store = three(), Waiting()
+    source, store = three(), SequenceSummary()
     made = eager(source, store)
     finish(made, source)
     # While the first of three is applied the second is decoded; then the first one's records and events are freed and
@@ -292,10 +292,10 @@ def test_a_poll_that_brings_little_is_applied_in_its_own_turn() -> None:  # F1
 
 
 @pytest.mark.parametrize(
-    "error", [StoreUnavailable("down"), StoreOutcomeUnknown("lost"), PositionConflict("overtaken")]
+    "error", [StoreUnavailable("down"), StoreOutcomeUnknown("lost"), PositionConflict("book_conflict")]
 )
 def test_what_was_read_ahead_of_a_plan_that_failed_is_not_applied(error: LogsyncError) -> None:  # I7
-    source, store = three(), Waiting()
+    source, store = three(), SequenceSummary()
     made = eager(source, store)
     turn(made, 2)
     store.before = [error]  # the first event's plan fails while the second event is read ahead
@@ -305,7 +305,7 @@ def test_what_was_read_ahead_of_a_plan_that_failed_is_not_applied(error: Logsync
 
 
 def test_what_was_read_ahead_is_dropped_with_its_partition() -> None:  # I7
-    source, store = three(), Waiting()
+    source, store = three(), SequenceSummary()
     made = eager(source, store)
     turn(made, 3)
     assert store.positions()[0].next_offset == 1  # and the second event is read ahead
@@ -320,7 +320,7 @@ def test_what_was_read_ahead_is_dropped_with_its_partition() -> None:  # I7
 
 
 def test_what_was_read_ahead_is_dropped_when_its_partition_comes_back_in_the_same_turn() -> None:  # I7
-    source, store = three(), Waiting()
+    source, store = three(), SequenceSummary()
     made = eager(source, store)
     turn(made, 3)
     store.server.positions["db"][0] = Position(0, 0, 1)

@@ -22,8 +22,8 @@ from uuid import UUID
 
 from pydantic_core import to_json
 
+from logsync.core.write import Write
 from logsync.errors import ConfigError, WriteRejected
-from logsync.writes import Write
 from logsync.writes.docs import DeleteDoc, IndexDoc, UpdateDoc
 
 # 11 bits of epoch; 40 of offset + generation * REACH; 12 of the generation's last digits, from which both are found

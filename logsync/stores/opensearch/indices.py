@@ -44,7 +44,7 @@ class Indices:
         """Every declared name has its index of ``epoch``, and readers see that one. Safe to repeat.
 
         An index of an older epoch loses its readers and keeps its content; one of a newer epoch, which only a rebuild
-        that was overtaken can meet, keeps them. Raises ConfigError.
+        that was book_conflict can meet, keeps them. Raises ConfigError.
         """
         layout = self._layout
         for name in layout.names:

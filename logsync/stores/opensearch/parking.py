@@ -94,9 +94,9 @@ class Parking:
         self._seal(seals, epoch)
 
     def apply(self, plan: Plan) -> None:
-        """Drain one event, or note that it failed again. Raises WriteRejected, and what else a plan may raise."""
+        """Try one event again, or note that it failed again. Raises WriteRejected, and what else a plan may raise."""
         start, end = plan.start, plan.end
-        (offset,) = plan.drained or [entry.offset for entry in plan.retried]
+        (offset,) = plan.released or [entry.offset for entry in plan.still_parked]
         chains, rejected = fold.gather(plan.offsets, plan.writes, self._layout.bodies)
         if rejected is not None:
             raise rejected
@@ -112,8 +112,8 @@ class Parking:
         if not stored:
             raise PositionConflict(f"the parked event at offset {offset} was drained by somebody else")
         done = {name: waiting.done(held.source) for name, held in stored.items()}
-        if plan.retried:
-            bodies = {name: waiting.source(plan.retried[0], list(done[name])) for name in stored}
+        if plan.still_parked:
+            bodies = {name: waiting.source(plan.still_parked[0], list(done[name])) for name in stored}
         else:
             docs = []
             for key, steps in chains.items():
@@ -135,7 +135,7 @@ class Parking:
         }
         self._documents.write_marks(start.epoch, moved)
         held = sorted(f"{name}/{written}" for name, ids in done.items() for written in ids)
-        if held and any(entry.discarded is not None for entry in plan.retried):
+        if held and any(entry.discarded is not None for entry in plan.still_parked):
             # Written by a drain that was interrupted, or before the event was refused. No write takes that back.
             log.warning(
                 "documents hold an event that is given up, until a rebuild",

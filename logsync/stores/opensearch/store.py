@@ -25,13 +25,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from logsync.core.book import Book, overtaken
-from logsync.core.finding import Examined
-from logsync.core.parking import Parked, Waiting
+from logsync.core.book import Book, book_conflict
+from logsync.core.inspection import Inspection
+from logsync.core.parked import Parked, SequenceSummary
 from logsync.core.plan import Plan
 from logsync.core.position import Position
+from logsync.core.store import StoreSettings, Traits
+from logsync.core.write import Write
 from logsync.errors import ConfigError, PositionConflict, WriteRejected
-from logsync.settings import Settings
 from logsync.stores.opensearch import fold, waiting
 from logsync.stores.opensearch.client import Client, parse
 from logsync.stores.opensearch.documents import Documents, compare, lowest
@@ -39,7 +40,6 @@ from logsync.stores.opensearch.fold import ABSENT, Doc, DocKey, Era, Found, Step
 from logsync.stores.opensearch.indices import Indices
 from logsync.stores.opensearch.layout import FILTER, Layout
 from logsync.stores.opensearch.parking import Parking
-from logsync.writes import Write
 from logsync.writes.docs import DeleteDoc, IndexDoc, UpdateDoc
 
 log = logging.getLogger("logsync.stores.opensearch")
@@ -53,10 +53,9 @@ class OpenSearch:
     """
 
     kind = "opensearch"
-    drains_at_once = 1
-    atomic = False
+    # O5: offsets of two partitions do not compare, and a document has one version.
+    traits = Traits(atomic=False, most_partitions=1, parked_per_retry=1, content_knows_offsets=True)
     meanwhile: Callable[[], bool] | None = None
-    max_partitions = 1  # O5: offsets of two partitions do not compare, and a document has one version
     accepts: frozenset[type[Write]] = frozenset({IndexDoc, UpdateDoc, DeleteDoc})
 
     def __init__(self, url: str | None = None, *, indices: Mapping[str, Mapping[str, Any] | Path]) -> None:
@@ -73,7 +72,7 @@ class OpenSearch:
         self._parking: Parking
         self._waiting: waiting.WaitingEvents
 
-    def open(self, sink: str, settings: Settings) -> None:
+    def open(self, sink: str, settings: StoreSettings) -> None:
         """Connect; make or update the indices and aliases. Raises StoreUnavailable, ConfigError.
 
         Indices are made only for a sink without a book. Where a book exists, a missing index is an accident or a
@@ -95,10 +94,10 @@ class OpenSearch:
             self.close()
             raise
 
-    def _connect(self, sink: str, settings: Settings) -> Indices:
+    def _connect(self, sink: str, settings: StoreSettings) -> Indices:
         """Everything of ``open`` that asks the server nothing."""
         self.close()
-        hosts, prefix = parse(self._url or settings.opensearch.get_secret_value())
+        hosts, prefix = parse(self._url or settings.address("opensearch"))
         return self._attach(Client(hosts, settings.store_timeout), Layout(prefix, sink, self._declared))
 
     def _attach(self, client: Client, layout: Layout) -> Indices:
@@ -160,7 +159,7 @@ class OpenSearch:
         stored, seq_no, term = self._read_book()
         found = stored.revision if stored else 0
         if found != book.revision - 1:
-            raise overtaken(self._layout.sink, book.revision - 1, found)
+            raise book_conflict(self._layout.sink, book.revision - 1, found)
         return stored, seq_no, term
 
     def _read_book(self) -> tuple[Book | None, int | None, int | None]:
@@ -195,7 +194,7 @@ class OpenSearch:
         of the plan may be written by then, each at the version that its content stands for.
         """
         with self._opened.bound():
-            if plan.drained or plan.retried:
+            if plan.released or plan.still_parked:
                 self._parking.apply(plan)
             else:
                 for part in _within_reach(plan):
@@ -271,7 +270,7 @@ class OpenSearch:
 
     # What is parked
 
-    def sequences(self, partition: int) -> dict[str, Waiting]:
+    def sequences(self, partition: int) -> dict[str, SequenceSummary]:
         with self._opened.bound():
             book = self._read_book()[0]
             return self._waiting.sequences(book.epoch, partition) if book else {}
@@ -300,11 +299,11 @@ class OpenSearch:
         with self._opened.bound():
             indices, layout = self._indices, self._layout
             # Listed before the book is compared: what a later rebuild makes is made under a later book, so whoever
-            # is overtaken after this, and however late, deletes only what was there before.
+            # is book_conflict after this, and however late, deletes only what was there before.
             owned = indices.owned()
             found = self._read_book()[0]
             if found is None or (found.epoch, found.revision) != (book.epoch, book.revision):
-                raise overtaken(layout.sink, book.revision)
+                raise book_conflict(layout.sink, book.revision)
             keep = {layout.index(name, book.epoch) for name in layout.names}
             # Of this epoch only when a wipe is repeated: keep it if it is as new, else it goes as well.
             used = sorted(index for index in keep & owned.keys() if indices.count([index], {"match_all": {}}))
@@ -312,12 +311,12 @@ class OpenSearch:
             indices.ensure(book.epoch)
             indices.delete(sorted(owned.keys() - keep))
 
-    def schema(self, sink: str = "", settings: Settings | None = None) -> str:
+    def schema(self, sink: str = "", settings: StoreSettings | None = None) -> str:
         """The requests that create the indices and aliases of a new sink, for a shell. Opens nothing.
 
         SINK stands for a sink's name that is not known. The prefix is that of the address.
         """
-        url = self._url or (settings.opensearch.get_secret_value() if settings else "")
+        url = self._url or (settings.address("opensearch") if settings else "")
         prefix = parse(url)[1] if url else ""
         layout = self._layout if self._client else Layout(prefix, sink or "SINK", self._declared)
         requests: list[tuple[str, str, Mapping[str, Any]]] = [("PUT", layout.books_index, layout.books_body())]
@@ -330,10 +329,10 @@ class OpenSearch:
             for method, path, body in requests
         )
 
-    def examine(self, sink: str, settings: Settings) -> Examined:
-        from logsync.stores.opensearch.doctor import examine
+    def inspect(self, sink: str, settings: StoreSettings) -> Inspection:
+        from logsync.stores.opensearch.inspect import inspect
 
-        return examine(self, sink, settings)
+        return inspect(self, sink, settings)
 
     @property
     def _opened(self) -> Client:

@@ -13,7 +13,7 @@ from datetime import datetime
 from itertools import islice
 from typing import Any, NamedTuple
 
-from logsync.core.parking import Parked, Waiting
+from logsync.core.parked import Parked, SequenceSummary
 from logsync.stores.opensearch import fold
 from logsync.stores.opensearch.client import Client
 from logsync.stores.opensearch.documents import Documents, lowest
@@ -72,11 +72,11 @@ class WaitingEvents:
     def __init__(self, client: Client, layout: Layout, documents: Documents) -> None:
         self._client, self._layout, self._documents = client, layout, documents
 
-    def sequences(self, epoch: int, partition: int) -> dict[str, Waiting]:
+    def sequences(self, epoch: int, partition: int) -> dict[str, SequenceSummary]:
         marks = self._documents.marks(epoch)
         begun = {mark.draining.offset for mark in marks.values() if mark and mark.draining}
         position = lowest(marks).get(partition)
-        found: dict[str, Waiting] = {}
+        found: dict[str, SequenceSummary] = {}
         names: dict[str, str] = {}
         for hit in self._scan(epoch, partition):
             name = names.get(hit.token)
@@ -84,7 +84,7 @@ class WaitingEvents:
                 short = hit.token.startswith("sequence=")
                 name = json.loads(hit.token[9:]) if short else self._bodies([hit])[0].sequence
                 names[hit.token] = name
-            known = found.get(name, Waiting(hit.offset, 0, hit.since, hit.error))
+            known = found.get(name, SequenceSummary(hit.offset, 0, hit.since, hit.error))
             unfinished = known.unfinished or hit.offset in begun
             # One at or after the position was parked just before a crash. The worker meets and counts it again.
             met = position is not None and hit.offset < position.next_offset

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC
 from typing import TYPE_CHECKING
 
-from logsync.core.parking import Parked, Waiting
+from logsync.core.parked import Parked, SequenceSummary
 from logsync.core.plan import Plan
 from logsync.stores.postgres.encode import array, escaped, unescaped
 from logsync.stores.postgres.statements import Statement
@@ -21,7 +21,7 @@ ON CONFLICT (sink, partition, log_offset) DO {}
 """
 _PARK = _KEEP.format("NOTHING")  # K2
 _AGAIN = _KEEP.format("UPDATE SET error = EXCLUDED.error, body = EXCLUDED.body")
-_DRAIN = "DELETE FROM logsync.parked WHERE sink = %s AND partition = %s AND log_offset = ANY(%s::bigint[])"
+_RELEASE = "DELETE FROM logsync.parked WHERE sink = %s AND partition = %s AND log_offset = ANY(%s::bigint[])"
 # One pass over the table and one sort, whatever the server believes about its size: it was filled a moment ago, and
 # nothing has been counted yet. The time goes out without a zone, as the session may have any.
 _SEQUENCES = """
@@ -44,16 +44,16 @@ def changes(sink: str, plan: Plan) -> list[Statement]:
     """What the plan says about parked events; empty, as a rule. No content of an event can make these fail."""
     partition = plan.start.partition
     made = [_keep(_PARK, sink, partition, *some) for some in _chunks(plan.parked)]
-    made += [_keep(_AGAIN, sink, partition, *some) for some in _chunks(plan.retried)]
-    if plan.drained:
-        made.append(Statement(_DRAIN, (sink, partition, array(plan.drained))))
+    made += [_keep(_AGAIN, sink, partition, *some) for some in _chunks(plan.still_parked)]
+    if plan.released:
+        made.append(Statement(_RELEASE, (sink, partition, array(plan.released))))
     return made
 
 
-def read_sequences(link: Link, sink: str, partition: int) -> dict[str, Waiting]:
+def read_sequences(link: Link, sink: str, partition: int) -> dict[str, SequenceSummary]:
     rows = link.ask(_SEQUENCES, sink, partition).fetchall()
     return {
-        unescaped(name): Waiting(first, events, since.replace(tzinfo=UTC), unescaped(error))
+        unescaped(name): SequenceSummary(first, events, since.replace(tzinfo=UTC), unescaped(error))
         for name, first, events, since, error in rows
     }
 

@@ -6,11 +6,11 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import chain, zip_longest
 from typing import Any, NamedTuple
 
+from logsync.core.write import Write
 from logsync.stores.postgres.coalesce import Key, Names, Refused, Round, Row, RowWrite, coalesce
 from logsync.stores.postgres.encode import array
 from logsync.stores.postgres.guard import check_statement
 from logsync.stores.postgres.shapes import Column, Shape, by_column, quote, same_keys
-from logsync.writes import Write
 from logsync.writes.rows import Delete, Increment, InTransaction, Sql, Upsert
 
 _ROWS = frozenset({Upsert, Increment, Delete})

@@ -9,26 +9,26 @@ from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from logsync.core.book import Book, overtaken
-from logsync.core.finding import Examined
-from logsync.core.parking import Parked, Waiting
+from logsync.core.book import Book, book_conflict
+from logsync.core.inspection import Inspection
+from logsync.core.parked import Parked, SequenceSummary
 from logsync.core.plan import Plan
 from logsync.core.position import Position
+from logsync.core.store import StoreSettings, Traits
+from logsync.core.write import Write
 from logsync.errors import ConfigError, LogsyncError, StoreOutcomeUnknown, StoreUnavailable
-from logsync.settings import Settings
 from logsync.stores.postgres.encode import escaped, unescaped
 from logsync.stores.postgres.errors import Verdict, describe, verdict, verdict_of_connect
 from logsync.stores.postgres.parking import forget_some, read_parked, read_sequences
 from logsync.stores.postgres.schema import SinkSchema
 from logsync.stores.postgres.shapes import CATALOG, quote, read_shapes
 from logsync.stores.postgres.statements import Tables
-from logsync.writes import Write
 from logsync.writes.rows import Delete, Increment, InTransaction, Sql, Upsert
 
 if TYPE_CHECKING:
     from logsync.stores.postgres.link import Link
 
-_COLUMNS = "partition, next_offset, epoch, last_offset, last_id, leader_epoch, drains"  # as in Position
+_COLUMNS = "partition, next_offset, epoch, last_offset, last_id, leader_epoch, releases"  # as in Position
 _POSITIONS = f"SELECT {_COLUMNS} FROM logsync.position WHERE sink = %s"
 _ADD_POSITION = f"INSERT INTO logsync.position (sink, {_COLUMNS}) VALUES (%s, %s, %s, %s, %s, %s, %s, %s)"
 _FIRST_BOOK = "INSERT INTO logsync.book (sink, revision, body) VALUES (%s, %s, %s) ON CONFLICT DO NOTHING"
@@ -48,9 +48,7 @@ class Postgres:
 
     kind = "postgres"
     accepts: frozenset[type[Write]] = frozenset({Upsert, Increment, Delete, Sql, InTransaction})
-    max_partitions: int | None = None
-    drains_at_once = 100
-    atomic = True
+    traits = Traits(atomic=True)
     meanwhile: Callable[[], bool] | None = None
 
     def __init__(
@@ -76,7 +74,7 @@ class Postgres:
     def __repr__(self) -> str:
         return f"Postgres(tables={list(self._tables)})"  # not the dsn: it may hold a password
 
-    def open(self, sink: str, settings: Settings) -> None:
+    def open(self, sink: str, settings: StoreSettings) -> None:
         """Connect, and create what is missing. Raises StoreUnavailable, ConfigError.
 
         Bound: ``store_timeout`` for each address of the host, and once more for the schema.
@@ -89,8 +87,8 @@ class Postgres:
             self.close()
             raise
 
-    def _connect(self, sink: str, settings: Settings) -> None:
-        """Connect, and nothing else: what ``examine`` may do, too."""
+    def _connect(self, sink: str, settings: StoreSettings) -> None:
+        """Connect, and nothing else: what ``inspect`` may do, too."""
         try:
             from psycopg import Error
             from psycopg.conninfo import conninfo_to_dict
@@ -103,7 +101,7 @@ class Postgres:
         self.close()
         self._sink, self._timeout = sink, settings.store_timeout
         self._writer.shapes = {}
-        dsn = settings.postgres.get_secret_value() if self._dsn is None else self._dsn
+        dsn = settings.address("postgres") if self._dsn is None else self._dsn
         with suppress(Error):
             self._password = str(conninfo_to_dict(dsn).get("password") or "")
         try:
@@ -161,7 +159,7 @@ class Postgres:
             else:
                 changed = link.ask(_NEXT_BOOK, book.revision, body, book.sink, book.revision - 1)
             if changed.rowcount == 0:
-                raise overtaken(book.sink, book.revision - 1)
+                raise book_conflict(book.sink, book.revision - 1)
             if positions is not None:
                 stored = [at._replace(last_id=at.last_id and escaped(at.last_id)) for at in positions]
                 rows = [(_ADD_POSITION, (book.sink, *position)) for position in stored]
@@ -190,7 +188,7 @@ class Postgres:
             with self._call("apply") as link:
                 Transaction(link, self._writer, self._sink, plan, begin).one_by_one()
 
-    def sequences(self, partition: int) -> dict[str, Waiting]:
+    def sequences(self, partition: int) -> dict[str, SequenceSummary]:
         with self._call("read what waits") as link:
             return read_sequences(link, self._sink, partition)
 
@@ -220,19 +218,19 @@ class Postgres:
         while left:
             with self._transaction("wipe") as link:
                 if link.ask(_STILL_BOOK, self._sink, book.revision).rowcount == 0:
-                    raise overtaken(self._sink, book.revision)
+                    raise book_conflict(self._sink, book.revision)
                 left = forget_some(link, self._sink)
                 found = self._existing(link)
                 if found and not left:
                     link.ask(f"TRUNCATE {', '.join(found)}")
 
-    def schema(self, sink: str = "", settings: Settings | None = None) -> str:  # noqa: ARG002 - the contract's
+    def schema(self, sink: str = "", settings: StoreSettings | None = None) -> str:  # noqa: ARG002 - the contract's
         return self._schema.printed()
 
-    def examine(self, sink: str, settings: Settings) -> Examined:
-        from logsync.stores.postgres.doctor import examine
+    def inspect(self, sink: str, settings: StoreSettings) -> Inspection:
+        from logsync.stores.postgres.inspect import inspect
 
-        return examine(self, sink, settings)
+        return inspect(self, sink, settings)
 
     def _existing(self, link: Link) -> list[str]:
         """The declared tables that exist, quoted."""

@@ -10,6 +10,7 @@ from typing import NoReturn
 import psycopg
 
 from logsync.core.plan import Plan
+from logsync.core.write import Write
 from logsync.errors import ConfigError, HandlerError, LogsyncError, PositionConflict, WriteRejected
 from logsync.stores.postgres.coalesce import Refused
 from logsync.stores.postgres.encode import escaped
@@ -18,7 +19,6 @@ from logsync.stores.postgres.guard import GuardedCursor
 from logsync.stores.postgres.link import Link
 from logsync.stores.postgres.parking import changes
 from logsync.stores.postgres.statements import NoSuchTable, Statement, Tables
-from logsync.writes import Write
 from logsync.writes.rows import InTransaction
 
 BEGIN = Statement("BEGIN ISOLATION LEVEL READ COMMITTED", ())
@@ -30,10 +30,10 @@ BEGIN = Statement("BEGIN ISOLATION LEVEL READ COMMITTED", ())
 # it commits, we match nothing, and PositionConflict sends the worker back to read the position.
 _MOVE = """
 UPDATE logsync.position
-SET next_offset = %s, last_offset = %s, last_id = %s, leader_epoch = %s, epoch = %s, drains = %s
-WHERE sink = %s AND partition = %s AND (epoch, next_offset, drains) = (%s, %s, %s)
+SET next_offset = %s, last_offset = %s, last_id = %s, leader_epoch = %s, epoch = %s, releases = %s
+WHERE sink = %s AND partition = %s AND (epoch, next_offset, releases) = (%s, %s, %s)
 """
-_FOUND = "SELECT epoch, next_offset, drains FROM logsync.position WHERE sink = %s AND partition = %s"
+_FOUND = "SELECT epoch, next_offset, releases FROM logsync.position WHERE sink = %s AND partition = %s"
 # Everything the session needs is set for this transaction alone: a pooler may give each one another session.
 # synchronous_commit: with "off" the server answers COMMIT before the writes are durable.  # I4
 # TimeZone: a time without a zone must mean the same instant on every server.  # I5
@@ -140,7 +140,7 @@ class Transaction:
     def _move(self) -> Statement:
         start, end = self.plan.start, self.plan.end
         last_id = end.last_id and escaped(end.last_id)
-        new = (end.next_offset, end.last_offset, last_id, end.leader_epoch, end.epoch, end.drains)
+        new = (end.next_offset, end.last_offset, last_id, end.leader_epoch, end.epoch, end.releases)
         return Statement(_MOVE, (*new, self.sink, start.partition, *start.place))
 
     def _send(self, writes: Iterable[Write], *, begin: bool = False) -> None:
@@ -207,8 +207,8 @@ class Transaction:
         )
 
 
-def _words(epoch: int, next_offset: int, drains: int) -> str:
-    return f"epoch {epoch}, next offset {next_offset}" + (f" after {drains} drains" if drains else "")
+def _words(epoch: int, next_offset: int, releases: int) -> str:
+    return f"epoch {epoch}, next offset {next_offset}" + (f" after {releases} releases" if releases else "")
 
 
 def _blame(cause: Exception, offset: int, writes: Sequence[Write]) -> LogsyncError:

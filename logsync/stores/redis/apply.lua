@@ -3,11 +3,11 @@
 --
 -- The first line makes Redis (7.0 or later) refuse the whole script before it runs when memory is full, on a
 -- replica and when persistence failed; without it, the first write to be refused could be any (R1). For a plan that
--- drains, store.py writes flags=allow-oom there.
+-- releases, store.py writes flags=allow-oom there.
 --
 -- KEYS  1 positions (hash: partition -> JSON, and the counts begun and ended)  2... the keys of the plan, and last, only
 --       if the plan says something about parked events: parked, about and order, see parking.py
--- ARGV  1 partition  2 epoch  3 next_offset  4 drains of the expected position  5 the new position (JSON)
+-- ARGV  1 partition  2 epoch  3 next_offset  4 releases of the expected position  5 the new position (JSON)
 --       6 "apply", or "check" to stop before the first write
 --       7 how many words about parked events there are at the end: the number of events to forget, their fields, and
 --         field, about and event of each that is to be kept (unless there is one already)
@@ -26,7 +26,7 @@
 -- memory at its next start but leaves its opening in the file; what follows is appended to it, and the start after
 -- that runs the torn half, too.
 
-local PARTITION, EPOCH, NEXT, DRAINS, AFTER, MODE, PARKING, FIRST = 1, 2, 3, 4, 5, 6, 7, 8
+local PARTITION, EPOCH, NEXT, RELEASES, AFTER, MODE, PARKING, FIRST = 1, 2, 3, 4, 5, 6, 7, 8
 local HEADER = 5      -- ARGV before the arguments of an instruction
 local RUN, GUARD = '0', '2'
 local BOOKKEEPING = 1 -- KEYS before those of the plan
@@ -204,7 +204,7 @@ if kept[2] ~= kept[3] then
 end
 local position = stored and cjson.decode(stored)
 if not position or position.epoch ~= tonumber(ARGV[EPOCH]) or position.next_offset ~= tonumber(ARGV[NEXT])
-    or (position.drains or 0) ~= tonumber(ARGV[DRAINS]) then
+    or (position.releases or 0) ~= tonumber(ARGV[RELEASES]) then
   return { 'conflict', stored or 'no position' }
 end
 

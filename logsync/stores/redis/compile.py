@@ -6,8 +6,9 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple, TypeVar
 
+from logsync.core.write import Write
 from logsync.stores.redis.coalesce import EXACT, GUARD_AND_RUN, HASH, SET, STRING, ZSET, Instruction, Key, bounded
-from logsync.writes import Write, keys
+from logsync.writes import keys
 
 T = TypeVar("T")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from logsync.core.parking import Parked, Waiting
+from logsync.core.parked import Parked, SequenceSummary
 from logsync.core.plan import Plan
 
 if TYPE_CHECKING:
@@ -36,12 +36,12 @@ def changes(plan: Plan) -> list[bytes]:
     First the fields of those to forget, each after their number; then field, about and event of those to keep. What is
     retried is in both: forgotten, and kept as it is now.
     """
-    if not (plan.parked or plan.retried or plan.drained):
+    if not (plan.parked or plan.still_parked or plan.released):
         return []
-    gone = [_field(plan.start.partition, offset) for offset in plan.drained]
-    gone += [_field(entry.partition, entry.offset) for entry in plan.retried]
+    gone = [_field(plan.start.partition, offset) for offset in plan.released]
+    gone += [_field(entry.partition, entry.offset) for entry in plan.still_parked]
     words = [b"%d" % len(gone), *gone]
-    for entry in (*plan.retried, *plan.parked):
+    for entry in (*plan.still_parked, *plan.parked):
         place = b"%b%019d" % (_line(entry.partition, entry.sequence), entry.offset)
         about = json.dumps([entry.first_at.isoformat(), entry.error]).encode()
         words += (_field(entry.partition, entry.offset), place + b"\n" + about, entry.to_json().encode())
@@ -60,8 +60,8 @@ class Shelf:
         self._read, self._sequences = Script("parked.lua"), Script("sequences.lua")
         self.scripts = [self._read, self._sequences]
 
-    def sequences(self, io: Client, partition: int) -> dict[str, Waiting]:
-        found: dict[str, Waiting] = {}
+    def sequences(self, io: Client, partition: int) -> dict[str, SequenceSummary]:
+        found: dict[str, SequenceSummary] = {}
         at = b'[%d:"' % partition
         while at:
             args = [at, b"(%d:#" % partition, b"%d" % _SEQUENCES]  # "#" is the character after the quote
@@ -71,7 +71,7 @@ class Shelf:
                 line, _, first = place.rpartition(b" ")
                 since, error = json.loads(about)
                 name = json.loads(line.partition(b":")[2])
-                found[name] = Waiting(int(first), events, datetime.fromisoformat(since), error)
+                found[name] = SequenceSummary(int(first), events, datetime.fromisoformat(since), error)
         return found
 
     def parked(self, io: Client, partition: int, sequence: str | None, after: int, limit: int) -> Iterator[Parked]:

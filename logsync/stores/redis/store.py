@@ -24,13 +24,13 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from logsync.core.book import Book, overtaken
-from logsync.core.finding import Examined
-from logsync.core.parking import Parked, Waiting
+from logsync.core.book import Book, book_conflict
+from logsync.core.inspection import Inspection
+from logsync.core.parked import Parked, SequenceSummary
 from logsync.core.plan import Plan
 from logsync.core.position import Position
+from logsync.core.store import StoreSettings, Traits
 from logsync.errors import ConfigError, PositionConflict, StoreUnavailable, WriteRejected
-from logsync.settings import Settings
 from logsync.stores.redis import parking
 from logsync.stores.redis.compile import ACCEPTS, Program, Refused, compile_writes
 
@@ -50,9 +50,7 @@ class Redis:
 
     kind = "redis"
     accepts = ACCEPTS
-    max_partitions = None
-    drains_at_once = 100
-    atomic = True
+    traits = Traits(atomic=True)
     meanwhile: Callable[[], bool] | None = None
 
     def __init__(self, url: str | None = None, *, prefix: str) -> None:
@@ -69,7 +67,7 @@ class Redis:
         self._tag = f"{tag[1]}:" if tag else ""
         self._client: Client | None = None
 
-    def open(self, sink: str, settings: Settings) -> None:
+    def open(self, sink: str, settings: StoreSettings) -> None:
         """Connect and check what can be checked once: version, eviction policy (R2), cluster.
 
         Raises StoreUnavailable, ConfigError. A sink whose content is broken (R1, R2) opens all the same, so that
@@ -83,7 +81,7 @@ class Redis:
         for script in scripts:  # found wanting now, rather than in the first plan
             self._io.call("SCRIPT", "LOAD", script.body)
 
-    def _connect(self, sink: str, settings: Settings) -> None:
+    def _connect(self, sink: str, settings: StoreSettings) -> None:
         """Everything of ``open`` that asks the server nothing."""
         try:
             from logsync.stores.redis import client  # late: importing a sink needs no client library
@@ -100,7 +98,7 @@ class Redis:
         self._apply, self._write_book = client.Script("apply.lua"), client.Script("book.lua")
         self._wipe = client.Script("wipe.lua")
         self._drain = client.Script("apply.lua", when_full=True)
-        self._client = client.Client(self._url or settings.redis.get_secret_value(), settings.store_timeout)
+        self._client = client.Client(self._url or settings.address("redis"), settings.store_timeout)
         self._client.meanwhile = self.meanwhile
         self._watched = -math.inf
 
@@ -127,7 +125,7 @@ class Redis:
         if isinstance(found, list):
             raise self._overlap(*[str(item, errors="replace") for item in found])
         if found != expected:
-            raise overtaken(self._sink, expected, found)
+            raise book_conflict(self._sink, expected, found)
 
     def positions(self) -> dict[int, Position]:
         """What is stored, and nothing else: an empty answer after FLUSHALL means "unknown", not "start". # P1
@@ -168,7 +166,7 @@ class Redis:
         args += (_json(plan.end), mode, b"%d" % len(parked))
         try:
             # What is parked is memory, and a drain gives it back: a server that it fills must be able to drain.
-            frees = not plan.parked and bool(plan.drained or plan.retried)
+            frees = not plan.parked and bool(plan.released or plan.still_parked)
             verdict, *rest = self._io.run(self._drain if frees else self._apply, keys, [*args, *program.args, *parked])
         except ConfigError:
             # Refused before it ran, or died half-way?
@@ -213,7 +211,7 @@ class Redis:
 
     # What is parked
 
-    def sequences(self, partition: int) -> dict[str, Waiting]:
+    def sequences(self, partition: int) -> dict[str, SequenceSummary]:
         return self._shelf.sequences(self._io, partition)
 
     def parked(self, partition: int, *, sequence: str | None = None, after: int = -1, limit: int = 100) -> list[Parked]:
@@ -238,15 +236,15 @@ class Redis:
             self._wipe, [self._book, self._positions, self._evicted, *keys], [b"%d" % book.revision, *evicted]
         )
         if found != book.revision:
-            raise overtaken(self._sink, book.revision, found)
+            raise book_conflict(self._sink, book.revision, found)
 
-    def schema(self, sink: str = "", settings: Settings | None = None) -> str:  # noqa: ARG002 - the contract's
+    def schema(self, sink: str = "", settings: StoreSettings | None = None) -> str:  # noqa: ARG002 - the contract's
         return ""
 
-    def examine(self, sink: str, settings: Settings) -> Examined:
-        from logsync.stores.redis.doctor import examine
+    def inspect(self, sink: str, settings: StoreSettings) -> Inspection:
+        from logsync.stores.redis.inspect import inspect
 
-        return examine(self, sink, settings)
+        return inspect(self, sink, settings)
 
     def __repr__(self) -> str:
         return f"Redis(prefix={self.prefix!r})"  # never the url: it may hold a password

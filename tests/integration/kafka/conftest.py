@@ -12,7 +12,7 @@ from pydantic import BaseModel
 
 from devstack import Stack
 from logsync import Log
-from logsync.core.codec import RETRY_FROM
+from logsync.core.cloudevents import RETRY_FROM
 from logsync.core.event import Record
 from logsync.log.topic import create_topic
 from logsync.settings import Settings

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from pydantic import BaseModel
 
 from logsync import Event, Log, Sink
+from logsync.core.write import Write
 from logsync.stores.memory import Memory
-from logsync.writes import Write
 from logsync.writes.keys import Incr
 
 log = Log("shop.events")

@@ -11,14 +11,14 @@ import signal
 
 from logsync import Event, Sink
 from logsync.core.plan import Plan
-from logsync.log import closing, reader
+from logsync.log import closing, group
 from logsync.stores.memory import Memory
 from logsync.writes.keys import Incr
 
 from .guarded import ThingMade, log
 
 STOPS = "KAFKA_TEST_STOPS"
-reader.ANSWER, closing.CLOSE = 2.0, 4.0
+group.ANSWER, closing.CLOSE = 2.0, 4.0
 
 
 class Stopping(Memory):

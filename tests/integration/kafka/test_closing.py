@@ -17,8 +17,8 @@ import pytest
 from devstack import process
 from logsync import Producer
 from logsync.cli.exits import Exit
+from logsync.log.group import group_id
 from logsync.log.lookup import Lookup
-from logsync.log.reader import group_id
 from logsync.log.topic import create_topic
 from logsync.settings import Settings
 

@@ -10,9 +10,9 @@ import pytest
 
 from logsync.core.position import Position
 from logsync.errors import LogUnavailable
-from logsync.log import scanner
+from logsync.log import lookup
+from logsync.log.group import KafkaReader
 from logsync.log.lookup import Lookup
-from logsync.log.reader import KafkaReader
 from logsync.settings import Settings
 from tests.contract.test_reader_contract import KafkaSource, Member
 
@@ -43,7 +43,7 @@ def source(settings: Settings, unique: str, monkeypatch: pytest.MonkeyPatch) -> 
     interval = round(INTERVAL * 1_000)
     options = {"max.poll.interval.ms": interval, "session.timeout.ms": interval, "heartbeat.interval.ms": 400}
     monkeypatch.setenv("LOGSYNC_KAFKA_OPTIONS", json.dumps({name: str(value) for name, value in options.items()}))
-    monkeypatch.setattr(scanner, "_BATCH", 50)  # a batch takes as long as many more records would
+    monkeypatch.setattr(lookup, "_BATCH", 50)  # a batch takes as long as many more records would
     made = KafkaSource(Settings(_env_file=None, store_timeout=INTERVAL / 2), unique)
     made.append(0, *map(str, range(COUNT)))
     return made

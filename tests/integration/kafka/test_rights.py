@@ -30,8 +30,9 @@ from confluent_kafka.admin import (
 
 from logsync import AppendIncomplete, AppendOutcomeUnknown, AppendRejected, AsyncProducer, Log, Producer
 from logsync.cli import main
-from logsync.core.codec import RETRY_FROM, encode
-from logsync.log.topic import Kafka
+from logsync.core.cloudevents import RETRY_FROM
+from logsync.core.codec import encode
+from logsync.log.admin import Kafka
 from logsync.settings import Settings
 from logsync.stores.memory import Server
 

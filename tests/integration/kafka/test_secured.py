@@ -13,7 +13,7 @@ import pytest
 from confluent_kafka import KafkaError
 
 from logsync import ConfigError
-from logsync.log.topic import Kafka
+from logsync.log.admin import Kafka
 from logsync.settings import Settings
 
 from .cluster import Cluster

@@ -13,7 +13,9 @@ from confluent_kafka.admin import AdminClient, NewTopic
 from devstack import Stack
 from logsync import ConfigError, Producer
 from logsync.errors import LogUnavailable
-from logsync.log.topic import Kafka, check_topic, create_topic, describe, identify
+from logsync.log.admin import Kafka
+from logsync.log.facts import check_topic
+from logsync.log.topic import create_topic, describe, identify
 from logsync.settings import Settings
 
 from .conftest import Paid, Shop

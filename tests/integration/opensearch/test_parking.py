@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from logsync.core.parking import Parked
+from logsync.core.parked import Parked
 from logsync.core.plan import Plan
 from logsync.core.position import Position
 from logsync.errors import PositionConflict, WriteRejected
@@ -88,13 +88,13 @@ def test_a_drain_of_which_one_document_arrived_is_completed(shop: Shop, keep: in
 
 def test_documents_that_hold_an_event_which_is_given_up_are_named(shop: Shop, caplog: pytest.LogCaptureFixture) -> None:
     store = parked(shop, entry(1), entry(2, "other"))
-    store.apply(drain(store.positions()[0], retried=[entry(2, "other")._replace(discarded="not wanted")]))
+    store.apply(drain(store.positions()[0], still_parked=[entry(2, "other")._replace(discarded="not wanted")]))
     assert "given up" not in caplog.text
     interpose(store, "/_bulk", nth=STEPS.index("documents") + 1, after=die)
     with pytest.raises(Died):
         store.apply(drain(store.positions()[0], 1, writes=LATE))  # type: ignore[arg-type]
     restarted = shop.client()
-    restarted.apply(drain(restarted.positions()[0], retried=[entry(1)._replace(discarded="not wanted")]))
+    restarted.apply(drain(restarted.positions()[0], still_parked=[entry(1)._replace(discarded="not wanted")]))
     (said,) = [record for record in caplog.records if "given up" in record.message]
     assert (said.offset, said.documents) == (1, [f"{B}/c", f"{A}/c", f"{A}/own"])  # type: ignore[attr-defined]
     assert shop.content(A)["own"] == {"n": 1}
@@ -153,7 +153,7 @@ def test_what_an_event_and_those_behind_it_wrote_before_it_was_refused_is_not_wr
     now = store.positions()[0]
     with pytest.raises(WriteRejected):  # not mended yet
         store.apply(drain(now, 0, writes=bad))  # type: ignore[arg-type]
-    store.apply(drain(now, retried=[first._replace(attempts=2)]))
+    store.apply(drain(now, still_parked=[first._replace(attempts=2)]))
     store.apply(drain(store.positions()[0], 0, writes=[add("c", 10), put("own", 7), add("d", 3, B)]))
     store.apply(drain(store.positions()[0], 2, writes=behind))  # type: ignore[arg-type]
     assert shop.content(A) == {"c": {"n": 1010}, "own": {"n": 7}, "other": {"n": 1}}

@@ -12,15 +12,15 @@ from pydantic import SecretStr
 from logsync.core.book import Book
 from logsync.core.plan import Plan
 from logsync.core.position import LogIdentity, Position
+from logsync.core.write import Write
 from logsync.settings import Settings
 from logsync.stores.postgres import Postgres
-from logsync.writes import Write
 
 
 def plan_of(start: Position, *events: list[Write]) -> Plan:
     """A plan with one event per list of writes, at the offsets that follow ``start``."""
     pairs = [(offset, write) for offset, writes in enumerate(events, start.next_offset) for write in writes]
-    end = start._replace(next_offset=start.next_offset + len(events), drains=0)
+    end = start._replace(next_offset=start.next_offset + len(events), releases=0)
     return Plan(start, end, [write for _, write in pairs], [offset for offset, _ in pairs])
 
 

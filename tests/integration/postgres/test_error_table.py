@@ -29,6 +29,7 @@ import pytest
 
 from devstack import Stack
 from logsync.core.plan import Plan
+from logsync.core.write import Write
 from logsync.errors import (
     ConfigError,
     LogsyncError,
@@ -38,7 +39,6 @@ from logsync.errors import (
     WriteRejected,
 )
 from logsync.stores.postgres import Increment, Sql, Upsert
-from logsync.writes import Write
 from tests.integration.judged import HALTS, JUDGED, WAITS, judged
 
 from .conftest import Bench, plan_of

@@ -20,9 +20,10 @@ from devstack import Stack
 from logsync import Sink
 from logsync.core.book import Request
 from logsync.core.event import Event
-from logsync.core.parking import Parked
+from logsync.core.parked import Parked
 from logsync.core.plan import Plan
 from logsync.core.position import Position
+from logsync.core.write import Write
 from logsync.errors import (
     ConfigError,
     HandlerError,
@@ -35,7 +36,6 @@ from logsync.stores.postgres import Delete, Increment, InTransaction, Postgres, 
 from logsync.stores.postgres import store as postgres_store
 from logsync.testing import MemoryLog, MemoryReader
 from logsync.worker import Worker
-from logsync.writes import Write
 from tests.contract.test_parking_contract import NOON, drain, entry, park
 from tests.unit.shop import OrderPlaced, log
 
@@ -69,7 +69,7 @@ def test_position_writes_and_parked_events_carry_one_transaction_s_id(bench: Ben
     sources = f"{table}", f"logsync.position WHERE sink = '{bench.name}'", f"logsync.parked WHERE sink = '{bench.name}'"
     for plan in (
         park(store.positions()[0], entry(1), to=2, writes=[[write]]),
-        drain(Position(0, 2), 0, writes=[write], retried=[entry(1)._replace(attempts=2)]),
+        drain(Position(0, 2), 0, writes=[write], still_parked=[entry(1)._replace(attempts=2)]),
     ):
         store.apply(plan)
         ids = {bench.rows(f"SELECT xmin::text FROM {source}")[0] for source in sources}
@@ -121,7 +121,7 @@ store = Postgres()
 store.open(name, Settings(_env_file=None))
 start = store.positions()[0]
 writes = [Increment(name, {"id": 1}, {"n": 5})]
-store.apply(Plan(start, start.drained(), writes, [0], drained=[0]))
+store.apply(Plan(start, start.released(), writes, [0], released=[0]))
 """
 
 
@@ -164,7 +164,7 @@ def test_a_plan_that_is_run_one_by_one_parks_and_drains_all_the_same(bench: Benc
         Upsert(table, {"id": 5}, {"email": "a"}),
     ]
     tried = entry(4)._replace(attempts=2)
-    store.apply(drain(store.positions()[0], 3, writes=[*swap], retried=[tried]))
+    store.apply(drain(store.positions()[0], 3, writes=[*swap], still_parked=[tried]))
     assert bench.rows() == [(4, "b"), (5, "a")]
     assert store.parked(0) == [tried]
 
@@ -199,12 +199,12 @@ def test_an_event_that_fails_in_the_store_is_named_and_can_be_parked_then(
 
     now = store.positions()[0]
     with pytest.raises(error) as caught:
-        store.apply(Plan(now, now.drained(), [good, good, bad], [2, 5, 5], drained=[2, 5]))
+        store.apply(Plan(now, now.released(), [good, good, bad], [2, 5, 5], released=[2, 5]))
     assert caught.value.offset == 5  # type: ignore[attr-defined]
     assert (rest(bench, table), waits(bench)) == (([(3,)], 6), [2, 5])
     assert store.positions()[0] == now
     tried = entry(5)._replace(attempts=2, message=str(caught.value))
-    store.apply(drain(now, 2, writes=[good], retried=[tried]))
+    store.apply(drain(now, 2, writes=[good], still_parked=[tried]))
     assert (rest(bench, table), store.parked(0)) == (([(4,)], 6), [tried])
 
 
@@ -253,7 +253,7 @@ def test_a_worker_parks_what_postgres_refuses_and_drains_to_the_undisturbed_cont
     bench.db.execute(f"DELETE FROM {bench.name}_bad")
     request = Request(id="r", partitions=(0,), at=NOON)
     store.write_book(bench.book().next(requests=(request,)))
-    work(lambda made: made.report.drained == sum(found.events for found in waiting.values()))
+    work(lambda made: made.report.released == sum(found.events for found in waiting.values()))
     assert dict(bench.rows()) == expected
     assert store.sequences(0) == {}
 
@@ -315,7 +315,7 @@ def test_no_name_and_no_record_is_too_odd_to_be_parked(bench: Bench, encoding: s
         assert (found[name].first, found[name].events) == (offset, 1)
         assert store.parked(0, sequence=name) == [expected[offset]]
     tried = [one._replace(attempts=2) for one in entries]
-    store.apply(drain(store.positions()[0], retried=tried))
+    store.apply(drain(store.positions()[0], still_parked=tried))
     assert [one.attempts for one in store.parked(0)] == [2] * len(entries)
     store.apply(drain(store.positions()[0], *range(len(entries))))
     assert store.sequences(0) == {}
@@ -331,7 +331,7 @@ def test_more_than_one_statement_can_carry_is_parked_in_several(bench: Bench, mo
     store.apply(park(Position(0, 0), *entries, to=40))
     assert store.parked(0) == entries
     monkeypatch.setattr(parking, "_CHUNK", 1)
-    store.apply(drain(store.positions()[0], retried=[one._replace(attempts=2) for one in entries[:3]]))
+    store.apply(drain(store.positions()[0], still_parked=[one._replace(attempts=2) for one in entries[:3]]))
     assert [one.attempts for one in store.parked(0, limit=4)] == [2, 2, 2, 1]
 
 
@@ -349,7 +349,7 @@ def test_a_conflict_over_drains_says_so(bench: Bench) -> None:
     store.apply(park(Position(0, 0), entry(0), to=1))
     stale = store.positions()[0]
     store.apply(drain(stale, 0))
-    with pytest.raises(PositionConflict, match=r"expected .* next offset 1; found .* next offset 1 after 1 drains$"):
+    with pytest.raises(PositionConflict, match=r"expected .* next offset 1; found .* next offset 1 after 1 releases$"):
         store.apply(park(stale, entry(1), to=2))
     assert waits(bench) == []
 

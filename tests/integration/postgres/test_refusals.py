@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
+from logsync.core.write import Write
 from logsync.errors import ConfigError, WriteRejected
 from logsync.stores.postgres import Delete, Increment, Sql, Upsert
-from logsync.writes import Write
 
 from .conftest import Bench
 

@@ -85,7 +85,7 @@ def test_a_role_without_the_right_to_create_works_on_what_was_printed_for_it(bas
     store = base.store(dsn=worker(base), schema=sql)
     base.apply(store, [Upsert(base.name, {"id": 1})])
     store.apply(park(store.positions()[0], entry(1), to=2))
-    store.apply(drain(store.positions()[0], retried=[entry(1)._replace(attempts=2)]))
+    store.apply(drain(store.positions()[0], still_parked=[entry(1)._replace(attempts=2)]))
     store.apply(drain(store.positions()[0], 1))
     assert store.sequences(0) == {}
     assert store.holds_data()

@@ -16,9 +16,9 @@ import psycopg
 import pytest
 
 from logsync.core.event import Event
+from logsync.core.write import Write
 from logsync.errors import HandlerError, WriteRejected
 from logsync.stores.postgres import Delete, Increment, InTransaction, Postgres, Sql, Upsert, statements
-from logsync.writes import Write
 
 from .conftest import Bench
 

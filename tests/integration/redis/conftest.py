@@ -18,9 +18,9 @@ from devstack.server import package_directory
 from logsync.core.book import Book
 from logsync.core.plan import Plan
 from logsync.core.position import LogIdentity, Position
+from logsync.core.write import Write
 from logsync.settings import Settings
 from logsync.stores.redis import Redis
-from logsync.writes import Write
 
 SINK = "cache"
 BOOK = Book(sink=SINK, environment="test", log=LogIdentity("cluster", "topic", "id", 1))
@@ -76,7 +76,7 @@ def plan(start: Position, *events: list[Write]) -> Plan:
     """One event per list of writes, at the offsets that follow ``start``."""
     offsets = [n for n, writes in enumerate(events, start.next_offset) for _ in writes]
     stop = start.next_offset + len(events)
-    end = start._replace(next_offset=stop, drains=0, last_offset=stop - 1, last_id=f"event-{stop - 1}")
+    end = start._replace(next_offset=stop, releases=0, last_offset=stop - 1, last_id=f"event-{stop - 1}")
     return Plan(start, end, [write for writes in events for write in writes], offsets)
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from logsync.core.write import Write
 from logsync.stores.redis import HIncr, HSet, Incr, SAdd, ZIncr
-from logsync.writes import Write
 
 
 def events_of(start: int, count: int) -> list[list[Write]]:

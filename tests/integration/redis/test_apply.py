@@ -10,10 +10,10 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 
 from logsync.core.position import Position
+from logsync.core.write import Write
 from logsync.errors import PositionConflict, WriteRejected
 from logsync.settings import Settings
 from logsync.stores.redis import Del, ExpireAt, HDel, HIncr, HSet, Incr, Redis, SAdd, Set, SRem, ZAdd, ZIncr, ZRem
-from logsync.writes import Write
 from tests.integration.redis.conftest import BOOK, SINK, Server, plan
 from tests.property.redis_model import plainly
 from tests.property.redis_writes import HISTORY

@@ -25,10 +25,10 @@ import redis
 
 from devstack.redis import SETTINGS
 from logsync.core.position import Position
+from logsync.core.write import Write
 from logsync.errors import ConfigError, LogsyncError, StoreUnavailable, WriteRejected
 from logsync.settings import Settings
 from logsync.stores.redis import HSet, Incr, Redis
-from logsync.writes import Write
 from tests.integration.judged import HALTS, JUDGED, WAITS, judged
 from tests.integration.redis.conftest import BOOK, SINK, Server, plan
 

@@ -12,13 +12,13 @@ import pytest
 
 from logsync.core.book import Request
 from logsync.core.event import Record
-from logsync.core.parking import Parked, Waiting
+from logsync.core.parked import Parked, SequenceSummary
 from logsync.core.plan import Plan
 from logsync.core.position import Position
+from logsync.core.write import Write
 from logsync.errors import ConfigError, PositionConflict, StoreError, StoreUnavailable, WriteRejected
 from logsync.stores.redis import Incr, SAdd, Set
 from logsync.stores.redis.client import Client, Script
-from logsync.writes import Write
 from tests.integration.redis.conftest import BOOK, Server, plan
 from tests.integration.redis.test_faults import wait_for
 
@@ -42,15 +42,17 @@ def park(start: Position, *entries: Parked, to: int, writes: list[Write] | None 
     return Plan(start, made.end, made.writes, made.offsets, parked=list(entries))
 
 
-def drain(start: Position, *offsets: int, retried: tuple[Parked, ...] = (), writes: tuple[Write, ...] = ()) -> Plan:
+def drain(
+    start: Position, *offsets: int, still_parked: tuple[Parked, ...] = (), writes: tuple[Write, ...] = ()
+) -> Plan:
     at = [offsets[0]] * len(writes) if offsets else []
-    return Plan(start, start.drained(), list(writes), at, retried=list(retried), drained=list(offsets))
+    return Plan(start, start.released(), list(writes), at, still_parked=list(still_parked), released=list(offsets))
 
 
-def as_the_memory_store_sees_it(entries: list[Parked]) -> dict[str, Waiting]:
-    found: dict[str, Waiting] = {}
+def as_the_memory_store_sees_it(entries: list[Parked]) -> dict[str, SequenceSummary]:
+    found: dict[str, SequenceSummary] = {}
     for one in entries:
-        first = found.get(one.sequence, Waiting(one.offset, 0, one.first_at, one.error))
+        first = found.get(one.sequence, SequenceSummary(one.offset, 0, one.first_at, one.error))
         found[one.sequence] = first._replace(events=first.events + 1)
     return found
 
@@ -81,7 +83,7 @@ def test_sequences_of_any_name_keep_apart(server: Server) -> None:
     now = store.positions()[0]
     for name in ODD:
         store.apply(drain(now, *[one.offset for one in entries if one.sequence == name]))
-        now = now.drained()
+        now = now.released()
     assert not server.plain.exists(*NAMES)
 
 
@@ -115,7 +117,7 @@ def test_any_history_of_parking_and_draining_leaves_what_a_list_would(server: Se
         else:
             some = rng.sample(sorted(expected), rng.randint(1, min(6, len(expected))))
             tried = [expected[o]._replace(error="Other", attempts=2) for o in some[: rng.randint(0, 1)]]
-            made = drain(at, *some[len(tried) :], retried=tuple(tried))
+            made = drain(at, *some[len(tried) :], still_parked=tuple(tried))
             for offset in some[len(tried) :]:
                 del expected[offset]
             expected.update({one.offset: one for one in tried})
@@ -144,7 +146,7 @@ def test_a_hundred_thousand_sequences_are_parked_and_read_in_bulk(server: Server
     store._io._exchange = counted  # type: ignore[method-assign]
     found = store.sequences(0)
     assert len(found) == total
-    assert found["customer-77777"] == Waiting(77_777, 1, NOON + timedelta(seconds=77_777), "HandlerError")
+    assert found["customer-77777"] == SequenceSummary(77_777, 1, NOON + timedelta(seconds=77_777), "HandlerError")
     assert calls <= total / 1000 + 1
     calls = 0
     assert [one.offset for one in store.parked(0, sequence="customer-4711")] == [4711]
@@ -238,7 +240,7 @@ def test_the_rights_that_the_docs_list_are_enough_to_park(server: Server) -> Non
     store = server.begun(user="me")
     store.apply(park(START, entry(0), entry(1), to=2, writes=[Incr("n")]))
     assert store.sequences(0)["k"].events == 2
-    store.apply(drain(store.positions()[0], 0, retried=(entry(1),), writes=(Incr("n"),)))
+    store.apply(drain(store.positions()[0], 0, still_parked=(entry(1),), writes=(Incr("n"),)))
     assert store.parked(0) == [entry(1)]
     store.wipe(BOOK)
     assert not store.holds_data()
@@ -275,7 +277,7 @@ def test_a_server_full_of_parked_events_is_drained_and_then_takes_new_ones(serve
     assert book
     late.write_book(book.next(requests=(Request(id="r", partitions=(0,), at=NOON),)))
     given_up = [one._replace(discarded="no", last_at=NOON) for one in entries[:5]]
-    late.apply(drain(late.positions()[0], retried=tuple(given_up)))
+    late.apply(drain(late.positions()[0], still_parked=tuple(given_up)))
     assert late.parked(0, limit=5) == given_up
     late.apply(drain(late.positions()[0], *range(5)))
     late.apply(drain(late.positions()[0], *range(5, 60), writes=(Incr("n", 40),)))
@@ -294,7 +296,7 @@ def history(start: Position) -> Iterator[Plan]:
         yield Plan(at, made.end, made.writes, made.offsets, parked=aside)
         at = made.end
         yield drain(at, *[one.offset for one in aside if one.offset % 8], writes=(Incr("n", 5),))
-        at = at.drained()
+        at = at.released()
 
 
 def test_redis_killed_while_it_parks_and_drains_holds_every_event_once(server: Server) -> None:
@@ -323,14 +325,14 @@ def test_redis_killed_while_it_parks_and_drains_holds_every_event_once(server: S
             found = store.positions()[0]
         except ConfigError:  # a torn transaction that Redis loads twice is noticed, as in test_faults
             return
-        through = found.next_offset if found.drains else max(0, found.next_offset - 40)
+        through = found.next_offset if found.releases else max(0, found.next_offset - 40)
         waiting = [n for n in range(found.next_offset) if n % 4 == 0 and (n % 8 == 0 or n >= through)]
         parked = store.parked(0, limit=1_000_000)
         assert [one.offset for one in parked] == waiting
         assert store.sequences(0) == as_the_memory_store_sees_it(parked)
         counted = found.next_offset * 3 // 4 + through // 40 * 5
         assert int(server.content().get(b"n", 0)) == counted  # type: ignore[call-overload]
-        if not found.drains and found.next_offset:  # killed between the two: finish, so that history() may begin anew
+        if not found.releases and found.next_offset:  # killed between the two: finish, so that history() may begin anew
             mine = [n for n in waiting if n >= through and n % 8]
             made = drain(found, *mine, writes=(Incr("n", 5),))
             store.apply(made)
@@ -368,7 +370,7 @@ def test_a_rebuild_that_is_overtaken_in_the_middle_of_its_wipe_stops_there(serve
     theirs = mine.next(state="wiping", epoch=3)
     real, steps = store._io.ask, []
 
-    def overtaken(script: object, keys: object, args: object) -> object:
+    def book_conflict(script: object, keys: object, args: object) -> object:
         steps.append(script)
         if len(steps) == 3:
             other.write_book(theirs, positions=[])
@@ -380,7 +382,7 @@ def test_a_rebuild_that_is_overtaken_in_the_middle_of_its_wipe_stops_there(serve
             server.plain.set("logsync:cache:evicted", "theirs 0")
         return real(script, keys, args)  # type: ignore[arg-type]
 
-    store._io.ask = overtaken  # type: ignore[method-assign]
+    store._io.ask = book_conflict  # type: ignore[method-assign]
     with pytest.raises(PositionConflict, match="expected revision 2, found 4"):
         store.wipe(mine)
     assert len(steps) == 3

@@ -29,11 +29,11 @@ from logsync.cli.load import load_sink
 from logsync.core.book import Book
 from logsync.core.plan import Plan
 from logsync.core.position import Position
-from logsync.log.base import Batch
-from logsync.log.reader import KafkaReader
-from logsync.observe import log_to_stderr
+from logsync.core.store import Store
+from logsync.log.contract import Batch
+from logsync.log.group import KafkaReader
+from logsync.observe.logs import log_to_stderr
 from logsync.settings import Settings, load_settings
-from logsync.stores.base import Store
 
 STEPS = (
     "before-book",  # opened, nothing of the sink is stored
@@ -168,10 +168,10 @@ class DeadlyStore:
 
     def apply(self, plan: Plan) -> None:
         self._fate.plan = plan
-        self._fate.reach("before-drain" if plan.drained else "before-apply")
+        self._fate.reach("before-drain" if plan.released else "before-apply")
         try:
             self._store.apply(plan)
-            if plan.drained:
+            if plan.released:
                 self._fate.reach("after-drain")
         except Exception as error:
             print(f"REFUSED {type(error).__name__}", flush=True)
@@ -189,7 +189,7 @@ def watch_documents(fate: Fate) -> None:
         body = options.get("body") or b""
         if url == "/_bulk" and fate.plan is not None and b'"version"' not in bytes(body).partition(b"\n")[0]:
             fate.reach("between-documents-and-position")
-        if fate.plan is not None and fate.plan.drained and method != "GET" and not url.endswith(READS):
+        if fate.plan is not None and fate.plan.released and method != "GET" and not url.endswith(READS):
             fate.reach("within-drain")
         return send(self, method, url, *args, **options)
 

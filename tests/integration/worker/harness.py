@@ -23,9 +23,9 @@ from pydantic import BaseModel
 
 from logsync.core.codec import encode
 from logsync.core.position import Position
+from logsync.core.store import Store
 from logsync.errors import StoreError, StoreUnavailable
 from logsync.settings import Settings
-from logsync.stores.base import Store
 
 from . import sinks
 from .content import READ, VARIABLE

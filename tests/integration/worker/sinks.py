@@ -16,10 +16,10 @@ from typing import Literal
 from pydantic import BaseModel
 
 from logsync import Event, Log, Sink
+from logsync.core.write import Write
 from logsync.stores.opensearch import DeleteDoc, IndexDoc, OpenSearch, UpdateDoc
 from logsync.stores.postgres import Delete, Increment, Postgres, Sql, Upsert
 from logsync.stores.redis import Del, HIncr, Redis, Set
-from logsync.writes import Write
 
 NAME, ORDER = "WORKER_TEST_NAME", "WORKER_TEST_ORDER"
 """Environment variables: the name of topic, tables, prefix and indices; what the sinks say about order."""

@@ -12,15 +12,15 @@ import time
 from collections.abc import Callable, Collection
 
 from logsync.cli.load import load_sink
-from logsync.log import reader, scanner
-from logsync.log.reader import KafkaReader
-from logsync.observe import log_to_stderr
+from logsync.log import group, lookup
+from logsync.log.group import KafkaReader
+from logsync.observe.logs import log_to_stderr
 from logsync.run import run_worker
 from logsync.settings import load_settings
 
 
 def main(milliseconds: str, name: str) -> None:
-    id_of, find = reader._id_of, KafkaReader.find
+    id_of, find = group._id_of, KafkaReader.find
 
     def slow_id_of(message: object) -> str | None:
         time.sleep(float(milliseconds) / 1000)
@@ -34,8 +34,8 @@ def main(milliseconds: str, name: str) -> None:
         print("LOOKED", flush=True)
         return found
 
-    reader._id_of = slow_id_of
-    scanner._BATCH = 10
+    group._id_of = slow_id_of
+    lookup._BATCH = 10
     KafkaReader.find = telling_find  # type: ignore[method-assign]
     log_to_stderr("human")
     run_worker(load_sink(name), load_settings())

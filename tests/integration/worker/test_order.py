@@ -6,7 +6,7 @@ import json
 from itertools import pairwise
 from typing import Any
 
-from logsync.core.codec import RETRY_FROM
+from logsync.core.cloudevents import RETRY_FROM
 
 from .fold import read_log
 from .harness import KINDS, Case, until

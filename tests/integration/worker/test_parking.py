@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from logsync import parked
+from logsync.ops import parked
 
 from .fold import Content, fold, read_log
 from .harness import KINDS, Case, Process, named, until

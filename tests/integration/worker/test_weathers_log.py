@@ -13,7 +13,7 @@ from logsync.core.book import AuditEntry
 from logsync.core.plan import Plan
 from logsync.core.position import Position
 from logsync.errors import PositionConflict
-from logsync.positions import Move, carry_out
+from logsync.ops.positions import Move, carry_out
 
 from . import sinks
 from .harness import KINDS, Case, Process, named, until

@@ -7,8 +7,8 @@ from contextlib import closing
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
-from logsync.core.finding import Examined, Finding, Severity, noting
-from logsync.settings import Settings
+from logsync.core.inspection import Finding, Inspection, Severity, noting
+from logsync.core.store import StoreSettings
 
 if TYPE_CHECKING:
     from logsync.stores.redis.store import Redis
@@ -39,9 +39,9 @@ def judge(facts: Mapping[str, str]) -> list[Finding]:
     return found
 
 
-def examine(store: Redis, sink: str, settings: Settings) -> Examined:
-    """See Store.examine. Commands that read, and not one script."""
-    seen = Examined()
+def inspect(store: Redis, sink: str, settings: StoreSettings) -> Inspection:
+    """See Store.inspect. Commands that read, and not one script."""
+    seen = Inspection()
     with closing(store), noting(seen.findings, "redis.server"):
         store._connect(sink, settings)
         facts = {**store._info("server"), **store._info("persistence"), **store._info("replication")}

@@ -16,15 +16,15 @@ from importlib.metadata import version
 from time import time
 
 from logsync.bookkeeping import check_partitions
-from logsync.core.book import check_book, check_identity, check_last, check_range, first_book
-from logsync.core.finding import Examined, Finding, Severity, noting
-from logsync.core.parking import Waiting
+from logsync.core.inspection import Finding, Inspection, Severity, noting
+from logsync.core.parked import SequenceSummary
 from logsync.core.position import LogIdentity, Position
+from logsync.core.resume import check_book, check_identity, check_last, check_range, first_book
 from logsync.core.sink import Sink
-from logsync.log.doctor import judge_topic
+from logsync.log.admin import Kafka, client_versions
+from logsync.log.facts import TopicFacts, judge_topic
+from logsync.log.group import group_id
 from logsync.log.lookup import Lookup, Span
-from logsync.log.reader import group_id
-from logsync.log.topic import Kafka, TopicFacts
 from logsync.settings import Settings
 
 _PATIENCE = 5.0  # seconds: a doctor that hangs on a server that is down tells nobody that it is down
@@ -55,14 +55,13 @@ def _here() -> Finding:
 
 
 def _topic(topic: str, settings: Settings) -> tuple[list[Finding], TopicFacts | None]:
-    from confluent_kafka import libversion
-
     findings: list[Finding] = []
     with noting(findings, "topic.kafka"):
         kafka = Kafka(settings, timeout=_PATIENCE)
         facts = kafka.describe(topic)
-        clients = f"confluent-kafka {version('confluent-kafka')}, librdkafka {libversion()[0]}"
-        findings.append(Finding(Severity.NOTE, "topic.version", f"Kafka, brokers: {kafka.brokers()}; {clients}"))
+        findings.append(
+            Finding(Severity.NOTE, "topic.version", f"Kafka, brokers: {kafka.brokers()}; {client_versions()}")
+        )
         return findings + judge_topic(facts, settings.accept_finite_retention), facts
     return [replace(finding, about=topic) for finding in findings], None
 
@@ -71,12 +70,12 @@ def _sink(sink: Sink, facts: TopicFacts | None, settings: Settings) -> list[Find
     topic, group = sink.log.topic, group_id(settings.environment, sink.name)
     bounded = settings.model_copy(update={"store_timeout": _PATIENCE})
     if facts is None:
-        return sink.store.examine(sink.name, bounded).findings  # the topic's finding says why that is all
+        return sink.store.inspect(sink.name, bounded).findings  # the topic's finding says why that is all
     findings: list[Finding] = []
     with noting(findings, "topic.kafka"), Lookup(settings, topic, group_id=group, timeout=_PATIENCE) as lookup:
         # In this order committed <= position <= end is what one sees of a worker that is running. # P2
         committed = lookup.committed(range(facts.identity.partitions))
-        seen = sink.store.examine(sink.name, bounded)
+        seen = sink.store.inspect(sink.name, bounded)
         findings += seen.findings
         if seen.positions is not None:
             spans = lookup.spans()
@@ -86,11 +85,11 @@ def _sink(sink: Sink, facts: TopicFacts | None, settings: Settings) -> list[Find
             for partition, at in sorted(seen.positions.items()) if same_log else ():
                 findings += _position(sink, at, spans[partition], committed.get(partition), lookup)
         return findings
-    return findings + sink.store.examine(sink.name, bounded).findings
+    return findings + sink.store.inspect(sink.name, bounded).findings
 
 
 def judge_book(
-    sink: Sink, seen: Examined, log: LogIdentity, spans: Mapping[int, Span], environment: str
+    sink: Sink, seen: Inspection, log: LogIdentity, spans: Mapping[int, Span], environment: str
 ) -> list[Finding]:
     """What would keep a worker from resuming with this book, or from beginning without one."""
     findings: list[Finding] = []
@@ -124,7 +123,7 @@ def judge_book(
     return findings
 
 
-def judge_parked(sink: Sink, waiting: Mapping[int, Mapping[str, Waiting]], now: datetime) -> list[Finding]:
+def judge_parked(sink: Sink, waiting: Mapping[int, Mapping[str, SequenceSummary]], now: datetime) -> list[Finding]:
     """What waits for somebody to look, and whether it is near the point where a worker halts."""
     limits, every = sink.parking, [known for found in waiting.values() for known in found.values()]
     if not every:

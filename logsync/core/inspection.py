@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 
 from logsync.core.book import Book
-from logsync.core.parking import Waiting
+from logsync.core.parked import SequenceSummary
 from logsync.core.position import Position
 from logsync.errors import ConfigError, LogsyncError, LogUnavailable, StoreError
 
@@ -39,15 +39,15 @@ class Finding:
 
 
 @dataclass
-class Examined:
-    """What ``Store.examine`` saw. ``positions`` None: they could not be read, and a finding says why."""
+class Inspection:
+    """What ``Store.inspect`` saw. ``positions`` None: they could not be read, and a finding says why."""
 
     findings: list[Finding] = field(default_factory=list)
     book: Book | None = None
     positions: Mapping[int, Position] | None = None
     holds_data: bool = False
     """Asked only if there is no book."""
-    waiting: Mapping[int, Mapping[str, Waiting]] = field(default_factory=dict)
+    waiting: Mapping[int, Mapping[str, SequenceSummary]] = field(default_factory=dict)
     """What is parked, by partition."""
 
 

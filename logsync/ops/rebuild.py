@@ -1,48 +1,17 @@
-"""What a person does to a sink by hand: look at its position, forget it, skip a record, rebuild.
-
-All of it goes through the Store protocol and the book, so it works the same for every store, and whatever
-changes something leaves an audit entry in the book.
-"""
+"""Rebuild: wipe what a sink owns and put its positions at the log's start; replaying is the worker's part."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
 from logsync.core.book import AuditEntry, Book
-from logsync.core.event import Record
-from logsync.core.finding import Examined, Severity
 from logsync.core.position import LogIdentity, Position
 from logsync.core.sink import Sink
-from logsync.errors import ConfigError, PositionConflict, StoreUnavailable
-from logsync.settings import Settings
-from logsync.stores.base import Store
-
-
-@contextmanager
-def opened(sink: Sink, settings: Settings) -> Iterator[Store]:
-    """The sink's store, open for the length of the block. Raises StoreUnavailable, ConfigError."""
-    try:
-        sink.store.open(sink.name, settings)
-        yield sink.store
-    finally:
-        sink.store.close()
-
-
-def look(sink: Sink, settings: Settings) -> Examined:
-    """What the store remembers of the sink. Creates nothing, unlike ``opened``: for commands that only look.
-
-    Raises StoreUnavailable, ConfigError.
-    """
-    seen = sink.store.examine(sink.name, settings)
-    if seen.positions is None:
-        errors = [finding for finding in seen.findings if finding.severity is Severity.ERROR]
-        why = next((finding for finding in errors if finding.outage), errors[-1])
-        raise (StoreUnavailable if why.outage else ConfigError)(why.found, fix=why.fix)
-    return seen
+from logsync.core.store import Store
+from logsync.errors import ConfigError
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,67 +117,3 @@ def rebuild(
     )  # fmt: skip
     store.write_book(ready, positions=[Position(p, start, ready.epoch) for p, start in starts.items()])
     return ready
-
-
-def forget(store: Store, *, sink: str, now: datetime) -> Book:
-    """Remove the sink's positions and leave its content. The book stays, so that this is on record.
-
-    A worker then refuses to start, because content without a position cannot be continued. # P1
-    """
-    positions = store.positions()
-    audit = AuditEntry(
-        at=now, action="forget", detail={str(p): position.next_offset for p, position in positions.items()}
-    )
-    return amend(store, sink, lambda book: book.next(audit=audit), positions=[])
-
-
-def skip(store: Store, record: Record, *, sink: str, reason: str, now: datetime) -> Book:
-    """Put one record on the list of those to pass over. Workers read the list when they resume.
-
-    Raises ConfigError when the position is past the record already: then it was applied or passed over, and
-    a skip would change nothing now but the content after a rebuild. Skipping it twice is one skip.
-    """
-    partition, offset = record.partition, record.offset
-    audit = AuditEntry(at=now, action="skip", detail={"partition": partition, "offset": offset, "reason": reason})
-
-    def add(book: Book) -> Book | None:
-        # Read after the book: a worker that passes the record between the two reads is caught here or, if it
-        # passes it after, had not seen the skip and applied it; the caller looks at the position once more.
-        position = store.positions().get(partition)
-        if position is not None and position.next_offset > offset:
-            raise ConfigError(
-                f"sink {sink} is past partition {partition}, offset {offset} already: its next offset is "
-                f"{position.next_offset}",
-                fix="append an event that corrects the content; the log is the truth",
-            )
-        if offset in book.skips_of(partition):
-            return None
-        return book.next(skips=book.skipping(partition, [offset], reason=reason, at=now), audit=audit)
-
-    return amend(store, sink, add)
-
-
-def not_begun(sink: str, address: str) -> ConfigError:
-    """The error of a command that wants a sink whose worker has run here before."""
-    return ConfigError(f"sink {sink} has no position in this store yet", fix=f"`logsync consume {address}` starts it")
-
-
-def amend(
-    store: Store, sink: str, change: Callable[[Book], Book | None], *, positions: list[Position] | None = None
-) -> Book:
-    """Write ``change(book)``, again on the newer book if a worker wrote one in between."""
-    for last in (False, False, False, True):
-        book = store.read_book()
-        if book is None:
-            raise not_begun(sink, sink)
-        changed = change(book)
-        if changed is None:
-            return book
-        try:
-            store.write_book(changed, positions=positions)
-        except PositionConflict:
-            if last:
-                raise
-        else:
-            return changed
-    raise AssertionError("unreachable")

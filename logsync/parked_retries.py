@@ -11,17 +11,18 @@ from datetime import datetime
 from itertools import takewhile
 
 from logsync.bookkeeping import Bookkeeper
-from logsync.core.drains import Discard, Drain, Drains, within
 from logsync.core.event import Decoded, Record
-from logsync.core.parking import GivenUp, Parked, given_up, name_of
-from logsync.core.plan import Plan, plan_discard, plan_drain
+from logsync.core.parked import GivenUp, Parked, given_up, name_of
+from logsync.core.plan import Plan
+from logsync.core.planning import plan_discard, plan_retry
 from logsync.core.position import Position
+from logsync.core.retries import Discard, RetryQueue, SequenceRetry, within
 from logsync.core.sink import Sink
 from logsync.errors import ConfigError, EventError, ParkingFull
 
 WATCH_EVERY = 2.0
 """Seconds between two looks at the book, where people leave requests."""
-DRAIN_BYTES = 8_000_000
+RETRY_BYTES = 8_000_000
 """Bytes of records that one drain may carry; a single record may be larger."""
 
 
@@ -29,7 +30,7 @@ DRAIN_BYTES = 8_000_000
 class Attempt:
     """The next events of one sequence, tried in one plan, or in several where the store refuses one of them."""
 
-    drain: Drain | Discard
+    drain: SequenceRetry | Discard
     stored: Position
     entries: Sequence[Parked]
     events: Sequence[Decoded] = ()
@@ -48,7 +49,7 @@ class Attempt:
             self.count = self.events.index(event)
 
 
-class Draining:
+class ParkedRetries:
     """What waits in a worker's partitions, and the way out of it. Reads the store; only the worker applies."""
 
     def __init__(
@@ -57,21 +58,21 @@ class Draining:
         books: Bookkeeper,
         decode: Callable[[Record], Decoded],
         *,
-        only_drain: bool,
+        only_retry: bool,
         now: Callable[[], datetime],
         clock: Callable[[], float],
     ) -> None:
         self._sink, self._books, self._decode = sink, books, decode
-        self._only_drain, self._now, self._clock = only_drain, now, clock
+        self._only_retry, self._now, self._clock = only_retry, now, clock
         self._asked = 0  # the revision whose requests are queued; the book that is known may be newer
         self._watched_at = float("-inf")
         self._drained_at = clock()  # when everything that waits was last tried unasked
-        self.drains = Drains()
+        self.queue = RetryQueue()
 
     def resume(self, partition: int) -> None:
         """Begin with what the store holds of this partition. Raises ConfigError if it has other names there."""
-        self.drains.load(partition, self._sink.store.sequences(partition))
-        if self.drains.waiting[partition] and not self._only_drain:
+        self.queue.load(partition, self._sink.store.sequences(partition))
+        if self.queue.waiting[partition] and not self._only_retry:
             self._check_sequences(partition)
 
     def _check_sequences(self, partition: int) -> None:
@@ -92,21 +93,21 @@ class Draining:
 
     def begin(self, positions: Mapping[int, Position]) -> Attempt | None:
         """Begin the next attempt. None if nothing of the sequence that is next can be drained now."""
-        if self.drains.discards and not self.drains.urgent:
-            asked = self.drains.discards[0]
+        if self.queue.discards and not self.queue.urgent:
+            asked = self.queue.discards[0]
             return self._give_up(asked, positions[asked.partition])
-        drain, store = self.drains.queue[0], self._sink.store
+        drain, store = self.queue.queue[0], self._sink.store
         stored = positions[drain.partition]
-        entries = store.parked(drain.partition, sequence=drain.sequence, limit=store.drains_at_once)
+        entries = store.parked(drain.partition, sequence=drain.sequence, limit=store.traits.parked_per_retry)
         # A replayable store parks before it moves: events at or after the position will be met again. Not yet.
         due = [entry for entry in entries if entry.offset < stored.next_offset]
         if not entries:
-            self.drains.empty(drain)
+            self.queue.empty(drain)
         if not due:
             self._through()
             return None
-        self.drains.known(drain, due[0])
-        entries = within(due, DRAIN_BYTES)
+        self.queue.known(drain, due[0])
+        entries = within(due, RETRY_BYTES)
         self._record(drain.partition, given_up(entries))  # whoever marked them may have come no further
         events = [self._decode(entry.record) for entry in entries]
         return Attempt(drain, stored, entries, events, len(events))
@@ -122,17 +123,17 @@ class Draining:
                 continue
             after = max(first - 1, asked.after)
             found = self._sink.store.parked(
-                asked.partition, sequence=asked.sequence, after=after, limit=self._sink.store.drains_at_once
+                asked.partition, sequence=asked.sequence, after=after, limit=self._sink.store.traits.parked_per_retry
             )
-            entries = within([entry for entry in found if entry.offset <= last], DRAIN_BYTES)
+            entries = within([entry for entry in found if entry.offset <= last], RETRY_BYTES)
             fresh = list(takewhile(lambda entry: entry.discarded is None, entries))
             if fresh:
                 return Attempt(asked, stored, fresh)
             if entries:  # marked before an interruption, or for another reason
-                self.drains.discards[0] = asked.through(entries[:1])
+                self.queue.discards[0] = asked.through(entries[:1])
                 return None
         self._record(asked.partition, asked.marked)
-        self.drains.discards.popleft()
+        self.queue.discards.popleft()
         return None
 
     def _record(self, partition: int, events: Sequence[GivenUp]) -> None:
@@ -145,7 +146,7 @@ class Draining:
         drain = attempt.drain
         if type(drain) is Discard:
             return plan_discard(attempt.entries, attempt.stored, reason=drain.reason, at=drain.at)
-        return plan_drain(
+        return plan_retry(
             self._sink, attempt.entries[: attempt.count], attempt.events[: attempt.count], attempt.stored,
             now=self._now(), refused=attempt.refused, skips=self._books.skips_of(drain.partition),
             partitions=self._books.book.log.partitions,
@@ -155,17 +156,17 @@ class Draining:
         """The store has carried out the plan."""
         drain = attempt.drain
         if type(drain) is Discard:
-            self.drains.discards[0] = drain.through(made.retried)
+            self.queue.discards[0] = drain.through(made.still_parked)
             return
-        assert type(drain) is Drain
-        self.drains.drained(drain, made)
-        if made.retried:
+        assert type(drain) is SequenceRetry
+        self.queue.tried(drain, made)
+        if made.still_parked:
             self._through()
         elif drain.unfinished:
-            self.drains.finished()
+            self.queue.finished()
 
     def _through(self) -> None:
-        through = self.drains.done()
+        through = self.queue.done()
         if through is not None:
             self._books.close(*through)
 
@@ -179,9 +180,9 @@ class Draining:
         limits = self._sink.parking
         if limits.retry_every and self._clock() - self._drained_at >= limits.retry_every.total_seconds():
             self._drained_at = self._clock()
-            self.drains.ask_all()
+            self.queue.ask_all()
         # While it does what somebody asked for, that person has looked; a restart per second would only slow it down.
-        oldest = None if self._only_drain or self.drains.asked else self.drains.oldest()
+        oldest = None if self._only_retry or self.queue.asked else self.queue.oldest()
         if oldest is not None and self._now() - oldest[2].since > limits.age:
             partition, name, waiting = oldest
             first = next(iter(self._sink.store.parked(partition, sequence=name, limit=1)), None)
@@ -199,5 +200,5 @@ class Draining:
     def ask(self, partitions: Collection[int]) -> None:
         """Queue what people asked for in the book."""
         self._asked = self._books.book.revision
-        for request, partition in self.drains.ask(self._books.book.requests, partitions):
+        for request, partition in self.queue.ask(self._books.book.requests, partitions):
             self._books.close(request, partition)

@@ -7,8 +7,8 @@ from contextlib import closing
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
-from logsync.core.finding import Examined, Finding, Severity, noting
-from logsync.settings import Settings
+from logsync.core.inspection import Finding, Inspection, Severity, noting
+from logsync.core.store import StoreSettings
 from logsync.stores.postgres.transaction import opening
 
 if TYPE_CHECKING:
@@ -48,9 +48,9 @@ def judge(facts: Mapping[str, str]) -> list[Finding]:
     ]
 
 
-def examine(store: Postgres, sink: str, settings: Settings) -> Examined:
-    """See Store.examine. One transaction that may only read."""
-    seen = Examined()
+def inspect(store: Postgres, sink: str, settings: StoreSettings) -> Inspection:
+    """See Store.inspect. One transaction that may only read."""
+    seen = Inspection()
     with closing(store), noting(seen.findings, "postgres.server"):
         store._connect(sink, settings)
         with store._call("examine") as link:

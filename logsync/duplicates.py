@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
-from logsync.core.codec import retry_from
+from logsync.core.codec import Codec
 from logsync.core.event import Decoded, Event, Record, Undecodable
-from logsync.log.base import LogReader
+from logsync.log.contract import LogReader
 
 
-def repeats(
-    events: Sequence[Decoded], record: Callable[[int], Record], reader: LogReader, meanwhile: Callable[[], None]
+def duplicates(
+    events: Sequence[Decoded],
+    record: Callable[[int], Record],
+    codec: Codec,
+    reader: LogReader,
+    meanwhile: Callable[[], None],
 ) -> list[int]:
     """Offsets of retried appends whose event stands in the log already, further up.
 
@@ -22,7 +26,7 @@ def repeats(
     for event in events:
         retried_from = event.retry_from if type(event) is Event else None
         if type(event) is Undecodable:
-            retried_from = retry_from(record(event.offset))
+            retried_from = codec.retry_from(record(event.offset))
         if retried_from is not None and retried_from < event.offset:  # else the range is empty
             since[event.offset] = retried_from
     if not since:

@@ -1,7 +1,7 @@
 """What a person can do about parked events: look, ask for another try, give up on them on record.
 
 Nothing here touches the content: only the owner of a partition may, at a plan boundary (K1). A person leaves a
-request in the book; a running worker finds it there, or :func:`logsync.run.run_drain` becomes the worker.
+request in the book; a running worker finds it there, or :func:`logsync.run.run_retry` becomes the worker.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import NamedTuple
 
-from logsync.admin import amend
 from logsync.core.book import AuditEntry, Book, Request
 from logsync.core.offsets import Offsets
-from logsync.core.parking import Parked, Waiting
+from logsync.core.parked import Parked, SequenceSummary
 from logsync.core.position import Position
+from logsync.core.store import Store
 from logsync.errors import ConfigError
-from logsync.stores.base import Store
+from logsync.ops.access import amend
 
 _PAGE = 500
 
@@ -37,7 +37,7 @@ class Found(NamedTuple):
 
     partition: int
     sequence: str
-    waiting: Waiting
+    waiting: SequenceSummary
     event: Parked | None
 
 

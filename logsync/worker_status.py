@@ -7,7 +7,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 
-class State(enum.Enum):
+class WorkerState(enum.Enum):
     """What the worker is doing, for health and metrics."""
 
     JOINING = "joining"
@@ -18,16 +18,16 @@ class State(enum.Enum):
 
 
 @dataclass
-class Report:
+class WorkerStatus:
     """What a worker has done and where it is; written by the worker's thread, read by health and progress."""
 
-    state: State = State.JOINING
+    state: WorkerState = WorkerState.JOINING
     reason: str = ""
     applied: int = 0
     skipped: Counter[str] = field(default_factory=Counter)
     parked: int = 0
     """Events that this worker set aside."""
-    drained: int = 0
+    released: int = 0
     """Parked events that it applied later, or passed over on somebody's word."""
     waiting: dict[int, int] = field(default_factory=dict)
     """Parked events by partition, as far as this worker knows."""

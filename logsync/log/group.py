@@ -1,4 +1,4 @@
-"""The Kafka edge of a worker: one member of a consumer group, as logsync.log.base asks for.
+"""The Kafka edge of a worker: one member of a consumer group, as logsync.log.contract asks for.
 
 Non-obvious: a newly assigned partition is *not* handed to the client in the rebalance callback. The callback
 only notes it; ``start`` assigns it with the offset that the store named. Until then the member holds it in the
@@ -20,15 +20,16 @@ from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
-from logsync.core.codec import id_of
+from logsync.core.codec import EventTypes, id_of
 from logsync.core.event import Record
 from logsync.core.position import LogIdentity, Position
 from logsync.errors import LogUnavailable, PositionGap
 from logsync.log import closing
-from logsync.log.base import BATCH_BYTES, Batch, Part
+from logsync.log.admin import Kafka, denied
 from logsync.log.config import build, consumer_config
-from logsync.log.scanner import ANSWER, Scanner
-from logsync.log.topic import Kafka, check_topic, denied
+from logsync.log.contract import BATCH_BYTES, Batch, Part
+from logsync.log.facts import check_topic
+from logsync.log.lookup import ANSWER, Lookup
 from logsync.settings import Settings
 
 log = logging.getLogger("logsync.log")
@@ -52,8 +53,8 @@ _PASSING = {
 class KafkaReader:
     """Member of the group ``logsync.<environment>.<sink>`` on one topic."""
 
-    def __init__(self, topic: str, sink: str, settings: Settings) -> None:
-        self.topic = topic
+    def __init__(self, log: EventTypes, sink: str, settings: Settings) -> None:
+        self._log, self.topic = log, log.topic
         self.group = group_id(settings.environment, sink)
         self._settings = settings
         self._kafka: Kafka | None = None
@@ -69,7 +70,7 @@ class KafkaReader:
         self._serve_at = 0.0
         self._interrupted = False
         self._consumer: Consumer | None = None
-        self._scanner = Scanner(topic, settings, self.group + ".lookup", self._serve)
+        self._lookup = Lookup(settings, log.topic, group_id=self.group + ".lookup", between=self._serve)
 
     def open(self) -> None:
         self._kafka = Kafka(self._settings, timeout=ANSWER)
@@ -85,7 +86,7 @@ class KafkaReader:
         self._sent, self._send_at = {}, 0.0  # the last commits follow at once; closing waits for them
         self._send()
         self._owed, self._sent = {}, {}  # and none of them is made again
-        closing.close(self._consumer, self._scanner)
+        closing.close(self._consumer, self._lookup)
         self._consumer = None
 
     def interrupt(self) -> None:
@@ -239,11 +240,11 @@ class KafkaReader:
         return self._cluster().identify(self.topic)
 
     def bounds(self, partition: int) -> tuple[int, int]:
-        return self._scanner.bounds(partition)
+        return self._lookup.bounds(partition)
 
     def id_at(self, partition: int, offset: int) -> str | None:
-        for record in self._scanner.read(partition, offset, offset + 1):
-            return _id_of(record)
+        for record in self._lookup.read(partition, offset, offset + 1):
+            return id_of(self._log, record)
         return None
 
     def find(
@@ -255,12 +256,12 @@ class KafkaReader:
         meanwhile: Callable[[], None] = lambda: None,
     ) -> dict[str, int]:
         found: dict[str, int] = {}
-        for number, record in enumerate(self._scanner.read(partition, start, stop)):
+        for number, record in enumerate(self._lookup.read(partition, start, stop)):
             if number % 1_000 == 0:
                 meanwhile()
-            event_id = _id_of(record)
+            event_id = id_of(self._log, record)
             if event_id is not None and event_id in ids:
-                found.setdefault(event_id, record.offset())
+                found.setdefault(event_id, record.offset)
                 if len(found) == len(ids):
                     break
         return found
@@ -296,8 +297,3 @@ class KafkaReader:
 def group_id(environment: str, sink: str) -> str:
     """The sink's consumer group. The environment is part of it: a clone is another group. # P3"""
     return f"logsync.{environment}.{sink}"
-
-
-def _id_of(message: Any) -> str | None:
-    place = f"{message.topic()}/{message.partition()}/{message.offset()}"
-    return id_of(message.headers() or [], message.value(), place)

@@ -7,8 +7,8 @@ from contextlib import closing
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
-from logsync.core.finding import Examined, Finding, Severity, noting
-from logsync.settings import Settings
+from logsync.core.inspection import Finding, Inspection, Severity, noting
+from logsync.core.store import StoreSettings
 
 if TYPE_CHECKING:
     from logsync.core.book import Book
@@ -66,9 +66,9 @@ def _put(path: str, body: str) -> str:
     return f"`curl -X PUT $LOGSYNC_OPENSEARCH/{path} -H 'Content-Type: application/json' -d '{body}'`"
 
 
-def examine(store: OpenSearch, sink: str, settings: Settings) -> Examined:
-    """See Store.examine. Refreshes the indices to see what is parked, and writes nothing."""
-    seen = Examined()
+def inspect(store: OpenSearch, sink: str, settings: StoreSettings) -> Inspection:
+    """See Store.inspect. Refreshes the indices to see what is parked, and writes nothing."""
+    seen = Inspection()
     with closing(store), noting(seen.findings, "opensearch.server"):
         store._connect(sink, settings)
         client = store._opened

@@ -13,17 +13,18 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from logsync.admin import amend, not_begun
-from logsync.core.book import AuditEntry, Book, Skip, check_environment, check_identity
-from logsync.core.codec import RETRY_FROM, Decoder, id_of
-from logsync.core.event import Decoded, Event, Record
-from logsync.core.finding import Examined
+from logsync.core.book import AuditEntry, Book, Skip
+from logsync.core.codec import Decoder, id_of
+from logsync.core.event import Decoded, Record
+from logsync.core.inspection import Inspection
 from logsync.core.offsets import Offsets
 from logsync.core.plan import Plan
 from logsync.core.position import LogIdentity, Position
+from logsync.core.resume import check_environment, check_identity
 from logsync.core.sink import Sink
+from logsync.core.store import Store
 from logsync.errors import ConfigError, LogIdentityError, PositionConflict, PositionGap
-from logsync.stores.base import Store
+from logsync.ops.access import amend, not_begun
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +53,7 @@ class Copy(NamedTuple):
 
 def plan_set(
     sink: Sink,
-    seen: Examined,
+    seen: Inspection,
     *,
     log: LogIdentity,
     environment: str,
@@ -88,7 +89,7 @@ def plan_set(
             at.last_id is not None and at.last_offset is not None and at.last_offset >= low and last_found != at.last_id
         )
     )
-    if _remembers_offsets(sink.store) and (at is None or lost):
+    if sink.store.traits.content_knows_offsets and (at is None or lost):
         raise ConfigError(
             f"sink {sink.name}: "
             + ("its store has no position" if at is None else "the log does not hold the last applied event any more")
@@ -116,7 +117,7 @@ def _breaks(sink: Sink, at: Position | None, offset: int) -> str:
     moved = offset - at.next_offset
     if moved > 0:
         return f"forward over {moved:,} offsets: their events will be missing from {sink.name} until a rebuild"
-    if moved < 0 and _remembers_offsets(sink.store):
+    if moved < 0 and sink.store.traits.content_knows_offsets:
         return f"back over {-moved:,} offsets: documents already hold their events, so this changes nothing in them"
     return (
         f"back over {-moved:,} offsets: their events are applied AGAIN: counters and whatever else adds are doubled "
@@ -124,7 +125,7 @@ def _breaks(sink: Sink, at: Position | None, offset: int) -> str:
     )
 
 
-def read_copy(sink: Sink, topic: str, stored: Mapping[int, Position], scan: Callable[[], Iterable[Record]]) -> Copy:
+def read_copy(sink: Sink, stored: Mapping[int, Position], scan: Callable[[], Iterable[Record]]) -> Copy:
     """Read a log as a copy of the one that ``stored`` belongs to. ``scan`` gives all its records, in log order.
 
     It is called a second time only if the log holds retried appends: their headers count in offsets of the log that
@@ -134,19 +135,19 @@ def read_copy(sink: Sink, topic: str, stored: Mapping[int, Position], scan: Call
     retried: dict[tuple[int, str], list[tuple[int, int]]] = {}
     decode = Decoder(sink.log, sink.log.names)
     for record in scan():
-        number, event_id = record.partition, _id(record, topic)
+        number, event_id = record.partition, id_of(sink.log, record)
         if event_id is None:
             continue
         if number in stored and event_id == stored[number].last_id:
             last[number].append(decode(record))
-        decoded = decode(record) if any(name == RETRY_FROM for name, _ in record.headers) else None
-        if isinstance(decoded, Event) and decoded.retry_from is not None:
-            retried.setdefault((number, event_id), []).append((record.offset, decoded.retry_from))
+        since = sink.log.codec.retry_from(record)
+        if since is not None:
+            retried.setdefault((number, event_id), []).append((record.offset, since))
     if not retried:
         return Copy(last, [])
     copies: dict[tuple[int, str], list[int]] = {}
     for record in scan():
-        name = (record.partition, _id(record, topic) or "")
+        name = (record.partition, id_of(sink.log, record) or "")
         if name in retried:
             copies.setdefault(name, []).append(record.offset)
     doubles = []
@@ -160,7 +161,7 @@ def read_copy(sink: Sink, topic: str, stored: Mapping[int, Position], scan: Call
 
 def plan_adopt(
     sink: Sink,
-    seen: Examined,
+    seen: Inspection,
     copy: Copy,
     *,
     log: LogIdentity,
@@ -222,12 +223,12 @@ def _divided(skips: Iterable[Skip], agree: Mapping[int, int]) -> tuple[list[Skip
     return kept, others
 
 
-def check_adoptable(sink: Sink, seen: Examined, log: LogIdentity, environment: str) -> Book:
+def check_adoptable(sink: Sink, seen: Inspection, log: LogIdentity, environment: str) -> Book:
     """The book, if nothing but the events themselves can stand against adopting ``log``: asked before it is read."""
     book, stored = _book(sink, seen, environment), dict(seen.positions or {})
     if book.log == log:
         raise ConfigError(f"sink {sink.name}: its position belongs to this log already: there is nothing to adopt")
-    if _remembers_offsets(sink.store):
+    if sink.store.traits.content_knows_offsets:
         # O4: versions are offsets of the old log, and after a crash documents may be ahead of the position. A new
         # event at or below such an offset would be answered 409, which is success: lost without a word.
         raise ConfigError(
@@ -289,7 +290,7 @@ def carry_out(move: Move, store: Store) -> Book:
             fix=f"`logsync parked retry {move.sink.address} --all --yes` while the old log is there, else "
             f"`{_rebuild(move.sink)}`",
         )
-    if _remembers_offsets(store):
+    if store.traits.content_knows_offsets:
         if any(store.sequences(number) for number in move.stored):
             # What documents note about parked events was not made for positions that go back; so it is not tried.
             raise ConfigError(
@@ -328,7 +329,7 @@ def carry_out(move: Move, store: Store) -> Book:
 _AGAIN = "look again; stop the sink's workers first if they move it all the time"
 
 
-def _book(sink: Sink, seen: Examined, environment: str) -> Book:
+def _book(sink: Sink, seen: Inspection, environment: str) -> Book:
     """The book of a sink whose positions may be moved. Raises ConfigError."""
     book = seen.book
     if book is None:
@@ -339,14 +340,17 @@ def _book(sink: Sink, seen: Examined, environment: str) -> Book:
     return book
 
 
-def _remembers_offsets(store: Store) -> bool:
-    """True if the content itself knows which offsets it holds: document versions. # O4"""
-    return store.kind == "opensearch"
-
-
 def _rebuild(sink: Sink) -> str:
     return f"logsync rebuild {sink.address} --yes"
 
 
-def _id(record: Record, topic: str) -> str | None:
-    return id_of(record.headers, record.value, f"{topic}/{record.partition}/{record.offset}")
+def forget(store: Store, *, sink: str, now: datetime) -> Book:
+    """Remove the sink's positions and leave its content. The book stays, so that this is on record.
+
+    A worker then refuses to start, because content without a position cannot be continued. # P1
+    """
+    positions = store.positions()
+    audit = AuditEntry(
+        at=now, action="forget", detail={str(p): position.next_offset for p, position in positions.items()}
+    )
+    return amend(store, sink, lambda book: book.next(audit=audit), positions=[])

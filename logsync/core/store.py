@@ -1,7 +1,7 @@
 """The contract that every store keeps, in prose. ``tests/contract`` holds each of them to it.
 
 A store belongs to one sink. It keeps four things: the *content* (what the writes made), one *position* per
-partition, the *book* (``logsync.core.book``) and the *parked* events (``logsync.core.parking``). What it promises:
+partition, the *book* (``logsync.core.book``) and the *parked* events (``logsync.core.parked``). What it promises:
 
 1. ``apply(plan)`` is one step. Atomic stores: the writes and the position are durable together or not at
    all. Replayable stores: first the writes, each versioned so that applying it again changes nothing, then
@@ -26,15 +26,40 @@ partition, the *book* (``logsync.core.book``) and the *parked* events (``logsync
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from logsync.core.book import Book
-from logsync.core.finding import Examined
-from logsync.core.parking import Parked, Waiting
+from logsync.core.inspection import Inspection
+from logsync.core.parked import Parked, SequenceSummary
 from logsync.core.plan import Plan
 from logsync.core.position import Position
-from logsync.settings import Settings
-from logsync.writes import Write
+from logsync.core.write import Write
+
+
+@dataclass(frozen=True, slots=True)
+class Traits:
+    """What a kind of store can and cannot do. The same for all sinks that use it."""
+
+    atomic: bool
+    """True: ``apply`` is one transaction. False: replayable, and after an error a part of a plan may be there."""
+    most_partitions: int | None = None
+    """The most partitions that one topic may have, or None."""
+    parked_per_retry: int = 100
+    """How many parked events one plan may release: 1 in a store that is not ``atomic``."""
+    content_knows_offsets: bool = False
+    """True if the content itself remembers which offsets made it, so it fits one log and one epoch only. # O4"""
+
+
+class StoreSettings(Protocol):
+    """What of the settings a store may ask for."""
+
+    @property
+    def store_timeout(self) -> float:
+        """Seconds that one call to a store may take."""
+
+    def address(self, kind: str) -> str:
+        """The address of the server for this kind of store, secrets and all."""
 
 
 class Store(Protocol):
@@ -49,12 +74,8 @@ class Store(Protocol):
         """The write classes that it carries out."""
 
     @property
-    def atomic(self) -> bool:
-        """True if ``apply`` is one transaction. False: replayable, and after an error a part of a plan may be there."""
-
-    @property
-    def max_partitions(self) -> int | None:
-        """The most partitions that one topic may have, or None."""
+    def traits(self) -> Traits:
+        """What this kind of store can and cannot do."""
 
     meanwhile: Callable[[], bool] | None
     """Work of the worker's for the time in which this store waits for its server; set before ``open``. # F1
@@ -64,7 +85,7 @@ class Store(Protocol):
     time, or leave it alone: whatever is left is done afterwards.
     """
 
-    def open(self, sink: str, settings: Settings) -> None:
+    def open(self, sink: str, settings: StoreSettings) -> None:
         """Connect and make sure that the store's own bookkeeping exists. Applies the sink's schema (G6).
 
         Raises StoreUnavailable, ConfigError.
@@ -89,11 +110,7 @@ class Store(Protocol):
     def apply(self, plan: Plan) -> None:
         """Carry out the writes and move the position from ``plan.start`` to ``plan.end``: points 1 to 3."""
 
-    @property
-    def drains_at_once(self) -> int:
-        """How many parked events one plan may drain: 1 in a store that is not ``atomic``."""
-
-    def sequences(self, partition: int) -> dict[str, Waiting]:
+    def sequences(self, partition: int) -> dict[str, SequenceSummary]:
         """Every sequence that waits in this partition, by name. Read with the strongest consistency there is."""
 
     def parked(self, partition: int, *, sequence: str | None = None, after: int = -1, limit: int = 100) -> list[Parked]:
@@ -111,11 +128,11 @@ class Store(Protocol):
         deleted a part by then: only content that is older than ``book``.)
         """
 
-    def schema(self, sink: str = "", settings: Settings | None = None) -> str:
+    def schema(self, sink: str = "", settings: StoreSettings | None = None) -> str:
         """What ``open(sink, settings)`` creates, as text a person can run with their own tools; empty if nothing is
         needed. Opens nothing. A store that is open already knows its sink and settings."""
 
-    def examine(self, sink: str, settings: Settings) -> Examined:
+    def inspect(self, sink: str, settings: StoreSettings) -> Inspection:
         """Look at the server and at what is kept there for the sink, and create or change nothing.
 
         Instead of ``open``: connects by itself, closes again. A server that is down is a finding; raises nothing

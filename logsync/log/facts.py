@@ -1,15 +1,34 @@
-"""What keeps a topic from being a log, or makes it a frail one. The rules alone; topic.py asks the cluster. # L5"""
+"""What a topic is, and what keeps it from being a log or makes it a frail one. admin.py asks the cluster. # L5"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
 
-from logsync.core.finding import Finding, Severity
-
-if TYPE_CHECKING:
-    from logsync.log.topic import TopicFacts
+from logsync.core.inspection import Finding, Severity
+from logsync.core.position import LogIdentity
+from logsync.errors import ConfigError
 
 FOREVER = -1
+
+
+@dataclass(frozen=True)
+class TopicFacts:
+    """What a topic is. ``retention_ms`` and ``retention_bytes`` of -1 mean for ever."""
+
+    identity: LogIdentity
+    replication: int
+    """The fewest replicas that any of its partitions has."""
+    in_sync: int
+    """The fewest replicas in sync of any of its partitions, now."""
+    min_insync_replicas: int
+    cleanup_policy: str
+    retention_ms: int
+    retention_bytes: int
+    timestamp_type: str
+    offsets: dict[int, tuple[int, int]]
+    """First offset and end (the next offset to be written) per partition."""
+    unclean_election: bool = False
+    """True if a broker that is not in sync may become the leader."""
 
 
 def judge_topic(facts: TopicFacts, accept_finite_retention: frozenset[str] = frozenset()) -> list[Finding]:
@@ -55,3 +74,16 @@ def judge_topic(facts: TopicFacts, accept_finite_retention: frozenset[str] = fro
         for broken, severity, check, what, why, fix in rules
         if broken
     ]
+
+
+def check_topic(facts: TopicFacts, accept_finite_retention: frozenset[str] = frozenset()) -> list[str]:
+    """Warnings about a topic that is a log. Raises ConfigError for one that cannot be. # L5
+
+    Compaction deletes events that stores have yet to see; so does retention, unless the topic was named in
+    ``accept_finite_retention``.
+    """
+    findings = judge_topic(facts, accept_finite_retention)
+    for finding in findings:  # the others are no reason to stop reading what is there
+        if finding.severity is Severity.ERROR and finding.check in ("topic.cleanup_policy", "topic.retention"):
+            raise ConfigError(f"{finding.found}: {finding.why}", fix=finding.fix)
+    return [f"{finding.found}: {finding.why}" for finding in findings]

@@ -37,7 +37,7 @@ class Parking(NamedTuple):
     age: timedelta = timedelta(days=7)
     """The longest that an event may wait."""
     retry_every: timedelta | None = None
-    """Drain everything that waits so often; None: only when ``logsync parked retry`` asks."""
+    """SequenceRetry everything that waits so often; None: only when ``logsync parked retry`` asks."""
 
 
 class Parked(NamedTuple):
@@ -98,7 +98,7 @@ def given_up(entries: Iterable[Parked]) -> list[GivenUp]:
     return [GivenUp(each.offset, each.discarded, each.last_at) for each in entries if each.discarded is not None]
 
 
-class Waiting(NamedTuple):
+class SequenceSummary(NamedTuple):
     """One sequence that waits, as a worker remembers it."""
 
     first: int
@@ -113,7 +113,7 @@ class Waiting(NamedTuple):
     """Replayable stores: a drain of its first event has begun and must be finished before anything else is applied."""
 
 
-Sequences = Mapping[str, Waiting]
+Sequences = Mapping[str, SequenceSummary]
 
 
 def by_key(key: bytes | None, headers: Headers) -> str | None:  # noqa: ARG001 - the signature of a SequenceBy

@@ -9,11 +9,11 @@ from typing import NamedTuple
 
 from logsync.core.book import Request
 from logsync.core.offsets import Offsets
-from logsync.core.parking import GivenUp, Parked, Waiting, given_up
+from logsync.core.parked import GivenUp, Parked, SequenceSummary, given_up
 from logsync.core.plan import Plan
 
 
-class Drain(NamedTuple):
+class SequenceRetry(NamedTuple):
     """A sequence to be tried again, from its first event to its last or to the first that still fails."""
 
     partition: int
@@ -55,19 +55,19 @@ def within(entries: Sequence[Parked], limit: int) -> list[Parked]:
     return taken
 
 
-class Drains:
+class RetryQueue:
     """Kept beside the positions: loaded when a partition is resumed, forgotten with it."""
 
     def __init__(self) -> None:
-        self.waiting: dict[int, dict[str, Waiting]] = {}
-        self.queue: deque[Drain] = deque()
+        self.waiting: dict[int, dict[str, SequenceSummary]] = {}
+        self.queue: deque[SequenceRetry] = deque()
         self.discards: deque[Discard] = deque()
         """Each with drains of the same request in the queue, which are through only after it."""
 
-    def load(self, partition: int, found: Mapping[str, Waiting]) -> None:
+    def load(self, partition: int, found: Mapping[str, SequenceSummary]) -> None:
         """Begin with what the store says."""
         self.waiting[partition] = dict(found)
-        unfinished = [Drain(partition, name, None, True) for name, known in found.items() if known.unfinished]
+        unfinished = [SequenceRetry(partition, name, None, True) for name, known in found.items() if known.unfinished]
         self.queue.extendleft(unfinished)
 
     def forget(self, partition: int) -> None:
@@ -84,7 +84,7 @@ class Drains:
         """How many events wait. Walks over all sequences: for once per resume, not for once per plan."""
         return sum(known.events for known in self.waiting.get(partition, {}).values())
 
-    def oldest(self) -> tuple[int, str, Waiting] | None:
+    def oldest(self) -> tuple[int, str, SequenceSummary] | None:
         """The sequence that has waited longest, with its partition."""
         every = ((p, name, known) for p, waiting in self.waiting.items() for name, known in waiting.items())
         return min(every, key=lambda found: found[2].since, default=None)
@@ -103,26 +103,28 @@ class Drains:
         """The store has set these events aside: later events of their sequences join them. # I8"""
         waiting = self.waiting[made.end.partition]
         for entry in made.parked:
-            known = waiting.get(entry.sequence) or Waiting(entry.offset, 0, entry.first_at, entry.error)
+            known = waiting.get(entry.sequence) or SequenceSummary(entry.offset, 0, entry.first_at, entry.error)
             waiting[entry.sequence] = known._replace(events=known.events + 1)
 
-    def known(self, drain: Drain, first: Parked) -> None:
+    def known(self, drain: SequenceRetry, first: Parked) -> None:
         """The store holds events of this sequence. Seldom news: it was taken for empty, and a late request of another
         worker brought one back."""
-        self.waiting[drain.partition].setdefault(drain.sequence, Waiting(first.offset, 1, first.first_at, first.error))
+        self.waiting[drain.partition].setdefault(
+            drain.sequence, SequenceSummary(first.offset, 1, first.first_at, first.error)
+        )
 
-    def drained(self, drain: Drain, made: Plan) -> None:
+    def tried(self, drain: SequenceRetry, made: Plan) -> None:
         """The store has carried out a drain. Whether the sequence is empty now, only the store can tell."""
         waiting = self.waiting[drain.partition]
         known = waiting[drain.sequence]._replace(unfinished=False)
-        if made.drained:
-            known = known._replace(first=made.drained[-1], events=max(1, known.events - len(made.drained)), error="")
-        if made.retried:
-            head = made.retried[0]
+        if made.released:
+            known = known._replace(first=made.released[-1], events=max(1, known.events - len(made.released)), error="")
+        if made.still_parked:
+            head = made.still_parked[0]
             known = known._replace(first=head.offset, since=head.first_at, error=head.error)
         waiting[drain.sequence] = known
 
-    def empty(self, drain: Drain) -> None:
+    def empty(self, drain: SequenceRetry) -> None:
         """The store holds no event of this sequence any more: its key is free again."""
         self.waiting[drain.partition].pop(drain.sequence, None)
 
@@ -141,7 +143,7 @@ class Drains:
             if partition not in partitions or (request_id, partition) in begun:
                 continue
             found = [
-                Drain(partition, name, request_id)
+                SequenceRetry(partition, name, request_id)
                 for name, known in self.waiting[partition].items()
                 if request.sequence in (None, name) and (request.error is None or known.error in ("", request.error))
             ]
@@ -158,7 +160,7 @@ class Drains:
     def ask_all(self) -> None:
         """Queue everything that waits, unless something is queued already."""
         if not self.queue:
-            self.queue.extend(Drain(p, name) for p, waiting in sorted(self.waiting.items()) for name in waiting)
+            self.queue.extend(SequenceRetry(p, name) for p, waiting in sorted(self.waiting.items()) for name in waiting)
 
     def finished(self) -> None:
         """What was interrupted in the first drain is through: whatever else waits in its sequence is not urgent, and

@@ -1,8 +1,4 @@
-"""For people who test their sinks: no server, no thread, the real core.
-
-content = feed(sink, OrderPlaced(order_id="1", cents=500))
-assert content.row("orders", order_id="1") == {"order_id": "1", "cents": 500}
-"""
+"""A log in memory, and a member of a group that reads it: no server, no thread, the real core."""
 
 from __future__ import annotations
 
@@ -14,17 +10,12 @@ from typing import TypeVar
 
 from pydantic import BaseModel
 
-from logsync.core.codec import Decoder, encode, id_of
-from logsync.core.event import Event, Record
+from logsync.core.codec import encode, id_of
+from logsync.core.event import Record
 from logsync.core.log import Log
-from logsync.core.plan import plan
 from logsync.core.position import LogIdentity, Position
-from logsync.core.sink import Sink
-from logsync.errors import ConfigError, LogUnavailable, PositionGap
-from logsync.log.base import BATCH_BYTES, Batch, Part
-from logsync.stores.memory import Content, Memory
-
-__all__ = ["Content", "MemoryLog", "MemoryReader", "event", "feed"]
+from logsync.errors import LogUnavailable, PositionGap
+from logsync.log.contract import BATCH_BYTES, Batch, Part
 
 M = TypeVar("M", bound=BaseModel)
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -68,7 +59,7 @@ class MemoryLog:
 class MemoryReader:
     """A member of a group on a MemoryLog; it has all partitions until ``assign`` says otherwise.
 
-    Keeps the contract of ``logsync.log.base``. ``at_most`` bounds the records of one poll, as ``limit`` does.
+    Keeps the contract of ``logsync.log.contract``. ``at_most`` bounds the records of one poll, as ``limit`` does.
     """
 
     def __init__(self, source: MemoryLog, *, at_most: int = 1_000_000) -> None:
@@ -142,7 +133,7 @@ class MemoryReader:
         return self.source.starts[partition], len(self.source.records[partition])
 
     def id_at(self, partition: int, offset: int) -> str | None:
-        return next((self._id_of(record) for record in self._visible(partition, offset, offset + 1)), None)
+        return next((id_of(self.source.log, record) for record in self._visible(partition, offset, offset + 1)), None)
 
     def find(
         self, partition: int, ids: Collection[str], start: int, stop: int, meanwhile: Callable[[], None] = lambda: None
@@ -150,7 +141,7 @@ class MemoryReader:
         found: dict[str, int] = {}
         for record in self._visible(partition, start, stop):
             meanwhile()
-            event_id = self._id_of(record)
+            event_id = id_of(self.source.log, record)
             if event_id is not None and event_id in ids:
                 found.setdefault(event_id, record.offset)
         return found
@@ -161,36 +152,3 @@ class MemoryReader:
     def _visible(self, partition: int, start: int, stop: int) -> Iterator[Record]:
         holes = self.source.holes[partition]
         return (record for record in islice(self.source.records[partition], start, stop) if record.offset not in holes)
-
-    def _id_of(self, record: Record) -> str | None:
-        return id_of(record.headers, record.value, f"{self.source.log.topic}/{record.partition}/{record.offset}")
-
-
-def event(log: Log, data: M, *, offset: int = 0, time: datetime = START) -> Event[M]:
-    """The Event that a handler gets for ``data``, through the real bytes: ``assert list(handler(event(log, ...)))``."""
-    coded = encode(log, data, event_id=f"event-0-{offset}", time=time)
-    record = Record(0, offset, coded.key, coded.value, coded.headers, 0, 0)
-    decoded = Decoder(log, [log.by_model[type(data)].name])(record)
-    if not isinstance(decoded, Event):
-        raise ConfigError(f"{data!r} does not survive its own encoding: expected {decoded!r}")
-    return decoded  # type: ignore[return-value]
-
-
-def feed(sink: Sink, *events: BaseModel) -> Content:
-    """Append the events to an empty log, apply them to an empty Memory store, and return what it holds.
-
-    Runs the sink's own handlers through the real encode, decode and plan. Raises what would halt a worker:
-    HandlerError, DecodeError, WriteRejected.
-    """
-    store = Memory()
-    store.open(sink.name)
-    source = MemoryLog(sink.log)
-    records = [source.append(data) for data in events]
-    decode = Decoder(sink.log, sink.handled)
-    start = Position(0, 0)
-    store.server.positions[sink.name] = {0: start}
-    made = plan(sink.with_store(store), [decode(record) for record in records], start)
-    store.apply(made)
-    if made.failure is not None:
-        raise made.failure
-    return store.content

@@ -1,0 +1,137 @@
+"""The rules of resuming: whether a worker may go on from what its store remembers, or begin where it remembers nothing.
+
+Pure: book, positions and the facts of the log come in; what a person must mend is raised.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+
+from logsync.core.book import AuditEntry, Book
+from logsync.core.position import LogIdentity, Position
+from logsync.core.sink import Sink
+from logsync.errors import ConfigError, LogIdentityError, PositionGap, StoreUnavailable
+
+
+def first_book(
+    sink: Sink,
+    *,
+    environment: str,
+    log: LogIdentity,
+    log_starts: Mapping[int, int],
+    holds_data: bool,
+    from_log_start: bool,
+    now: datetime,
+) -> tuple[Book, list[Position]]:
+    """The book and positions of a sink that its store has never seen. # P1
+
+    "No position" means "start at the log's first event" only when the store is empty and the log is whole:
+    counters that survived would double, and a log without its head would make a partial store look whole.
+    Raises ConfigError otherwise.
+    """
+    trimmed = {partition: start for partition, start in log_starts.items() if start > 0}
+    if not from_log_start and holds_data:
+        raise ConfigError(
+            f"sink {sink.name} has no position, yet its store holds data of it: replaying could count events twice",
+            fix=f"`logsync rebuild {sink.address} --yes` wipes what the sink owns and replays the log, or "
+            f"`logsync consume {sink.address} --from-log-start` applies the whole log on top, on your word",
+        )
+    if not from_log_start and trimmed:
+        raise ConfigError(
+            f"sink {sink.name} has no position and the log no longer begins at 0 (it begins at {trimmed}): "
+            "the store would look whole without the events that are gone",
+            fix=f"`logsync consume {sink.address} --from-log-start` accepts that, on record",
+        )
+    audit = AuditEntry(
+        at=now, action="from-log-start", detail={"log_starts": {str(p): o for p, o in log_starts.items()}}
+    )
+    book = Book(
+        sink=sink.name,
+        environment=environment,
+        log=log,
+        handled=sink.handled,
+        audit=(audit,) if from_log_start else (),
+    )
+    return book, [Position(partition, start, book.epoch) for partition, start in sorted(log_starts.items())]
+
+
+def check_book(
+    book: Book, sink: Sink, *, environment: str, log: LogIdentity, accept_from_now: bool, now: datetime
+) -> Book:
+    """The book to go on with: the same one, or its next revision when the handled types changed.
+
+    Raises ConfigError (wrong environment, a handler that came too late), LogIdentityError (not the log that the
+    position belongs to), StoreUnavailable (a rebuild is under way, and only it may go on).
+    """
+    check_environment(book, sink, environment)
+    if book.state != "ready":
+        raise StoreUnavailable(  # it passes when the rebuild is through, and it says so until then
+            f"sink {sink.name}: a rebuild is wiping its store, or was interrupted while it did",
+            fix=f"if none is running, run `logsync rebuild {sink.address} --yes` again",
+        )
+    check_identity(book, sink, log)
+    # Also a type that was handled before: in a rolling deploy an older worker may still have passed over it.
+    late = sink.handled & book.skipped
+    if late and not accept_from_now:
+        names = ", ".join(sorted(late))
+        raise ConfigError(
+            f"sink {sink.name} now handles {names}, but events of that type were already skipped: the store "
+            "would hold only the later ones",
+            fix=f"`logsync rebuild {sink.address} --yes` applies all of them, or "
+            f"`logsync consume {sink.address} --accept-from-now` takes only those to come, on record",
+        )
+    if sink.handled == book.handled and not late:
+        return book
+    audit = AuditEntry(at=now, action="accept-from-now", detail={"types": sorted(late)}) if late else None
+    return book.next(handled=sink.handled, skipped=book.skipped - sink.handled, audit=audit)
+
+
+def check_environment(book: Book, sink: Sink, environment: str) -> None:
+    """Raise ConfigError unless the book was begun in this environment. # P3"""
+    if book.environment != environment:
+        raise ConfigError(
+            f"sink {sink.name}: this store belongs to environment {book.environment!r}, and this is {environment!r}. "
+            "A cloned store must not follow another environment's log",
+            fix=f"set LOGSYNC_ENVIRONMENT={book.environment}, or `logsync rebuild {sink.address} --yes` here",
+        )
+
+
+def check_identity(book: Book, sink: Sink, found: LogIdentity) -> None:
+    """Raise LogIdentityError unless ``found`` is the log that the book's positions belong to. # I6"""
+    differences = book.log.differences(found)
+    if differences:
+        raise LogIdentityError(
+            f"sink {sink.name}: its position belongs to another log: {'; '.join(differences)}",
+            fix=f"point LOGSYNC_KAFKA at the right cluster, or `logsync position adopt {sink.address}` if this is a "
+            f"copy of that log, or `logsync rebuild {sink.address} --yes` to follow the new log from its start",
+        )
+
+
+def check_range(position: Position, low: int, high: int, sink: Sink) -> None:
+    """Raise PositionGap unless ``low <= next_offset <= high``, the log's first and end offset. # L4"""
+    where = (
+        f"sink {sink.name}: {sink.log.topic}, partition {position.partition}: the next offset is {position.next_offset}"
+    )
+    if position.next_offset < low:
+        raise PositionGap(
+            f"{where}, but the log begins at {low}: {low - position.next_offset} offsets were deleted by "
+            "retention before they were applied",
+            fix=f"`logsync rebuild {sink.address} --from-log-start --yes` builds the store from what is left",
+        )
+    if position.next_offset > high:
+        raise PositionGap(
+            f"{where}, but the log ends at {high}: it lost {position.next_offset - high} offsets at its end",
+            fix=f"`logsync rebuild {sink.address} --yes` makes the store equal to the log as it is now",
+        )
+
+
+def check_last(position: Position, found_id: str | None, sink: Sink) -> None:
+    """Raise LogIdentityError if the last applied record is not the one that the log holds there. # L2"""
+    if position.last_id is not None and found_id != position.last_id:
+        raise LogIdentityError(
+            f"sink {sink.name}: {sink.log.topic}, partition {position.partition}, offset {position.last_offset}: the "
+            f"sink applied event {position.last_id} there, the log now holds {found_id or 'nothing'}: the "
+            "log lost its tail and grew again",
+            fix=f"`logsync rebuild {sink.address} --yes` makes the store equal to the log as it is now",
+        )

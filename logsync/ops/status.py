@@ -1,0 +1,133 @@
+"""How a sink stands to its log: one row per partition, from what store and log say now. Looks, changes nothing."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from time import time
+from typing import Any, NamedTuple
+
+from logsync.core.book import Book
+from logsync.core.inspection import Inspection
+from logsync.core.position import LogIdentity, Position
+from logsync.core.sink import Sink
+from logsync.errors import ConfigError, LogUnavailable, StoreError
+from logsync.log.group import group_id
+from logsync.log.lookup import Lookup, Span
+from logsync.log.topic import identify
+from logsync.ops.access import look
+from logsync.settings import Settings
+
+_PATIENCE = 5.0  # seconds: a status that hangs on a store that is down tells nobody that it is down
+
+
+class SinkState(StrEnum):
+    """How one sink stands to one partition."""
+
+    OK = "ok"
+    BEHIND = "behind"
+    NO_POSITION = "no position"
+    WIPING = "wiping"
+    MOVING = "moving"
+    OTHER_LOG = "other log"
+    OTHER_ENVIRONMENT = "other environment"
+    GAP = "gap"
+    STORE_UNREACHABLE = "store unreachable"
+    LOG_UNREACHABLE = "log unreachable"
+    MISCONFIGURED = "misconfigured"
+
+
+class Row(NamedTuple):
+    """One sink and partition. ``lag`` counts offsets, so also those of records that will be skipped."""
+
+    sink: str
+    partition: int | None
+    state: SinkState
+    position: int | None = None
+    committed: int | None = None
+    end: int | None = None
+    lag: int | None = None
+    lag_seconds: float | None = None
+    """The age of the oldest record that is not applied; 0 when there is none."""
+    parked: int | None = None
+    """Events that were set aside, and those that wait behind them."""
+    detail: str = ""
+
+
+def too_far(row: Row, allowed: int) -> bool:
+    """True unless the row is known to lag by at most ``allowed`` events."""
+    return row.state not in (SinkState.OK, SinkState.BEHIND) or row.lag is None or row.lag > allowed
+
+
+def judge(
+    sink: str,
+    partition: int,
+    span: Span,
+    book: Book | None,
+    position: Position | None,
+    *,
+    identity: LogIdentity,
+    environment: str,
+) -> Row:
+    """The row of one partition from facts alone; committed offset and age are added by the caller."""
+    at = position.next_offset if position else None
+    row = Row(sink, partition, SinkState.OK, position=at, end=span.high, lag=None if at is None else span.high - at)
+    if book is not None and book.state == "wiping":
+        return row._replace(state=SinkState.WIPING, detail=f"`logsync rebuild {sink} --yes` finishes it")
+    if book is not None and book.environment != environment:
+        return row._replace(
+            state=SinkState.OTHER_ENVIRONMENT, lag=None, detail=f"the store belongs to {book.environment}"
+        )
+    if book is not None and (differences := book.log.differences(identity)):
+        return row._replace(state=SinkState.OTHER_LOG, lag=None, detail="; ".join(differences))
+    if at is None or row.lag is None:
+        return row._replace(state=SinkState.NO_POSITION)
+    if book is not None and position is not None and position.epoch != book.epoch:
+        detail = "`logsync position set` or `adopt` is under way, or was interrupted: run it again"
+        return row._replace(state=SinkState.MOVING, detail=detail)
+    if not span.low <= at <= span.high:
+        return row._replace(state=SinkState.GAP, detail=f"the log holds {span.low} to before {span.high}")
+    return row._replace(state=SinkState.BEHIND if row.lag else SinkState.OK)
+
+
+def survey(sink: Sink, settings: Settings) -> list[Row]:
+    """The rows of one sink. Raises nothing that an outage can cause."""
+
+    topic, group = sink.log.topic, group_id(settings.environment, sink.name)
+    try:
+        with Lookup(settings, topic, group_id=group, timeout=_PATIENCE) as lookup:
+            # A worker may be running. In this order committed <= position <= end is what one sees: the other
+            # way round a healthy sink could seem to have committed, or read, what is not there yet. # P2
+            bookmarks = lookup.committed(lookup.spans())
+            seen, trouble = _examine(sink, settings)
+            identity, spans = identify(settings, topic), lookup.spans()
+            rows = []
+            for partition, span in spans.items():
+                row = judge(
+                    sink.name, partition, span, seen.book, (seen.positions or {}).get(partition),
+                    identity=identity, environment=settings.environment,
+                )  # fmt: skip
+                if trouble:
+                    row = row._replace(**trouble)
+                elif row.state in (SinkState.OK, SinkState.BEHIND) and row.position is not None:
+                    first = lookup.first_at(partition, row.position) if row.lag else None
+                    age = 0.0 if first is None else max(0.0, time() - first.timestamp / 1000)
+                    parked = sum(known.events for known in seen.waiting.get(partition, {}).values())
+                    row = row._replace(lag_seconds=round(age, 3), parked=parked)
+                rows.append(row._replace(committed=bookmarks.get(partition)))
+            return rows
+    except LogUnavailable as error:
+        positions = _examine(sink, settings)[0].positions or {}
+        down = Row(sink.name, None, SinkState.LOG_UNREACHABLE, detail=error.message)
+        return [down._replace(partition=p, position=at.next_offset) for p, at in positions.items()] or [down]
+    except ConfigError as error:
+        return [Row(sink.name, None, SinkState.MISCONFIGURED, detail=error.message)]
+
+
+def _examine(sink: Sink, settings: Settings) -> tuple[Inspection, dict[str, Any]]:
+    """What the store remembers; if it cannot tell, what a row says about that."""
+    try:
+        return look(sink, settings.model_copy(update={"store_timeout": _PATIENCE})), {}
+    except StoreError as error:
+        return Inspection(), {"state": SinkState.STORE_UNREACHABLE, "detail": error.message}
+    except ConfigError as error:
+        return Inspection(), {"state": SinkState.MISCONFIGURED, "detail": error.message}
