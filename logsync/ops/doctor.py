@@ -21,6 +21,7 @@ from logsync.core.parked import SequenceSummary
 from logsync.core.position import LogIdentity, Position
 from logsync.core.resume import check_book, check_identity, check_last, check_range, first_book
 from logsync.core.sink import Sink
+from logsync.errors import in_commands
 from logsync.log.admin import Kafka, client_versions
 from logsync.log.facts import TopicFacts, judge_topic
 from logsync.log.group import group_id
@@ -43,7 +44,9 @@ def diagnose(sinks: Sequence[Sink], settings: Settings) -> list[Finding]:
         of_sinks = pool.map(lambda sink: _sink(sink, facts[sink.log.topic], settings), sinks)
         found = [finding for look in looks for finding in look.result()[0]]
         found += [
-            replace(finding, about=sink.name) for sink, some in zip(sinks, of_sinks, strict=True) for finding in some
+            replace(finding, about=sink.name, fix=in_commands(finding.fix, sink.address))
+            for sink, some in zip(sinks, of_sinks, strict=True)
+            for finding in some
         ]
     return sorted(dict.fromkeys([_here(), *found]), key=lambda finding: -finding.severity)
 

@@ -9,13 +9,9 @@ import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource, NewTopic, ResourceType
 
-from tests.waiting import PATIENCE
-
 from ..worker.harness import KINDS, Process, named, until
 from .cluster import Cluster
 from .test_cluster import ClusterCase
-
-pytestmark = pytest.mark.servers("postgres", "redis", "opensearch")
 
 EXIT_LOG = 5
 KEEPS, LOSES, THIRD = 1, 2, 3
@@ -41,7 +37,7 @@ class FrailCase(ClusterCase):
         config = {"retention.ms": "-1", "retention.bytes": "-1", "min.insync.replicas": "1",
                   "unclean.leader.election.enable": "true"}  # fmt: skip
         new = NewTopic(self.name, 1, replica_assignment=[[KEEPS, LOSES]], config=config)
-        self.admin.create_topics([new])[self.name].result(PATIENCE)
+        self.admin.create_topics([new])[self.name].result(20)
         until(lambda: self.cluster.leader(self.name) == KEEPS, "the first leader")
 
     def ends(self) -> dict[int, int]:
@@ -122,7 +118,7 @@ def test_doctor_and_topic_describe_warn_of_such_a_topic_and_not_of_another(case:
     assert all(warning in output for output in said())
     entry = ConfigEntry("unclean.leader.election.enable", "false", incremental_operation=AlterConfigOpType.SET)
     resource = ConfigResource(ResourceType.TOPIC, case.name, incremental_configs=[entry])
-    case.admin.incremental_alter_configs([resource])[resource].result(PATIENCE)
+    case.admin.incremental_alter_configs([resource])[resource].result(20)
     assert not any(warning in output for output in said())
 
 

@@ -9,8 +9,6 @@ import pytest
 from .harness import Case, Process, named
 from .sinks import ItemPut
 
-pytestmark = pytest.mark.servers("kafka", "postgres")
-
 COUNT = 300
 
 

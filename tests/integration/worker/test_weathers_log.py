@@ -14,7 +14,6 @@ from logsync.core.plan import Plan
 from logsync.core.position import Position
 from logsync.errors import PositionConflict
 from logsync.ops.positions import Move, carry_out
-from tests.waiting import PATIENCE
 
 from . import sinks
 from .harness import KINDS, Case, Process, named, until
@@ -35,7 +34,7 @@ def test_more_partitions_halt_every_sink(case: Case, running: bool) -> None:  # 
     if not running:
         for worker in workers.values():
             worker.terminate()
-    case.admin.create_partitions([NewPartitions(case.name, 2)])[case.name].result(PATIENCE)
+    case.admin.create_partitions([NewPartitions(case.name, 2)])[case.name].result(20)
     if not running:
         workers = {kind: case.start(kind) for kind in KINDS}
     for kind, worker in workers.items():
@@ -60,10 +59,10 @@ def test_what_happens_to_the_groups_offsets_changes_nothing(case: Case, bookmark
         group = case.group(kind)
         until(lambda kind=kind: not case.members(kind), "the group is empty")  # type: ignore[misc]
         if bookmark is None:
-            case.admin.delete_consumer_groups([group])[group].result(PATIENCE)
+            case.admin.delete_consumer_groups([group])[group].result(20)
         else:
             moved = ConsumerGroupTopicPartitions(group, [TopicPartition(case.name, 0, bookmark)])
-            case.admin.alter_consumer_group_offsets([moved])[group].result(PATIENCE)
+            case.admin.alter_consumer_group_offsets([moved])[group].result(20)
     case.finish()
     case.is_the_fold()
 
