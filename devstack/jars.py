@@ -2,6 +2,8 @@
 
 `python -m devstack lock` walks the POMs and writes one lock file for each of COORDINATES (jgo's lock format:
 exact coordinates and SHA-256). Every other command only reads those files, so two machines run the same bytes.
+
+jgo is imported by what resolves or fetches, and by nothing else: tests that need no server need no jgo.
 """
 
 from __future__ import annotations
@@ -11,13 +13,12 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-
-from jgo.constants import MAVEN_CENTRAL_URL
-from jgo.env import LockFile
-from jgo.maven import MavenContext, PythonResolver
-from jgo.parse import Coordinate
+from typing import TYPE_CHECKING
 
 from .process import StackError, file_lock
+
+if TYPE_CHECKING:
+    from jgo.maven import MavenContext
 
 LOCKS = Path(__file__).parent
 COORDINATES = {
@@ -40,6 +41,9 @@ LEFT_OUT = {"com.mysql", "org.mariadb.jdbc", "com.microsoft.sqlserver", "com.ora
 
 def write_lock(server: str, repo: Path) -> int:
     """Resolve `server`'s coordinates anew and write its lock file. Returns the number of jars in it."""
+    from jgo.env import LockFile
+    from jgo.parse import Coordinate
+
     context = _context(repo)
     root, *extras = (
         context.create_dependency(Coordinate.parse(text)) for text in (COORDINATES[server], *EXTRAS.get(server, ()))
@@ -75,6 +79,8 @@ def classpath(server: str, repo: Path, progress: Callable[[int, int], None]) -> 
 
 
 def _fetch(server: str, repo: Path, progress: Callable[[int, int], None]) -> list[Path]:
+    from jgo.env import LockFile
+
     context = _context(repo)
     jars = LockFile.load(_lock_path(server)).dependencies
     done = 0
@@ -106,6 +112,9 @@ def _fetch(server: str, repo: Path, progress: Callable[[int, int], None]) -> lis
 
 
 def _context(repo: Path) -> MavenContext:
+    from jgo.constants import MAVEN_CENTRAL_URL
+    from jgo.maven import MavenContext, PythonResolver
+
     return MavenContext(
         resolver=PythonResolver(),
         repo_cache=repo,

@@ -1,4 +1,4 @@
-"""Fixtures that every suite shares: one stack of real servers per test run, and names nobody else uses."""
+"""Fixtures that every suite shares: the real servers that a test asks for, and names that nobody else uses."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from devstack import Stack
 from logsync.settings import Settings
+from tests.servers import Asked, Servers, asked
 
 INTEGRATION = Path(__file__).parent / "integration"
 # Several processes of one run (pytest-xdist) have servers of their own: some tests kill theirs.
@@ -20,28 +20,34 @@ STACK = "-".join(filter(None, (os.environ.get("LOGSYNC_TEST_STACK", "tests"), os
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Whatever needs servers is marked so; `make check` runs the rest."""
     for item in items:
-        if "stack" in getattr(item, "fixturenames", ()) or INTEGRATION in item.path.parents:
-            item.add_marker("servers")
+        uses = {"stack", "servers"} & set(getattr(item, "fixturenames", ()))
+        if (uses or INTEGRATION in item.path.parents) and item.get_closest_marker("servers") is None:
+            item.add_marker(pytest.mark.servers(*asked(item)))
 
 
 @pytest.fixture(scope="session")
-def stack() -> Iterator[Stack]:
-    """The four real servers, started by the first test that asks for them.
+def servers() -> Iterator[Servers]:
+    """The real servers of this run; ``servers.get("kafka")`` starts what does not run yet.
 
     A server that does not start fails the test; nothing is skipped. LOGSYNC_KEEP_STACK=1 leaves them
     running afterwards, which makes the next run start faster.
     """
-    stack = Stack(STACK)
-    stack.up()
-    yield stack
+    servers = Servers(STACK)
+    yield servers
     if os.environ.get("LOGSYNC_KEEP_STACK") != "1":
-        stack.down()
+        servers.down()
 
 
 @pytest.fixture
-def env(stack: Stack, unique: str) -> dict[str, str]:
+def stack(servers: Servers, request: pytest.FixtureRequest) -> Asked:
+    """The servers that this test asks for, running: see ``tests/servers.py``. It may kill and pause them."""
+    return servers.get(*asked(request.node))
+
+
+@pytest.fixture
+def env(stack: Asked, unique: str) -> dict[str, str]:
     """The environment of a worker process of this test alone: its own consumer groups."""
-    return {**stack.env(), "LOGSYNC_ENVIRONMENT": unique}
+    return {**stack.addresses(), "LOGSYNC_ENVIRONMENT": unique}
 
 
 @pytest.fixture

@@ -25,6 +25,8 @@ from logsync.cli.exits import Exit
 
 from .conftest import Deploy, Shell, Topic
 
+pytestmark = pytest.mark.servers("kafka", "postgres", "redis", "opensearch")
+
 DEAD = "127.0.0.1:1"
 FRAIL = frozenset({"topic.replication", "topic.min_insync_replicas"})
 """What is always found on a stack of one broker; it is true."""

@@ -168,6 +168,7 @@ def everything(shell: Shell, name: str) -> list[object]:
     return [tables, schemas, keys, indices, books.json().get("hits", {}).get("total", {}).get("value", 0)]
 
 
+@pytest.mark.servers("kafka", "postgres", "redis", "opensearch")
 def test_looking_creates_nothing_in_a_store_that_never_saw_the_sink(
     shell: Shell, topic: Topic, three: list[str]
 ) -> None:
@@ -187,6 +188,7 @@ def test_looking_creates_nothing_in_a_store_that_never_saw_the_sink(
     assert {row["state"] for row in json.loads(shell("status", *three, "--json").stdout)} == {"ok"}
 
 
+@pytest.mark.servers("kafka", "postgres", "redis", "opensearch")
 def test_looking_does_not_change_what_a_newer_declaration_would(shell: Shell, topic: Topic, three: list[str]) -> None:
     """A status run from a newer checkout must not migrate what the running worker's checkout made."""
     shell("consume", three[2], "--until-end")
@@ -203,6 +205,7 @@ def test_looking_does_not_change_what_a_newer_declaration_would(shell: Shell, to
     assert httpx.get(index).json() != before
 
 
+@pytest.mark.servers("kafka", "postgres", "redis", "opensearch")
 def test_schema_print_knows_the_sink_and_the_prefix_of_the_address(
     shell: Shell, topic: Topic, three: list[str]
 ) -> None:

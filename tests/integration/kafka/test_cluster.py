@@ -18,6 +18,8 @@ from ..worker.harness import Case, until
 from ..worker.sinks import ItemPut
 from .cluster import Cluster
 
+pytestmark = pytest.mark.servers("postgres")
+
 ALL = {1, 2, 3}
 BOUND = 2.0  # seconds that an append may take
 LATE = 20.0  # seconds; whatever takes longer than this was not bounded by BOUND, on the slowest machine

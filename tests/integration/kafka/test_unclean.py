@@ -13,6 +13,8 @@ from ..worker.harness import KINDS, Process, named, until
 from .cluster import Cluster
 from .test_cluster import ClusterCase
 
+pytestmark = pytest.mark.servers("postgres", "redis", "opensearch")
+
 EXIT_LOG = 5
 KEEPS, LOSES, THIRD = 1, 2, 3
 """Brokers: the one that has the tail, the one that misses it, and one more vote among the controllers."""

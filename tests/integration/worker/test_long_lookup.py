@@ -9,6 +9,8 @@ import pytest
 from .harness import Case, Process, named
 from .sinks import ItemPut
 
+pytestmark = pytest.mark.servers("kafka", "postgres")
+
 COUNT = 300
 
 

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import pytest
+
 from .harness import Case, until
+
+pytestmark = pytest.mark.servers("kafka", "postgres", "redis")
 
 SHARING = ("db", "cache")
 
@@ -43,6 +47,7 @@ def test_two_workers_that_start_on_an_empty_store_at_once_claim_it_once(make_cas
     case.is_the_fold(*SHARING)
 
 
+@pytest.mark.servers("kafka", "opensearch")
 def test_opensearch_refuses_a_topic_with_several_partitions(make_case: Callable[..., Case]) -> None:  # O5
     case = make_case(partitions=2)
     case.append_mix(10)

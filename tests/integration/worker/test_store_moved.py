@@ -32,6 +32,7 @@ class Snapshot:
                 connection.execute(f"INSERT INTO {table} SELECT * FROM {self._name}_copy{number}")
 
 
+@pytest.mark.servers("kafka", "postgres")
 def test_postgres_restored_from_an_older_copy_resumes_there_and_the_bookmark_is_healed_at_once(case: Case) -> None:
     case.append_mix(60)
     case.finish("db")
@@ -46,6 +47,7 @@ def test_postgres_restored_from_an_older_copy_resumes_there_and_the_bookmark_is_
     case.is_the_fold("db")
 
 
+@pytest.mark.servers("kafka", "postgres")
 def test_postgres_restored_while_its_worker_runs_is_followed_back_and_caught_up_again(case: Case) -> None:
     case.append_mix(60)
     worker = case.start("db")
@@ -61,6 +63,7 @@ def test_postgres_restored_while_its_worker_runs_is_followed_back_and_caught_up_
     case.is_the_fold("db")
 
 
+@pytest.mark.servers("kafka", "redis")
 @pytest.mark.parametrize("running", [True, False])
 def test_a_flushed_redis_is_filled_again_from_the_logs_first_event(case: Case, running: bool) -> None:
     """FLUSHALL leaves neither content nor position nor book: a store like new, and a log that begins at 0 (P1)."""
@@ -79,6 +82,7 @@ def test_a_flushed_redis_is_filled_again_from_the_logs_first_event(case: Case, r
     case.is_the_fold("cache")
 
 
+@pytest.mark.servers("kafka", "redis")
 @pytest.mark.parametrize("running", [True, False])
 def test_a_redis_whose_position_is_lost_while_its_content_is_not_is_refused(case: Case, running: bool) -> None:  # P1
     case.append_mix(100)
@@ -99,6 +103,7 @@ def test_a_redis_whose_position_is_lost_while_its_content_is_not_is_refused(case
     case.is_the_fold("cache")
 
 
+@pytest.mark.servers("kafka", "opensearch")
 @pytest.mark.parametrize(("running", "lost"), [(True, "items"), (False, "tally")])
 def test_a_deleted_index_halts_and_a_rebuild_mends_it(case: Case, running: bool, lost: str) -> None:
     case.append_mix(100)

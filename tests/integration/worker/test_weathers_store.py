@@ -29,6 +29,7 @@ def own(tmp_path: Path) -> Iterator[Callable[[], OwnRedis]]:
         server.kill()
 
 
+@pytest.mark.servers("kafka")
 @RUNNING
 @pytest.mark.parametrize("saved", [True, False], ids=["snapshot", "nothing"])
 def test_redis_without_an_append_only_file_goes_on_from_what_it_has_after_a_restart(
@@ -56,6 +57,7 @@ def test_redis_without_an_append_only_file_goes_on_from_what_it_has_after_a_rest
     case.is_the_fold("cache")
 
 
+@pytest.mark.servers("kafka")
 def test_redis_emptied_over_a_log_without_its_head_is_refused(case: Case, own: Callable[[], OwnRedis]) -> None:
     server = own()
     server.serve(case)
@@ -69,6 +71,7 @@ def test_redis_emptied_over_a_log_without_its_head_is_refused(case: Case, own: C
     case.is_the_fold("cache")
 
 
+@pytest.mark.servers("kafka")
 def test_a_replica_that_lagged_is_promoted_under_the_worker_which_catches_up_again(
     case: Case, own: Callable[[], OwnRedis]
 ) -> None:
@@ -95,6 +98,7 @@ def test_a_replica_that_lagged_is_promoted_under_the_worker_which_catches_up_aga
     case.is_the_fold("cache")
 
 
+@pytest.mark.servers("kafka")
 def test_evicted_keys_halt_the_worker_also_after_the_policy_is_right_again(
     case: Case, own: Callable[[], OwnRedis]
 ) -> None:  # R2
@@ -119,6 +123,7 @@ def test_evicted_keys_halt_the_worker_also_after_the_policy_is_right_again(
     case.is_the_fold("cache")
 
 
+@pytest.mark.servers("kafka", "opensearch")
 @RUNNING
 def test_a_deleted_position_document_halts_and_a_rebuild_mends_it(case: Case, running: bool) -> None:
     case.append_mix(60)
@@ -137,6 +142,7 @@ def test_a_deleted_position_document_halts_and_a_rebuild_mends_it(case: Case, ru
     case.is_the_fold("search")
 
 
+@pytest.mark.servers("kafka", "opensearch")
 def test_a_deleted_book_is_refused_and_a_rebuild_mends_it(case: Case) -> None:  # P1
     case.append_mix(60)
     case.finish("search")
@@ -147,6 +153,7 @@ def test_a_deleted_book_is_refused_and_a_rebuild_mends_it(case: Case) -> None:  
     case.is_the_fold("search")
 
 
+@pytest.mark.servers("kafka", "opensearch")
 def test_a_deleted_write_alias_is_put_back_by_the_running_worker(case: Case) -> None:
     case.append_mix(60)
     worker = case.start("search")
@@ -158,6 +165,7 @@ def test_a_deleted_write_alias_is_put_back_by_the_running_worker(case: Case) -> 
     case.is_the_fold("search")
 
 
+@pytest.mark.servers("kafka", "opensearch")
 def test_a_deleted_readers_alias_is_put_back_when_the_worker_starts(case: Case) -> None:
     case.append_mix(60)
     case.finish("search")
@@ -167,6 +175,7 @@ def test_a_deleted_readers_alias_is_put_back_when_the_worker_starts(case: Case) 
     case.is_the_fold("search")
 
 
+@pytest.mark.servers("kafka", "opensearch")
 @RUNNING
 def test_a_snapshot_restored_over_one_index_is_caught_up_from_there(case: Case, running: bool) -> None:  # O2
     case.append_mix(60)
