@@ -20,11 +20,13 @@ from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 from opensearchpy import OpenSearch
 
+from tests.waiting import PATIENCE
+
 REPOSITORY = Path(__file__).parents[2]
 TOPIC = "shop.events"
 
 
-def until(claim: Callable[[], object], what: str, *, patience: float = 40) -> None:
+def until(claim: Callable[[], object], what: str, *, patience: float = PATIENCE) -> None:
     """Wait for ``claim``; ``patience`` in seconds bounds a failure and asserts nothing."""
     deadline = time.monotonic() + patience
     while not claim():
@@ -59,7 +61,7 @@ class Shop:
         until(lambda: "24 products" in httpx.get(self.address, timeout=20).text, "the shelf is full")
 
     def run(self, *arguments: str) -> None:
-        subprocess.run([sys.executable, *arguments], cwd=REPOSITORY, env=self.environment, check=True, timeout=60)
+        subprocess.run([sys.executable, *arguments], cwd=REPOSITORY, env=self.environment, check=True, timeout=PATIENCE)
 
     def serve(self, **environment: str) -> str:
         """Start a web app and return its address once it answers."""
@@ -92,7 +94,7 @@ class Shop:
         for process in self._processes:
             process.terminate()
         try:
-            codes = [process.wait(40) for process in self._processes]
+            codes = [process.wait(PATIENCE) for process in self._processes]
         finally:
             for process in self._processes:
                 process.kill()
@@ -193,5 +195,5 @@ def delete_topic(kafka: str, name: str) -> None:
     admin = AdminClient({"bootstrap.servers": kafka})
     for future in admin.delete_topics([name]).values():
         with suppress(KafkaException):  # it was not there
-            future.result(20)
+            future.result(PATIENCE)
     until(lambda: name not in admin.list_topics(timeout=20).topics, f"topic {name} is gone")

@@ -20,6 +20,7 @@ from examples.shop.tickets import SentDifferently, Ticket, Tickets
 from logsync import AppendOutcomeUnknown, AppendRejected
 from sinks.events import BasketPaid
 from tests.acceptance.shopfront import REPOSITORY, Held, Shop, Visitor, delete_topic, hidden, until
+from tests.waiting import PATIENCE
 
 MINIMAL = REPOSITORY / "examples/minimal"
 
@@ -62,7 +63,7 @@ def test_the_blocks_of_minimal_run_as_written(minimal: dict[str, str], tmp_path:
     folder = shutil.copytree(MINIMAL, tmp_path / "minimal", ignore=shutil.ignore_patterns("__pycache__"))
 
     def run(*command: str) -> str:
-        done = subprocess.run(command, cwd=folder, env=minimal, capture_output=True, text=True, timeout=100)
+        done = subprocess.run(command, cwd=folder, env=minimal, capture_output=True, text=True, timeout=PATIENCE)
         assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
         return done.stdout
 

@@ -17,8 +17,8 @@ from playwright.sync_api import Browser, Page, TimeoutError, expect, sync_playwr
 
 from devstack import Stack
 from tests.acceptance.shopfront import Shop, Visitor, until
+from tests.waiting import PATIENCE
 
-PATIENCE = 30_000  # milliseconds
 QUIET = [
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
     "--disable-component-update", "--disable-sync",
@@ -49,8 +49,8 @@ def page(request: pytest.FixtureRequest, browser: Browser, shop: Shop) -> Iterat
     """A tab, as on a desk and as on a phone. Nothing in the shop may write to its console."""
     width, height = request.param
     context = browser.new_context(base_url=shop.address, viewport={"width": width, "height": height})
-    context.set_default_timeout(PATIENCE)
-    expect.set_options(timeout=PATIENCE)
+    context.set_default_timeout(PATIENCE * 1000)
+    expect.set_options(timeout=PATIENCE * 1000)
     page = context.new_page()
     problems: list[str] = []
     page.on("pageerror", lambda error: problems.append(str(error)))

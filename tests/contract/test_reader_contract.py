@@ -21,6 +21,7 @@ from logsync.log.contract import Batch, LogReader
 from logsync.log.group import KafkaReader, group_id
 from logsync.settings import Settings
 from logsync.testing import MemoryLog, MemoryReader
+from tests.waiting import PATIENCE
 
 
 class Source(Protocol):
@@ -82,7 +83,7 @@ class KafkaSource:
     def __init__(self, settings: Settings, name: str) -> None:
         self.settings, self.name = settings, name
         self.admin = AdminClient({"bootstrap.servers": settings.kafka})
-        self.admin.create_topics([NewTopic(name, 2, 1, config={"retention.ms": "-1"})])[name].result(20)
+        self.admin.create_topics([NewTopic(name, 2, 1, config={"retention.ms": "-1"})])[name].result(PATIENCE)
         self._producer = Producer({"bootstrap.servers": settings.kafka, "linger.ms": 1})
 
     def reader(self) -> KafkaReader:
@@ -105,12 +106,12 @@ class KafkaSource:
 
     def trim(self, partition: int, before: int) -> None:
         for future in self.admin.delete_records([TopicPartition(self.name, partition, before)]).values():
-            future.result(20)
+            future.result(PATIENCE)
 
     def committed(self) -> dict[int, int]:
         group = group_id(self.settings.environment, "reader")
         request = [ConsumerGroupTopicPartitions(group, [TopicPartition(self.name, number) for number in (0, 1)])]
-        found = self.admin.list_consumer_group_offsets(request)[group].result(20).topic_partitions
+        found = self.admin.list_consumer_group_offsets(request)[group].result(PATIENCE).topic_partitions
         return {part.partition: part.offset for part in found if part.offset >= 0}
 
 
@@ -171,7 +172,7 @@ class Member:
         return batch
 
     def wait(self, condition: Callable[[], object], limit: int = 1000) -> None:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + PATIENCE
         while not condition():
             assert time.monotonic() < deadline, self.batches[-5:]
             self.poll(limit)

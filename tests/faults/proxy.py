@@ -7,6 +7,8 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 
+from tests.waiting import PATIENCE
+
 Reader, Writer = asyncio.StreamReader, asyncio.StreamWriter
 
 
@@ -35,7 +37,7 @@ class Proxy:
         self._released = asyncio.Event()
         threading.Thread(target=self._loop.run_forever, daemon=True, name="proxy").start()
         starting = asyncio.run_coroutine_threadsafe(asyncio.start_server(self._relay, "127.0.0.1", 0), self._loop)
-        self.port: int = starting.result(10).sockets[0].getsockname()[1]
+        self.port: int = starting.result(PATIENCE).sockets[0].getsockname()[1]
 
     def lose(self, after: Callable[[], int]) -> None:
         self._left, self.lose_after = after(), after
@@ -56,7 +58,7 @@ class Proxy:
             for writer in self._writers:
                 writer.transport.abort()
 
-        asyncio.run_coroutine_threadsafe(reset(), self._loop).result(10)
+        asyncio.run_coroutine_threadsafe(reset(), self._loop).result(PATIENCE)
 
     def refuse(self) -> None:
         self.refusing = True

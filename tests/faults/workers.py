@@ -11,6 +11,7 @@ from confluent_kafka import Consumer, TopicPartition
 
 from logsync import Tombstone
 from tests.integration.worker.harness import Process, until
+from tests.waiting import PATIENCE
 
 from .fault import NotHere, Steps, fault
 from .fold import TOPIC
@@ -78,7 +79,7 @@ def two_zombies(lane: Lane, chance: Random) -> Steps:
     second.hold(_WRITES[lane.kind], after=chance.randrange(2))
     try:
         stale.append(lane.start(env=lane.through(second)))
-        assert second.held.wait(60), f"no request to hold\n{lane.worker.output[-3000:]}"
+        assert second.held.wait(PATIENCE), f"no request to hold\n{lane.worker.output[-3000:]}"
         stale[1].pause()
         lane.start()
         _goes_further(lane, start)
@@ -113,7 +114,7 @@ def _stalls(lane: Lane, chance: Random) -> int:
     start = lane.position() or 0
     lane.proxy.hold(_WRITES[lane.kind], after=chance.randrange(2))
     stale.go_on()
-    assert lane.proxy.held.wait(60), "no request to hold"
+    assert lane.proxy.held.wait(PATIENCE), "no request to hold"
     stale.pause()
     return start
 

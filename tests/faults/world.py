@@ -28,6 +28,7 @@ from sinks.events import log
 from tests.integration.kafka.cluster import Cluster
 from tests.integration.worker.content import SERVER, VARIABLE
 from tests.integration.worker.harness import KINDS, ROOT, Process, until
+from tests.waiting import PATIENCE
 
 from .fold import TOPIC, Fold, Tail
 from .proxy import Proxy
@@ -189,7 +190,7 @@ class Lane:
         self._waited = 0
         return self.worker
 
-    def catches_up(self, patience: float = 90) -> float:
+    def catches_up(self, patience: float = PATIENCE) -> float:
         """Wait until the store holds all that the log holds now. Returns the seconds that it took."""
         end, began = self.world.tail.end(), time.monotonic()
 

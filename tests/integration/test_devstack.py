@@ -23,6 +23,7 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from devstack import NAMES, Stack, StackError, State
+from tests.waiting import PATIENCE
 
 pytestmark = pytest.mark.servers
 
@@ -44,7 +45,7 @@ def stack() -> Iterator[Stack]:
 
 def devstack(*arguments: str, name: str = "devstack-test") -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "devstack", *arguments, "--name", name]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE, check=False)
 
 
 def processes_of(stack: Stack) -> list[psutil.Process]:
@@ -60,7 +61,7 @@ def processes_of(stack: Stack) -> list[psutil.Process]:
     return found
 
 
-def eventually(claim: Any, *, within: float = 10) -> None:
+def eventually(claim: Any, *, within: float = PATIENCE) -> None:
     """Wait until `claim()` holds, `within` seconds."""
     deadline = time.monotonic() + within
     while not claim():
@@ -79,7 +80,7 @@ def write(server: str, url: str) -> None:
     match server:
         case "kafka":
             admin = AdminClient({"bootstrap.servers": url})
-            admin.create_topics([NewTopic("kept", 1, 1)])["kept"].result(10)
+            admin.create_topics([NewTopic("kept", 1, 1)])["kept"].result(PATIENCE)
             producer = Producer({"bootstrap.servers": url, "acks": "all"})
             producer.produce("kept", b"survives")
             assert producer.flush(10) == 0
@@ -223,7 +224,7 @@ def test_down_ends_what_a_killed_starter_left_behind(second: Stack) -> None:
         [sys.executable, "-m", "devstack", "up", "--name", second.name, "--only", "kafka,postgres,redis"],
         cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
     )  # fmt: skip
-    eventually(lambda: any(row.server == "postgres" and row.pid for row in second.status()), within=30)
+    eventually(lambda: any(row.server == "postgres" and row.pid for row in second.status()))
     os.killpg(starter.pid, signal.SIGKILL)
     starter.wait()
     assert processes_of(second) != []

@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 from logsync.cli.exits import Exit
+from tests.waiting import PATIENCE
 
 PROGRAM = """
 import atexit, sys, threading
@@ -29,7 +30,9 @@ cli.main([])
 
 
 def test_a_command_whose_consumer_does_not_close_ends_at_once_with_its_code_and_all_its_output() -> None:
-    done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM], capture_output=True, text=True, timeout=PATIENCE, check=False
+    )
     assert done.returncode == Exit.CONFIG, done.stderr
     assert done.stdout == "done\n"
     assert "the certificate has expired" in done.stderr

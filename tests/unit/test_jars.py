@@ -12,6 +12,7 @@ import pytest
 
 from devstack import jars
 from devstack.process import StackError
+from tests.waiting import PATIENCE
 
 
 def test_kafka_and_opensearch_fetch_a_jar_that_both_need_into_folders_of_their_own(
@@ -22,7 +23,7 @@ def test_kafka_and_opensearch_fetch_a_jar_that_both_need_into_folders_of_their_o
         for path in (jars._lock_path("kafka"), jars._lock_path("opensearch"))
     ]
     assert locked[0] & locked[1], "the race this test is about needs a jar in both locks"
-    together = Barrier(2, timeout=10)  # neither returns before both are fetching
+    together = Barrier(2, timeout=PATIENCE)  # neither returns before both are fetching
 
     def fetch(server: str, repo: Path, progress: Callable[[int, int], None]) -> list[Path]:
         together.wait()

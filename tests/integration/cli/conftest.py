@@ -15,6 +15,8 @@ import pytest
 from confluent_kafka import Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
+from tests.waiting import PATIENCE
+
 REPOSITORY = Path(__file__).parents[3]
 Headers = list[tuple[str, bytes]]
 FOR_EVER = {"retention.ms": "-1"}
@@ -33,19 +35,19 @@ class Topic:
         new = NewTopic(self.name, self.partitions, 1, config=self.config)
         admin = AdminClient({"bootstrap.servers": self.servers})  # it must outlive its futures
         for future in admin.create_topics([new]).values():
-            future.result(20)
+            future.result(PATIENCE)
         return self
 
     def delete(self) -> None:
         admin = AdminClient({"bootstrap.servers": self.servers})
         for future in admin.delete_topics([self.name]).values():
-            future.result(20)
+            future.result(PATIENCE)
 
     def delete_before(self, offset: int) -> None:
         """What retention does: partition 0 begins at ``offset`` from now on."""
         admin = AdminClient({"bootstrap.servers": self.servers})
         for future in admin.delete_records([TopicPartition(self.name, 0, offset)]).values():
-            future.result(20)
+            future.result(PATIENCE)
 
     def send(
         self, value: bytes | None, *, headers: Headers, key: bytes | None = b"k", partition: int = 0, at: int = 0
@@ -86,7 +88,9 @@ class Shell:
     folder: Path
     env: dict[str, str]
 
-    def __call__(self, *arguments: str, code: int | None = 0, timeout: float = 90) -> subprocess.CompletedProcess[str]:
+    def __call__(
+        self, *arguments: str, code: int | None = 0, timeout: float = PATIENCE
+    ) -> subprocess.CompletedProcess[str]:
         """Run to the end and check the exit code (None: any). Output is in the answer."""
         done = subprocess.run(
             [sys.executable, "-m", "logsync.cli", *arguments],

@@ -19,6 +19,7 @@ import pytest
 
 from devstack import Stack
 from logsync.cli.exits import Exit
+from tests.waiting import PATIENCE
 
 from .conftest import FOR_EVER, Deploy, Shell, Topic
 
@@ -307,7 +308,7 @@ def test_a_store_that_is_absent_at_the_start_is_waited_for(world: World) -> None
         worker = world.shell.start("consume", "db", "--until-end")
         assert worker.stderr is not None
         said = ""
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + PATIENCE
         while "waiting, nothing is lost" not in said:
             assert time.monotonic() < deadline
             line = worker.stderr.readline()
@@ -317,6 +318,6 @@ def test_a_store_that_is_absent_at_the_start_is_waited_for(world: World) -> None
         assert "store unreachable" in down.stdout
     finally:
         world.stack.start("postgres")
-    assert worker.wait(90) == Exit.OK
+    assert worker.wait(PATIENCE) == Exit.OK
     with psycopg.connect(world.shell.env["LOGSYNC_POSTGRES"]) as database:
         assert database.execute(f"SELECT name, size FROM {world.deploy.table}".encode()).fetchall() == [("a", 1)]

@@ -22,6 +22,7 @@ from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, C
 from devstack import Stack
 from devstack import postgres as devstack_postgres
 from logsync.cli.exits import Exit
+from tests.waiting import PATIENCE
 
 from .conftest import Deploy, Shell, Topic
 
@@ -124,7 +125,7 @@ def alter(topic: Topic, **settings: str) -> None:
     ]
     resource = ConfigResource(ResourceType.TOPIC, topic.name, incremental_configs=entries)
     for future in admin.incremental_alter_configs([resource]).values():
-        future.result(20)
+        future.result(PATIENCE)
 
 
 LOSING = [
@@ -173,7 +174,7 @@ def test_a_position_that_the_log_does_not_reach_back_to(db: Clinic, two: Topic) 
 def trim(topic: Topic, before: int) -> None:
     admin = AdminClient({"bootstrap.servers": topic.servers})
     for future in admin.delete_records([TopicPartition(topic.name, 0, before)]).values():
-        future.result(20)
+        future.result(PATIENCE)
 
 
 def execute(shell: Shell, statement: str, *values: object) -> None:
@@ -193,7 +194,7 @@ def test_a_log_that_holds_another_event_where_the_last_one_was(db: Clinic) -> No
 
 def test_a_book_of_another_log(db: Clinic, two: Topic) -> None:
     two.delete()
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + PATIENCE
     while two.name in AdminClient({"bootstrap.servers": two.servers}).list_topics(timeout=10).topics:
         assert time.monotonic() < deadline
     two.create()
@@ -284,7 +285,7 @@ def test_pages_that_may_be_torn(db: Clinic, system: Callable[[str], None]) -> No
 
 
 def eventually(true: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + PATIENCE
     while not true():
         assert time.monotonic() < deadline
         time.sleep(0.05)

@@ -13,6 +13,7 @@ from logsync.core.event import Record
 from logsync.errors import ConfigError
 from logsync.log.lookup import Lookup, Span
 from logsync.settings import Settings
+from tests.waiting import PATIENCE
 
 from .conftest import Topic
 
@@ -103,7 +104,7 @@ def test_a_lookup_is_no_member_of_a_group_and_commits_nothing(settings: Settings
     with Lookup(settings, topic.name) as lookup:
         assert len(list(lookup.scan(progress=quiet))) == 1
         admin = AdminClient({"bootstrap.servers": topic.servers})
-        listed = admin.list_consumer_groups().result(20)
+        listed = admin.list_consumer_groups().result(PATIENCE)
         assert not [found for found in listed.valid if "lookup" in found.group_id]
 
 

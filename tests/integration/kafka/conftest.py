@@ -16,6 +16,7 @@ from logsync.core.cloudevents import RETRY_FROM
 from logsync.core.event import Record
 from logsync.log.topic import create_topic
 from logsync.settings import Settings
+from tests.waiting import PATIENCE
 
 
 class Paid(BaseModel):
@@ -119,7 +120,7 @@ def wait_until() -> Callable[[Callable[[], bool]], None]:
     """Wait for a condition; the test fails if it does not come in half a minute."""
 
     def wait_until(condition: Callable[[], bool]) -> None:
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + PATIENCE
         while not condition():
             assert time.monotonic() < deadline, "the condition never came"
             time.sleep(0.01)

@@ -17,6 +17,7 @@ from logsync import AppendOutcomeUnknown, AppendRejected, ConfigError, Log, Prod
 from logsync.core.codec import Decoder
 from logsync.core.event import Event
 from logsync.settings import Settings
+from tests.waiting import PATIENCE
 
 from .conftest import Open, Paid, Shop, id_of, since_of
 
@@ -217,7 +218,7 @@ def test_what_the_broker_refuses_is_surely_not_in_the_log(settings: Settings, un
     for future in admin.incremental_alter_configs(
         [ConfigResource(ResourceType.TOPIC, unique, incremental_configs=[small])]
     ).values():
-        future.result(10)
+        future.result(PATIENCE)
     plain = shop.settings.model_copy(
         update={"kafka_options": Settings(kafka_options={"compression.type": "none"}).kafka_options}
     )
@@ -251,7 +252,7 @@ def test_every_append_during_close_has_an_outcome(shop: Shop) -> None:
         under_way.acquire()
     producer.close()
     for thread in threads:
-        thread.join(30)
+        thread.join(PATIENCE)
     assert not any(thread.is_alive() for thread in threads)
     assert [
         str(outcome) for outcome in outcomes if isinstance(outcome, AppendRejected) and "closed" not in str(outcome)

@@ -35,6 +35,7 @@ from logsync.core.codec import encode
 from logsync.log.admin import Kafka
 from logsync.settings import Settings
 from logsync.stores.memory import Server
+from tests.waiting import PATIENCE
 
 from . import guarded, rights
 from .cluster import Cluster
@@ -42,7 +43,7 @@ from .guarded import ThingMade
 from .rights import NAMES, TASKS, Right, Task, deprived
 from .test_secured import openssl
 
-ENOUGH = 60.0
+ENOUGH = PATIENCE
 """Seconds after which a task counts as one that waits for ever."""
 PASSWORD = "of-all-of-them"
 FOR_EVER = {"retention.ms": "-1"}
@@ -109,7 +110,7 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
         answers = [*broker.admin.create_acls(grants).values()]
         answers += broker.admin.create_topics([NewTopic(name, 1, 1, config=FOR_EVER) for name in topics]).values()
         for answer in answers:
-            answer.result(20)
+            answer.result(PATIENCE)
         yield broker
     finally:
         broker.close()
@@ -287,7 +288,7 @@ WRITERS: dict[str, Callable[[Log, Settings, list[ThingMade]], None]] = {
 
 def records(broker: Cluster, topic: str) -> int:
     place = TopicPartition(topic, 0)
-    return int(broker.admin.list_offsets({place: OffsetSpec.latest()})[place].result(20).offset)
+    return int(broker.admin.list_offsets({place: OffsetSpec.latest()})[place].result(PATIENCE).offset)
 
 
 @pytest.fixture

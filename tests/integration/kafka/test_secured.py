@@ -15,6 +15,7 @@ from confluent_kafka import KafkaError
 from logsync import ConfigError
 from logsync.log.admin import Kafka
 from logsync.settings import Settings
+from tests.waiting import PATIENCE
 
 from .cluster import Cluster
 
@@ -97,7 +98,7 @@ def test_what_is_wrong_is_said_without_the_secret(
     }
     done = subprocess.run(
         [sys.executable, "-m", "logsync.cli", "topic", "describe", "shop.events"],
-        cwd=folder, env=env, capture_output=True, text=True, timeout=90, check=False,
+        cwd=folder, env=env, capture_output=True, text=True, timeout=PATIENCE, check=False,
     )  # fmt: skip
     told = done.stdout + done.stderr
     assert done.returncode == 3, told

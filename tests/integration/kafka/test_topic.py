@@ -17,6 +17,7 @@ from logsync.log.admin import Kafka
 from logsync.log.facts import check_topic
 from logsync.log.topic import create_topic, describe, identify
 from logsync.settings import Settings
+from tests.waiting import PATIENCE
 
 from .conftest import Paid, Shop
 
@@ -25,13 +26,13 @@ def make(settings: Settings, topic: str, **config: str) -> None:
     admin = AdminClient({"bootstrap.servers": settings.kafka})
     new = NewTopic(topic, 1, 1, config={name.replace("_", "."): value for name, value in config.items()})
     for future in admin.create_topics([new]).values():
-        future.result(20)
+        future.result(PATIENCE)
 
 
 def delete(settings: Settings, topic: str) -> None:
     admin = AdminClient({"bootstrap.servers": settings.kafka})
     for future in admin.delete_topics([topic]).values():
-        future.result(20)
+        future.result(PATIENCE)
 
 
 def test_a_created_topic_keeps_everything(settings: Settings, unique: str) -> None:

@@ -9,6 +9,8 @@ import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource, NewTopic, ResourceType
 
+from tests.waiting import PATIENCE
+
 from ..worker.harness import KINDS, Process, named, until
 from .cluster import Cluster
 from .test_cluster import ClusterCase
@@ -39,7 +41,7 @@ class FrailCase(ClusterCase):
         config = {"retention.ms": "-1", "retention.bytes": "-1", "min.insync.replicas": "1",
                   "unclean.leader.election.enable": "true"}  # fmt: skip
         new = NewTopic(self.name, 1, replica_assignment=[[KEEPS, LOSES]], config=config)
-        self.admin.create_topics([new])[self.name].result(20)
+        self.admin.create_topics([new])[self.name].result(PATIENCE)
         until(lambda: self.cluster.leader(self.name) == KEEPS, "the first leader")
 
     def ends(self) -> dict[int, int]:
@@ -120,7 +122,7 @@ def test_doctor_and_topic_describe_warn_of_such_a_topic_and_not_of_another(case:
     assert all(warning in output for output in said())
     entry = ConfigEntry("unclean.leader.election.enable", "false", incremental_operation=AlterConfigOpType.SET)
     resource = ConfigResource(ResourceType.TOPIC, case.name, incremental_configs=[entry])
-    case.admin.incremental_alter_configs([resource])[resource].result(20)
+    case.admin.incremental_alter_configs([resource])[resource].result(PATIENCE)
     assert not any(warning in output for output in said())
 
 

@@ -19,6 +19,8 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tests.waiting import PATIENCE
+
 from .conftest import Shop
 
 WaitUntil = Callable[[Callable[[], bool]], None]
@@ -51,7 +53,7 @@ class Load:
     def stop(self) -> None:
         self._stop.set()
         for thread in self._threads:
-            thread.join(30)
+            thread.join(PATIENCE)
         assert not any(thread.is_alive() for thread in self._threads)
 
 
@@ -76,7 +78,7 @@ def serving(name: str, env: dict[str, str], log: Path, wait_until: WaitUntil) ->
             family = [server, *server.children(recursive=True)]
         for process in family:
             process.kill()
-        server.wait(10)
+        server.wait(PATIENCE)
 
 
 @pytest.mark.parametrize("name", SERVERS)
@@ -95,8 +97,8 @@ def test_workers_killed_under_load_lose_and_double_nothing(
                 more(load, 100, wait_until)
             workers = server.children(recursive=True)
             server.terminate()
-            assert server.wait(30) in (0, -signal.SIGTERM), (tmp_path / "log").read_text()
-            assert not psutil.wait_procs(workers, timeout=10)[1]
+            assert server.wait(PATIENCE) in (0, -signal.SIGTERM), (tmp_path / "log").read_text()
+            assert not psutil.wait_procs(workers, timeout=PATIENCE)[1]
         finally:
             load.stop()
     stand = shop.ids()

@@ -40,6 +40,7 @@ from logsync.errors import (
 )
 from logsync.stores.postgres import Increment, Sql, Upsert
 from tests.integration.judged import HALTS, JUDGED, WAITS, judged
+from tests.waiting import PATIENCE
 
 from .conftest import Bench, plan_of
 from .test_outages import AT_COMMIT, LOCKED, Apply, held
@@ -79,7 +80,7 @@ class Case:
 
     def reopen(self) -> None:
         """As the worker does after an outage, until the server takes us."""
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + PATIENCE
         while True:
             try:
                 self.store.open(self.bench.name, self.bench.settings)
@@ -103,7 +104,7 @@ class Case:
     def read_only(self, value: str) -> None:
         """For every session that begins when this returns."""
         self.sql(f"ALTER SYSTEM SET default_transaction_read_only = {value}", "SELECT pg_reload_conf()")
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + PATIENCE
         found = None
         while found != value:
             assert time.monotonic() < deadline
@@ -212,7 +213,7 @@ def the_server_shuts_down(case: Case) -> Iterator[LogsyncError]:
     assert postmaster
     os.kill(postmaster.pid, signal.SIGTERM)  # it waits for the store's session to end by itself
     try:
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + PATIENCE
         while "shutting down" not in str(error := case.knocking()):
             assert time.monotonic() < deadline, error
         yield error

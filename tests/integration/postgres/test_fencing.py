@@ -16,6 +16,7 @@ from logsync.core.plan import Plan
 from logsync.core.position import Position
 from logsync.errors import PositionConflict
 from logsync.stores.postgres import Increment, Upsert
+from tests.waiting import PATIENCE
 
 from .conftest import Bench, plan_of
 
@@ -25,7 +26,7 @@ def test_of_two_workers_racing_for_one_position_exactly_one_wins_each_step(bench
     stores = [bench.store(), bench.store()]
     won: list[int] = []
     lost: list[int] = []
-    barrier = threading.Barrier(2, timeout=60)
+    barrier = threading.Barrier(2, timeout=PATIENCE)
 
     def race(me: int) -> None:
         for step in range(50):
@@ -115,7 +116,7 @@ def test_a_worker_killed_in_the_middle_of_apply_has_applied_nothing(bench: Bench
         rival.execute(f"UPDATE public.{table} SET n = 0 WHERE id = 1999")
         child = subprocess.Popen([sys.executable, "-c", WORKER, bench.name], env={**os.environ, **env})
         waits = f"SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%{table}%'"
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + PATIENCE
         while not bench.db.execute(waits).fetchone():
             assert child.poll() is None
             assert time.monotonic() < deadline

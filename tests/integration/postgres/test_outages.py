@@ -17,6 +17,7 @@ from logsync.errors import ConfigError, LogsyncError, PositionConflict, StoreOut
 from logsync.settings import Settings
 from logsync.stores.postgres import Increment, Postgres, Upsert
 from logsync.stores.postgres.transaction import opening
+from tests.waiting import PATIENCE
 
 from .conftest import Bench, plan_of
 
@@ -41,7 +42,7 @@ class Apply(threading.Thread):
     def until(self, where: str) -> int:
         """Wait until its server process waits like this; return that process's id."""
         query = "SELECT pid FROM pg_stat_activity WHERE application_name = 'logsync' AND pid <> pg_backend_pid() AND "
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + PATIENCE
         while time.monotonic() < deadline:
             found = self.bench.db.execute(query + where).fetchone()
             if found:
@@ -49,7 +50,7 @@ class Apply(threading.Thread):
         raise AssertionError(f"no server process came to {where}; the thread ended with {self.error!r}")
 
     def failed(self) -> LogsyncError:
-        self.join(60)
+        self.join(PATIENCE)
         assert not self.is_alive()
         assert self.error is not None
         return self.error
@@ -213,7 +214,7 @@ def test_two_workers_that_count_the_same_rows_take_them_in_one_order(bench: Benc
         apply.until(LOCKED)
         rival.execute(touch.format(table).encode(), (9,))
         rival.rollback()
-    apply.join(60)
+    apply.join(PATIENCE)
     assert apply.error is None
     assert bench.rows(f"SELECT count(*), sum(n) FROM {table} WHERE id < 10") == [(9, 9)]
 
@@ -263,7 +264,7 @@ def test_a_wrong_password_halts_and_too_many_connections_wait(bench: Bench, sett
                 Postgres(bench.dsn.replace("logsync@", f"{role}{password}@")).open(bench.name, settings)
             return caught.value
 
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + PATIENCE
         while "password" not in str(wrong := opening(":pw-s3cret")) and time.monotonic() < deadline:
             pass  # the reload has not come through
         assert type(wrong) is ConfigError
@@ -292,7 +293,7 @@ def test_a_pipeline_that_arrived_only_in_part_does_not_hold_up_the_successor(ben
         question = (
             "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'still' AND wait_event = 'ClientRead'"
         )
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + PATIENCE
         while bench.db.execute(question).fetchone() != (1,):
             assert time.monotonic() < deadline, "it did not arrive"
         while bench.position() == 0:

@@ -38,6 +38,7 @@ from logsync.testing import MemoryLog, MemoryReader
 from logsync.worker import Worker
 from tests.contract.test_parking_contract import NOON, drain, entry, park
 from tests.unit.shop import OrderPlaced, log
+from tests.waiting import PATIENCE
 
 from .conftest import Bench
 from .test_outages import AT_COMMIT, LOCKED, Apply, alive, held, rest, slow_commit, table
@@ -133,7 +134,7 @@ def test_a_worker_killed_in_the_middle_of_a_drain_has_drained_nothing(
     with held(bench, table):
         child = subprocess.Popen([sys.executable, "-c", WORKER, bench.name], env={**os.environ, **env})
         blocked = f"SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%{table}%'"
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + PATIENCE
         while not bench.db.execute(blocked).fetchone():
             assert child.poll() is None
             assert time.monotonic() < deadline
@@ -405,11 +406,11 @@ def test_a_wipe_waits_for_the_rebuild_that_is_overtaking_it_and_deletes_nothing(
         )
         thread.start()
         blocked = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%logsync.book%UPDATE%'"
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + PATIENCE
         while not bench.db.execute(blocked).fetchone():
             assert thread.is_alive()
             assert time.monotonic() < deadline
-    thread.join(60)
+    thread.join(PATIENCE)
     assert len(errors) == 1
     assert bench.rows() == [(1, 0)]
     assert waits(bench) == [0]

@@ -16,6 +16,7 @@ from logsync.settings import Settings
 from logsync.stores.postgres import Postgres, Upsert
 from logsync.stores.postgres.schema import SinkSchema
 from tests.contract.test_parking_contract import drain, entry, park
+from tests.waiting import PATIENCE
 
 from .conftest import Bench
 
@@ -47,7 +48,7 @@ def test_workers_that_start_at_once_create_the_schema_once(base: Bench, tmp_path
         f"CREATE TABLE IF NOT EXISTS {base.name} (id int);\n-- 100 %s; COMMIT\nINSERT INTO {base.name} VALUES (1);\n"
     )
     errors: list[Exception] = []
-    barrier = threading.Barrier(4, timeout=60)
+    barrier = threading.Barrier(4, timeout=PATIENCE)
 
     def start() -> None:
         store = Postgres(base.dsn, schema=path, tables=[base.name])
@@ -139,7 +140,7 @@ def test_a_sink_s_new_schema_does_not_stop_the_sinks_beside_it(base: Bench) -> N
     base.store(dsn=base.dsn, tables=[])
     with psycopg.connect(base.dsn) as busy:
         busy.execute("UPDATE logsync.position SET epoch = epoch; DELETE FROM logsync.parked")
-        base.store(timeout=5.0, dsn=base.dsn, schema=f"CREATE TABLE IF NOT EXISTS public.{base.name} (id int);")
+        base.store(timeout=60.0, dsn=base.dsn, schema=f"CREATE TABLE IF NOT EXISTS public.{base.name} (id int);")
 
 
 def test_a_schema_that_fails_leaves_nothing_behind(base: Bench) -> None:

@@ -19,6 +19,7 @@ from logsync.core.event import Event
 from logsync.core.write import Write
 from logsync.errors import HandlerError, WriteRejected
 from logsync.stores.postgres import Delete, Increment, InTransaction, Postgres, Sql, Upsert, statements
+from tests.waiting import PATIENCE
 
 from .conftest import Bench
 
@@ -273,7 +274,7 @@ def busy(bench: Bench, query: str) -> Callable[[], bool]:
 
 
 def until(true: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + PATIENCE
     while not true():
         assert time.monotonic() < deadline
         time.sleep(0.01)
@@ -296,7 +297,7 @@ def test_counters_are_taken_in_one_order_and_see_what_they_waited_for(bench: Ben
         with pytest.raises(psycopg.errors.LockNotAvailable):
             bench.db.execute(f"SELECT FROM {table} WHERE k = 1499 FOR UPDATE NOWAIT")
         other.commit()
-        done.result(timeout=60)
+        done.result(PATIENCE)
     expected = [(k, 1 if k in keys else 0) for k in range(1, 3001) if k != 1500]
     assert bench.rows(f"SELECT * FROM {table} WHERE k != 1500 ORDER BY 1") == expected
     assert bench.rows(f"SELECT n FROM {table} WHERE k = 1500") == [(left,)]
@@ -310,7 +311,7 @@ def test_a_row_that_another_worker_inserts_at_the_same_moment_is_counted_once_by
         done = pool.submit(bench.apply, store, [Increment(table, {"k": k}, {"n": 1}) for k in (1, 2, 3)])
         until(busy(bench, f"MERGE%{table}"))
         other.commit()
-        done.result(timeout=60)
+        done.result(PATIENCE)
     assert bench.rows() == [(1, 1), (2, 6), (3, 1)]
     assert bench.position() == 1
 

@@ -21,6 +21,7 @@ from logsync.core.position import LogIdentity, Position
 from logsync.core.write import Write
 from logsync.settings import Settings
 from logsync.stores.redis import Redis
+from tests.waiting import PATIENCE
 
 SINK = "cache"
 BOOK = Book(sink=SINK, environment="test", log=LogIdentity("cluster", "topic", "id", 1))
@@ -112,7 +113,7 @@ def node(tmp_path: Path) -> Iterator[int]:
     )
     plain = redis.Redis(port=port)
     try:
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + PATIENCE
         while True:
             try:
                 plain.execute_command("CLUSTER ADDSLOTSRANGE", 0, 16383)

@@ -31,6 +31,7 @@ from logsync.settings import Settings
 from logsync.stores.redis import HSet, Incr, Redis
 from tests.integration.judged import HALTS, JUDGED, WAITS, judged
 from tests.integration.redis.conftest import BOOK, SINK, Server, plan
+from tests.waiting import PATIENCE
 
 MEANING = {StoreUnavailable: WAITS, ConfigError: HALTS, WriteRejected: JUDGED}
 START = Position(0, 0)
@@ -80,7 +81,7 @@ def failing(call: Callable[[], object]) -> LogsyncError:
 
 
 def until(claim: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + PATIENCE
     while not claim():
         assert time.monotonic() < deadline, "did not come true"
         time.sleep(0.005)

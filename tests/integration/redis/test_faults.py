@@ -19,12 +19,13 @@ from logsync.errors import ConfigError, PositionConflict, StoreError, StoreOutco
 from logsync.stores.redis import Del, HIncr, HSet, Incr, SAdd, Set, SRem, ZIncr
 from tests.integration.redis.conftest import BOOK, Server, plan
 from tests.integration.redis.fold import events_of, fold
+from tests.waiting import PATIENCE
 
 START = Position(0, 0)
 ONE = plan(START, [Incr("n")])
 
 
-def wait_for(claim: Callable[[], bool], seconds: float = 30) -> None:
+def wait_for(claim: Callable[[], bool], seconds: float = PATIENCE) -> None:
     deadline = time.monotonic() + seconds
     while not claim():
         assert time.monotonic() < deadline, "did not come true"

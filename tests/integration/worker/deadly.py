@@ -34,6 +34,7 @@ from logsync.log.contract import Batch
 from logsync.log.group import KafkaReader
 from logsync.observe.logs import log_to_stderr
 from logsync.settings import Settings, load_settings
+from tests.waiting import PATIENCE
 
 STEPS = (
     "before-book",  # opened, nothing of the sink is stored
@@ -100,7 +101,7 @@ class Commits:
         parts = [TopicPartition(self.topic, number) for number in self.asked]
         request = [ConsumerGroupTopicPartitions(self.group, parts)]
         while True:
-            answer = admin.list_consumer_group_offsets(request)[self.group].result(10)
+            answer = admin.list_consumer_group_offsets(request)[self.group].result(PATIENCE)
             if {part.partition: part.offset for part in answer.topic_partitions} == self.asked:
                 return
             self.serve()

@@ -26,6 +26,7 @@ from logsync.core.position import Position
 from logsync.core.store import Store
 from logsync.errors import StoreError, StoreUnavailable
 from logsync.settings import Settings
+from tests.waiting import PATIENCE
 
 from . import sinks
 from .content import READ, VARIABLE
@@ -34,8 +35,6 @@ from .sinks import ItemDropped, ItemLooked, ItemPut
 
 ROOT = Path(__file__).parents[3]
 KINDS = ("db", "cache", "search")
-PATIENCE = 90.0
-"""Seconds after which a condition that was waited for counts as never. A bound, not an expectation."""
 
 
 def until(condition: Callable[[], object], what: str | Callable[[], str], patience: float = PATIENCE) -> None:
@@ -178,17 +177,17 @@ class Case:
     def create_topic(self) -> None:
         config = {"retention.ms": "-1", "retention.bytes": "-1"}
         new = NewTopic(self.name, self.partitions, 1, config=config)
-        self.admin.create_topics([new])[self.name].result(20)
+        self.admin.create_topics([new])[self.name].result(PATIENCE)
 
     def delete_topic(self) -> None:
-        self.admin.delete_topics([self.name], operation_timeout=20)[self.name].result(20)
+        self.admin.delete_topics([self.name], operation_timeout=20)[self.name].result(PATIENCE)
         until(lambda: self.name not in self.admin.list_topics(timeout=10).topics, "the topic is gone")
 
     def delete_records(self, before: int) -> None:
         """What retention does: the log begins at ``before`` from now on."""
         part = TopicPartition(self.name, 0, before)
         for future in self.admin.delete_records([part]).values():
-            assert future.result(20).low_watermark == before
+            assert future.result(PATIENCE).low_watermark == before
 
     def append(
         self, *events: BaseModel, event_id: str | None = None, headers: Iterable[tuple[str, bytes]] = ()
@@ -281,7 +280,9 @@ class Case:
         group = self.group(kind)
         parts = [TopicPartition(self.name, number) for number in range(self.partitions)]
         answer = self.admin.list_consumer_group_offsets([ConsumerGroupTopicPartitions(group, parts)])
-        return {part.partition: part.offset for part in answer[group].result(20).topic_partitions if part.offset >= 0}
+        return {
+            part.partition: part.offset for part in answer[group].result(PATIENCE).topic_partitions if part.offset >= 0
+        }
 
     def pair(self, kind: str) -> tuple[dict[int, int], dict[int, int]]:
         """(positions, committed offsets). Committed is read first: then it cannot look ahead of the position. # P2"""
@@ -291,7 +292,7 @@ class Case:
     def members(self, kind: str) -> dict[str, set[int]]:
         """The partitions of each member of the sink's group, by member id."""
         group = self.group(kind)
-        found = self.admin.describe_consumer_groups([group])[group].result(20)
+        found = self.admin.describe_consumer_groups([group])[group].result(PATIENCE)
         return {
             member.member_id: {part.partition for part in member.assignment.topic_partitions}
             for member in found.members
@@ -306,7 +307,7 @@ class Case:
 
         parts = {TopicPartition(self.name, number): OffsetSpec.latest() for number in range(self.partitions)}
         answer = self.admin.list_offsets(parts)
-        return {part.partition: future.result(20).offset for part, future in answer.items()}
+        return {part.partition: future.result(PATIENCE).offset for part, future in answer.items()}
 
     # Claims
 

@@ -14,6 +14,7 @@ from logsync.core.plan import Plan
 from logsync.core.position import Position
 from logsync.errors import PositionConflict
 from logsync.ops.positions import Move, carry_out
+from tests.waiting import PATIENCE
 
 from . import sinks
 from .harness import KINDS, Case, Process, named, until
@@ -34,7 +35,7 @@ def test_more_partitions_halt_every_sink(case: Case, running: bool) -> None:  # 
     if not running:
         for worker in workers.values():
             worker.terminate()
-    case.admin.create_partitions([NewPartitions(case.name, 2)])[case.name].result(20)
+    case.admin.create_partitions([NewPartitions(case.name, 2)])[case.name].result(PATIENCE)
     if not running:
         workers = {kind: case.start(kind) for kind in KINDS}
     for kind, worker in workers.items():
@@ -59,10 +60,10 @@ def test_what_happens_to_the_groups_offsets_changes_nothing(case: Case, bookmark
         group = case.group(kind)
         until(lambda kind=kind: not case.members(kind), "the group is empty")  # type: ignore[misc]
         if bookmark is None:
-            case.admin.delete_consumer_groups([group])[group].result(20)
+            case.admin.delete_consumer_groups([group])[group].result(PATIENCE)
         else:
             moved = ConsumerGroupTopicPartitions(group, [TopicPartition(case.name, 0, bookmark)])
-            case.admin.alter_consumer_group_offsets([moved])[group].result(20)
+            case.admin.alter_consumer_group_offsets([moved])[group].result(PATIENCE)
     case.finish()
     case.is_the_fold()
 
