@@ -1,6 +1,6 @@
 """What `logsync doctor` asks: topics, stores, and whether what a store remembers fits the log. Looks, changes nothing.
 
-The rules of each server are beside its edge (``log/doctor.py``, ``stores/*/doctor.py``); here are those that need
+The rules of each server are beside its edge (``log/facts.py``, ``stores/*/inspect.py``); here are those that need
 both the log and the store. They are the worker's own: what would make it refuse or halt is found by the same functions.
 """
 
@@ -127,7 +127,7 @@ def judge_book(
 
 
 def judge_parked(sink: Sink, waiting: Mapping[int, Mapping[str, SequenceSummary]], now: datetime) -> list[Finding]:
-    """What waits for somebody to look, and whether it is near the point where a worker halts."""
+    """What is parked until a person looks at it, and whether it is near the point where a worker halts."""
     limits, every = sink.parking, [known for found in waiting.values() for known in found.values()]
     if not every:
         return []

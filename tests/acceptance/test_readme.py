@@ -34,7 +34,7 @@ def test_the_set_up_is_two_targets_that_make_knows() -> None:
         subprocess.run([*command.split(), "--dry-run"], cwd=ROOT, check=True, capture_output=True)
 
 
-@pytest.mark.servers
+@pytest.mark.servers("kafka", "postgres")
 def test_the_examples_commands_do_what_they_say(env: dict[str, str], unique: str, tmp_path: Path) -> None:
     for name in ("order_events.py", "place.py", "orders.py"):
         text = (MINIMAL / name).read_text()

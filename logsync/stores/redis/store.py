@@ -164,7 +164,7 @@ class Redis:
         args = [b"%d" % number for number in (start.partition, *start.place)]
         args += (_json(plan.end), mode, b"%d" % len(parked))
         try:
-            # What is parked is memory, and a drain gives it back: a server that it fills must be able to drain.
+            # Parked events take memory and a release gives it back: a server that they fill must be able to release.
             frees = not plan.parked and bool(plan.released or plan.still_parked)
             verdict, *rest = self._io.run(self._drain if frees else self._apply, keys, [*args, *program.args, *parked])
         except ConfigError:
@@ -284,7 +284,8 @@ class Redis:
 
     def _warn_without_file(self) -> None:
         if self._info("persistence").get("aof_enabled") == "0":
-            # No lie about the data: a restart takes values and position back together. But it takes them back far.
+            # The content stays correct, because a restart takes values and position back together. But it takes them
+            # back far.
             log.warning(
                 "Redis has no append-only file: a restart takes the sink back to its last snapshot, or to nothing",
                 extra={"sink": self._sink},
