@@ -7,7 +7,7 @@ import json
 import random
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 from logsync.errors import StoreOutcomeUnknown, StoreUnavailable
 from logsync.settings import Settings
@@ -196,6 +196,11 @@ class _Client:
 
 
 class _NoIndices:
+    searching: ClassVar[dict[str, str]] = {}
+
+    def check(self, epoch: int, *, fresh: object = ()) -> None:
+        pass
+
     def ensure(self, epoch: int) -> None:
         pass
 

@@ -70,6 +70,58 @@ def test_each_client_error_becomes_one_of_logsync(
     assert type(translate(error, writing=writing)) is expected
 
 
+PREVIEW = "failed to parse field [{}] of type [long] in document with id '1'. Preview of field's value: 's3cr3t'"
+REFUSALS = [
+    (PREVIEW.format("n"), "For input string: s3cr3t", "field 'n' of type long does not take this value"),
+    (PREVIEW.format("o.n"), "Failed to parse value [s3cr3t] as only [true] ...", "field 'o.n' of type long"),
+    ("failed to parse", "unknown join name [s3cr3t] for field [j]", "a value or the mapping does not fit"),
+    ("failed to parse", "Cannot write to a field alias [al].", "field 'al' is an alias"),
+    ("mapping set to strict, dynamic introduction of [new] within [_doc] is not allowed", None, "no field 'new'"),
+    ("object mapping for [o] tried to parse field [o] as object, but found a concrete value", None, "'o' is an object"),
+    ('Document contains at least one immense term in field="k" (... [115, 51, 99])', None, "field 'k' has a term"),
+    ("Limit of total fields [60] has been exceeded", None, "Limit of total fields [60]"),
+    ("The number of nested documents has exceeded the allowed limit of [2]. This", None, "allowed limit of [2]"),
+    ("failed to parse", "field name cannot be an empty string", "field name cannot be an empty string"),
+    ("mapper [x] cannot be changed from type [long] to [text]", None, "field 'x' of type long cannot become text"),
+    (PREVIEW.format("x" * 5000), None, "does not fit"),
+    ("anything with s3cr3t in it", "and s3cr3t again", "a value or the mapping does not fit"),
+]
+
+
+@pytest.mark.parametrize(("said", "cause", "words"), REFUSALS, ids=range(len(REFUSALS)))
+def test_a_refusal_is_told_without_anything_of_the_document(said: str, cause: str | None, words: str) -> None:
+    error = {"type": "mapper_parsing_exception", "reason": said}
+    if cause is not None:
+        error["caused_by"] = {"type": "illegal_argument_exception", "reason": cause}  # type: ignore[assignment]
+    item = {"status": 400, "error": error}
+    (refused,) = bulk.items({"items": [{"index": item}]}, 1)
+    assert refused.verdict is Verdict.REFUSED
+    assert words in refused.reason
+    assert "mapper_parsing_exception" in refused.reason
+    assert "s3cr3t" not in refused.reason
+    assert "115, 51" not in refused.reason
+    assert len(refused.reason) < 300
+
+
+def test_what_a_shard_or_a_page_says_is_one_bounded_line_without_the_request() -> None:
+    said = '[x][0] primary shard is not active Timeout: [1m], request: [index {[x][1], source[{"a":"s3cr3t"}]}]'
+    (item,) = bulk.items(
+        {"items": [{"index": {"status": 503, "error": {"type": "unavailable_shards_exception", "reason": said}}}]}, 1
+    )
+    assert item.reason == "unavailable_shards_exception: [x][0] primary shard is not active Timeout: [1m]"
+    odd = {"error": {"type": "x", "reason": "a\n\x1b[31m" + "y" * 9000}}
+    text = str(translate(client.TransportError(500, "x", odd), writing=False))
+    assert len(text) < 600
+    assert text.isprintable()
+
+
+def test_the_book_is_refused_without_its_content() -> None:
+    error = {"type": "mapper_parsing_exception", "reason": PREVIEW.format("book"), "caused_by": {"reason": "s3cr3t"}}
+    text = str(translate(client.RequestError(400, "mapper_parsing_exception", {"error": error}), writing=True))
+    assert "s3cr3t" not in text
+    assert "book" in text
+
+
 def test_a_url_names_hosts_and_a_prefix() -> None:
     assert parse("http://a:9200") == (["http://a:9200"], "")
     hosts = ["https://u:p@a:9200", "https://u:p@b:9200/path"]

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from logsync.stores.opensearch.errors import Verdict, reason, verdict
+from logsync.stores.opensearch.errors import Verdict, reason, refusal, verdict
 from logsync.stores.opensearch.fold import Doc
 
 CHUNK_BYTES = 5_000_000  # per request; some hosted clusters take no more than 10 MB
@@ -64,7 +64,8 @@ def items(answer: Mapping[str, Any], expected: int) -> Sequence[Item]:
         if error is None and status < 300:
             found.append(Item(Verdict.DONE, "", item.get("_seq_no"), item.get("_primary_term")))
         else:
-            found.append(Item(verdict(status, error), reason(error)))
+            what = verdict(status, error)
+            found.append(Item(what, refusal(error) if what is Verdict.REFUSED else reason(error)))
     if len(found) != expected:  # never guess which of them is missing
         return [Item(Verdict.UNAVAILABLE, f"{expected} items sent, {len(found)} answered")] * expected
     return found

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from logsync.core.position import Position
-from logsync.errors import PositionConflict
+from logsync.errors import ConfigError, PositionConflict
 from logsync.stores.opensearch import bulk, fold
 from logsync.stores.opensearch.client import Client
 from logsync.stores.opensearch.errors import TooLarge, Verdict, raised, verdict
@@ -16,6 +16,8 @@ from logsync.stores.opensearch.indices import checked
 from logsync.stores.opensearch.layout import Layout
 
 _READ_AT_ONCE = 5_000  # documents per mget
+_FROM_PRIMARY = {"preference": "_primary"}
+"""A copy may be behind, above all where whole segments are replicated, and a counter is built on what is read."""
 
 
 class Draining(NamedTuple):
@@ -102,10 +104,14 @@ class Documents:
         """Documents by id, in this order, as they are now: no refresh is needed (realtime)."""
         for start in range(0, len(wanted), _READ_AT_ONCE):
             body = json.dumps({"docs": wanted[start : start + _READ_AT_ONCE]}).encode()
-            answers = self._client.request("POST", "/_mget", body).get("docs", ())
+            answers = self._client.request("POST", "/_mget", body, params=_FROM_PRIMARY).get("docs", ())
             if len(answers) != len(wanted[start : start + _READ_AT_ONCE]):
                 raise raised(Verdict.UNAVAILABLE, "an answer with documents missing")
-            yield from answers
+            for asked, answer in zip(wanted[start : start + _READ_AT_ONCE], answers, strict=True):
+                if "_source" not in answer and answer.get("found") and "_source" not in asked:
+                    what = f"index {answer.get('_index')} gives documents back without their _source"
+                    raise ConfigError(what, fix=f"`logsync rebuild {self._layout.sink} --yes` makes a new index")
+                yield answer
 
     def post(self, docs: Sequence[Doc], epoch: int) -> dict[DocKey, str]:
         """Write documents; return those that were refused for their own sake, with the reason.
@@ -121,7 +127,7 @@ class Documents:
             if item.verdict is Verdict.REFUSED:
                 refused[doc.key] = item.reason
             elif item.verdict not in (Verdict.DONE, Verdict.CONFLICT):
-                raise raised(item.verdict, f"document {doc.key[1]!r} of {doc.key[0]}: {item.reason}")
+                raise raised(item.verdict, f"document {doc.key[1]!r:.80} of {doc.key[0]}: {item.reason}")
         return refused
 
     def write_marks(self, epoch: int, marks: Mapping[str, Mark]) -> dict[str, Mark]:

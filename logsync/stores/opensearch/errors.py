@@ -6,6 +6,8 @@ single items of a bulk or mget answer.
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable, Iterator, Mapping
 from enum import Enum
 from typing import Any
 
@@ -61,14 +63,91 @@ def verdict(status: int, error: Any) -> Verdict:
 
 
 def reason(error: Any) -> str:
-    """One line from an error object of OpenSearch, with its innermost cause."""
+    """One line from an error object of OpenSearch, with its innermost cause: for what carries no document.
+
+    What quotes a request is cut off all the same: a shard that is not there tells which document it did not write.
+    """
     if not isinstance(error, dict):
-        return str(error)[:300]
+        return _line(str(error))
     text = f"{error.get('type')}: {error.get('reason')}"
-    cause = error.get("caused_by")
-    while isinstance(cause, dict) and isinstance(cause.get("caused_by"), dict):
-        cause = cause["caused_by"]
-    return f"{text} ({cause.get('reason')})" if isinstance(cause, dict) else text
+    *_, innermost = _causes(error)
+    return _line(text if innermost is error else f"{text} ({innermost.get('reason')})")
+
+
+def refusal(error: Any) -> str:
+    """Why a document was refused, in words that hold nothing of its content.
+
+    OpenSearch quotes values where it names a cause, and a message of logsync goes into logs and status pages. So only
+    sentences that are known to hold names and limits are passed on; of all others the kinds of the errors. The event
+    itself is what `logsync show` is for.
+    """
+    if not isinstance(error, dict):
+        return "no reason given"
+    chain = [cause for cause in _causes(error) if isinstance(cause.get("type"), str)]
+    kinds = dict.fromkeys(_line(cause["type"], 80) for cause in chain)
+    told = (say(found) for cause in chain for pattern, say in _SENTENCES if (found := pattern.match(_reason(cause))))
+    return f"{next(told, 'a value or the mapping does not fit')} ({', '.join(kinds)})"
+
+
+def _causes(error: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """The error and what has caused it, outermost first."""
+    cause: object = error
+    while isinstance(cause, dict):
+        yield cause
+        cause = cause.get("caused_by")
+
+
+def _reason(cause: Mapping[str, Any]) -> str:
+    return str(cause.get("reason"))
+
+
+def _line(text: str, most: int = 400) -> str:
+    """``text`` as one line of at most so many printable characters, without what quotes a request."""
+    text = _QUOTES.split(text, maxsplit=1)[0]
+    line = "".join(letter if letter.isprintable() else " " for letter in text[: most + 1])
+    return line if len(line) <= most else f"{line[: most - 3]}..."
+
+
+_QUOTES = re.compile(r",? ?(?:request: \[|source\[|Preview of field's value)")
+_SENTENCES: tuple[tuple[re.Pattern[str], Callable[[re.Match[str]], str]], ...] = tuple(
+    (re.compile(pattern, re.DOTALL), say)
+    for pattern, say in (
+        (
+            r"failed to parse field \[(.{1,500}?)\] of type \[(\w+)\]",
+            lambda found: f"field {_name(found[1])} of type {found[2]} does not take this value",
+        ),
+        (
+            r"object mapping for \[(.{1,500}?)\] tried to parse field \[.*\] as object",
+            lambda found: f"field {_name(found[1])} is an object, and the value is none",
+        ),
+        (
+            r"mapping set to strict, dynamic introduction of \[(.{1,500}?)\] within \[(.{1,500}?)\] is not allowed",
+            lambda found: f"the mapping is strict, and {_name(found[2])} has no field {_name(found[1])}",
+        ),
+        (
+            r'Document contains at least one immense term in field="(.{1,500}?)"',
+            lambda found: f"field {_name(found[1])} has a term of more than 32,766 bytes",
+        ),
+        (r"Cannot write to a field alias \[(.{1,500}?)\]", lambda found: f"field {_name(found[1])} is an alias"),
+        (
+            r"mapper \[(.{1,500}?)\] cannot be changed from type \[(\w+)\] to \[(\w+)\]",
+            lambda found: f"field {_name(found[1])} of type {found[2]} cannot become {found[3]}",
+        ),
+        (r"Field \[(_\w+)\] is a metadata field", lambda found: f"field {found[1]} is one of OpenSearch's own"),
+        (
+            r"((?:Limit of [\w ]+|The [\w ]+ has exceeded the allowed limit of) \[\d+\])",
+            lambda found: f"beyond a limit: {found[1]}",
+        ),
+        (
+            r"(field name cannot [\w ]+|object field starting or ending with a \[\.\])",
+            lambda found: found[1],
+        ),
+    )
+)
+
+
+def _name(field: str) -> str:
+    return repr(field if len(field) <= 80 else f"{field[:77]}...")
 
 
 def raised(what: Verdict, text: str) -> LogsyncError:
@@ -102,7 +181,11 @@ def translate(error: Exception, *, writing: bool) -> LogsyncError:
         if error.status_code == 413:  # often a proxy's page: nothing in it to read
             return TooLarge("OpenSearch, or a proxy before it, refuses a request as too large (HTTP 413)")
         info = error.info.get("error", error.error) if isinstance(error.info, dict) else error.error
-        return raised(verdict(error.status_code, info), f"HTTP {error.status_code}: {reason(info)}")
+        what = verdict(error.status_code, info)
+        of_a_document = (
+            writing and what is Verdict.REFUSED and "pars" in str(error.error)
+        )  # the book, and what it holds
+        return raised(what, f"HTTP {error.status_code}: {refusal(info) if of_a_document else reason(info)}")
     # An answer that is no JSON: a proxy's page, or cut off midway.
     text = f"OpenSearch answers, but not as OpenSearch: {type(error).__name__}"
     return StoreOutcomeUnknown(text) if writing else StoreUnavailable(text)

@@ -131,17 +131,17 @@ def before(chains: Mapping[DocKey, list[Step]], offset: int) -> dict[DocKey, lis
 
 def _problem(write: IndexDoc | UpdateDoc | DeleteDoc, indices: Collection[str]) -> str:
     if write.index not in indices:
-        return f"expected an index of this store ({', '.join(sorted(indices))}), found {write.index!r}"
+        return f"expected an index of this store ({', '.join(sorted(indices))}), found {write.index!r:.80}"
     doc_id = write.id
     if type(doc_id) is not str or not doc_id:
-        return f"expected a document id, a non-empty string, found {doc_id!r}"
+        return f"expected a document id, a non-empty string, found {type(doc_id).__name__} {doc_id!r:.80}"
     if doc_id == POSITION_ID or doc_id.startswith(PARKED_ID):
-        return f"the document id {doc_id!r} belongs to logsync"
+        return f"the document id {doc_id!r:.80} belongs to logsync"
     if not doc_id.isascii() or len(doc_id) > 512:
         try:
             size = len(doc_id.encode())
         except UnicodeEncodeError:
-            return f"the document id {doc_id!r} is not Unicode text"
+            return f"the document id {doc_id!r:.80} is not Unicode text"
         if size > 512:
             return f"expected a document id of at most 512 bytes, found {size}"
     if type(write) is IndexDoc:
@@ -152,7 +152,7 @@ def _problem(write: IndexDoc | UpdateDoc | DeleteDoc, indices: Collection[str]) 
             return problem
         for name, by in write.add.items():
             if type(by) is not int:  # floats depend on how the log is cut into batches (G4)
-                return f"field {name!r}: expected an integer to add, found {type(by).__name__} {by!r}"
+                return f"field {name!r:.80}: expected an integer to add, found {type(by).__name__}"
     return ""
 
 
@@ -200,8 +200,8 @@ def fold(chain: list[Step], found: Found, epoch: int) -> Source:
                 value = source.get(name, 0)
                 if type(value) is not int:
                     raise WriteRejected(
-                        f"document {write.id!r} of {write.index}, field {name!r}: expected an integer to add to, "
-                        f"found {type(value).__name__} {value!r}",
+                        f"document {write.id!r:.80} of {write.index}, field {name!r:.80}: expected an integer to add "
+                        f"to, found {type(value).__name__}",  # never the value: messages go into logs
                         offset=offset,
                     )
                 source[name] = value + by
@@ -250,7 +250,7 @@ def _not_json(key: DocKey, todo: list[Step], found: Found, epoch: int) -> WriteR
         except (TypeError, ValueError, RecursionError) as error:
             offset, found_error = prefix[-1][0], error
             break
-    return WriteRejected(f"document {key[1]!r} of {key[0]}: not JSON: {found_error}", offset=offset)
+    return WriteRejected(f"document {key[1]!r:.80} of {key[0]}: not JSON: {found_error!s:.200}", offset=offset)
 
 
 def _default(value: object) -> str:

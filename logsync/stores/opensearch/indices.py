@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from contextlib import suppress
+from fnmatch import fnmatchcase
 from typing import Any
 
-from logsync.errors import ConfigError, PositionConflict
+from logsync.errors import ConfigError, LogsyncError, PositionConflict
 from logsync.stores.opensearch.client import Client
+from logsync.stores.opensearch.conditions import Fault, faults, flat
 from logsync.stores.opensearch.errors import Verdict, raised, reason, verdict
-from logsync.stores.opensearch.layout import Body, Layout, durable, holds_books
+from logsync.stores.opensearch.layout import Body, Layout, holds_books
 
 log = logging.getLogger("logsync.stores.opensearch")
 # Names that do not exist are left out of the answer instead of failing it.
+_TOLD = 5  # faults that a message names
 _SEARCH = {"ignore_unavailable": "true", "allow_no_indices": "true", "expand_wildcards": "all"}
 
 
@@ -21,15 +26,19 @@ class Indices:
 
     def __init__(self, client: Client, layout: Layout) -> None:
         self._client, self._layout = client, layout
+        self.searching: dict[str, str] = {}
+        """Parameters of every search of logsync's own: past an index's search pipeline, which may hide documents."""
 
     def ensure_books(self) -> None:
-        """The index of books exists and is ours. Raises ConfigError."""
+        """The index of books exists, is ours, and gives back what it is given. Raises ConfigError."""
         layout = self._layout
         found = self._get(f"{layout.books},{layout.books_index}")
         if not found:
-            self._create(layout.books_index, layout.books_body())
+            self._create(layout.books_index, layout.books_body(), own=False)
         elif list(found) != [layout.books_index] or not holds_books(found[layout.books_index]):
             raise _foreign(layout.books, found)
+        else:
+            self._refuse(layout.books_index, faults(found[layout.books_index], None, fresh=False, own=False))
 
     def owned(self) -> dict[str, Any]:
         """Every index of this sink, of any epoch, also of names that are no longer declared."""
@@ -74,23 +83,34 @@ class Indices:
             if found is None:
                 log.warning("index is missing", extra={"sink": layout.sink, "index": index})
                 continue
-            if not durable(found):
-                raise ConfigError(
-                    f"index {index} has index.translog.durability=async: a position could claim writes"
-                    " that a crash loses",
-                    fix=f"curl -X PUT $LOGSYNC_OPENSEARCH/{index}/_settings -H 'Content-Type: application/json' "
-                    """-d '{"index.translog.durability": "request"}'""",
-                )
+            self._refuse(index, faults(found, None, fresh=False))
             if layout.changed(found, name, "mappings"):
                 self._put_mapping(index, name, epoch)
             if layout.changed(found, name, "settings"):
-                fields = {"sink": layout.sink, "index": index, "fix": "logsync rebuild SINK --yes"}
+                fields = {"sink": layout.sink, "index": index, "fix": f"logsync rebuild {layout.sink} --yes"}
                 log.warning("changed settings take effect with a rebuild", extra=fields)
-            lacking = [alias for alias in (layout.reader(name), layout.writer(name, epoch)) if not _has(found, alias)]
-            if lacking:
-                log.warning("aliases restored", extra={"sink": layout.sink, "index": index, "aliases": lacking})
+            altered = layout.altered(found, name, epoch)
+            if altered:
+                log.warning("aliases restored", extra={"sink": layout.sink, "index": index, "aliases": altered})
                 writer = {"add": {"index": index, "alias": layout.writer(name, epoch), "is_write_index": True}}
                 self._swap([layout.point_readers(name, epoch), writer])
+
+    def check(self, epoch: int, *, fresh: Collection[str] = ()) -> None:
+        """The indices still are what a sink needs. Of the ``fresh`` names nothing was ever written to the index.
+
+        An index that is missing is not judged: whoever needs it notices. Raises ConfigError.
+        """
+        layout = self._layout
+        indices = {layout.index(name, epoch): name for name in layout.names}
+        for index, found in self._get(",".join(indices)).items():
+            if name := indices.get(index):
+                new = name in fresh
+                self._refuse(index, faults(found, layout.mappings(name, epoch), fresh=new), fresh=new)
+
+    def faults(self, index: str) -> list[Fault]:
+        """What a worker that resumes refuses this index for; of one that is missing, nothing."""
+        found = self._get(index).get(index)
+        return faults(found, None, fresh=False) if found is not None else []
 
     def delete(self, names: list[str]) -> None:
         """Delete these indices, by name and never by pattern."""
@@ -102,9 +122,14 @@ class Indices:
         if not names:
             return 0
         whole(self._client.request("POST", f"/{','.join(names)}/_refresh"), "refresh")
-        answer = self._client.request("POST", f"/{','.join(names)}/_count", {"query": query})
+        # Not _count: it cannot go past an index's search pipeline, which may leave documents out.
+        params = {**self.searching, "allow_partial_search_results": "false"}
+        body = {"query": query, "size": 0, "track_total_hits": True}
+        answer = self._client.request("POST", f"/{','.join(names)}/_search", body, params=params)
         whole(answer, "count")
-        return int(answer["count"])
+        if answer.get("timed_out"):
+            raise raised(Verdict.UNAVAILABLE, "counting documents was cut off")
+        return int(answer["hits"]["total"]["value"])
 
     def _look(self, name: str, epoch: int) -> dict[str, Any]:
         """The indices behind the names of one declaration, all of them ours."""
@@ -115,17 +140,73 @@ class Indices:
         return found
 
     def _get(self, names: str) -> dict[str, Any]:
-        return self._client.request("GET", f"/{names}", params=_SEARCH)
+        found = self._client.request("GET", f"/{names}", params=_SEARCH)
+        if any("index.search.default_pipeline" in flat(what.get("settings", {})) for what in found.values()):
+            self.searching = {
+                "search_pipeline": "_none"
+            }  # known to a server that has this setting, and to no older one
+        return found
 
-    def _create(self, index: str, body: Body) -> None:
+    def _create(self, index: str, body: Body, *, own: bool = True) -> None:
+        """Make the index, and see what the cluster's index templates made of it. Raises ConfigError. # O6"""
         answer = self._client.request("PUT", f"/{index}", body, ignore=(400,), writing=True)
         error = answer.get("error")
-        if (
-            isinstance(error, dict) and error.get("type") != "resource_already_exists_exception"
-        ):  # another one was faster
+        if isinstance(error, dict):
+            if error.get("type") == "resource_already_exists_exception":  # another one was faster, and looks at it
+                return
             raise ConfigError(
-                f"OpenSearch refuses to create index {index}: {reason(error)}", fix="correct its declaration"
+                f"OpenSearch refuses to create index {index}: {reason(error)}",
+                fix=f"correct its declaration{self._templates(index)}",
             )
+        answer = self._client.request("GET", f"/{index}", ignore=(403,))
+        if "error" in answer:
+            wrong = [Fault("blocks", f"it cannot even be looked at: {reason(answer['error'])}")]
+        else:
+            wrong = faults(answer[index], body["mappings"], fresh=True, own=own)
+        if wrong:
+            self._take_back(index)
+            self._refuse(index, wrong, fresh=True)
+
+    def _take_back(self, index: str) -> None:
+        """Delete what was just made and holds nothing: as it is, it would be refused for ever."""
+        for block in ("read_only", "metadata"):
+            with suppress(LogsyncError):
+                self._client.request("PUT", f"/{index}/_settings", {f"index.blocks.{block}": None}, writing=True)
+        with suppress(LogsyncError):
+            self.delete([index])
+
+    def _refuse(self, index: str, wrong: list[Fault], *, fresh: bool = False) -> None:
+        """Raises ConfigError that names what is wrong with this index and what mends it; nothing if nothing is."""
+        if not wrong:
+            return
+        rebuild = f"`logsync rebuild {self._layout.sink} --yes` makes a new index from the log"
+        if index == self._layout.books_index:
+            rebuild = "move its documents to a new index of that name, or delete it and rebuild every sink of it"
+        if fresh:
+            fix = (
+                f"keep the index templates of the cluster{self._templates(index)} from matching {index}, or declare "
+                "the same for it in the sink where that is allowed; delete the index if it is there, and start again"
+            )
+        elif all(fault.setting for fault in wrong):
+            fix = f"{mend(index, wrong)}; if anything was written meanwhile: {rebuild}"
+        else:
+            fix = rebuild
+        told = "; ".join(fault.what for fault in wrong[:_TOLD])
+        more = f"; and {len(wrong) - _TOLD} more" if len(wrong) > _TOLD else ""
+        raise ConfigError(f"index {index} is not what this sink needs: {told}{more}", fix=fix)
+
+    def _templates(self, index: str) -> str:
+        """The templates that match this name, for a message; nothing where the user may not see them."""
+        names: set[str] = set()
+        with suppress(LogsyncError):
+            for entry in self._client.request("GET", "/_index_template").get("index_templates", ()):
+                if _matches(index, entry.get("index_template", {}).get("index_patterns", ())):
+                    names.add(str(entry.get("name")))
+        with suppress(LogsyncError):
+            for name, entry in self._client.request("GET", "/_template").items():
+                if _matches(index, entry.get("index_patterns", ())):
+                    names.add(name)
+        return f" ({', '.join(sorted(names))})" if names else ""
 
     def _put_mapping(self, index: str, name: str, epoch: int) -> None:
         body = self._layout.mappings(name, epoch)
@@ -133,7 +214,7 @@ class Indices:
         if "error" in answer:
             raise ConfigError(
                 f"index {index} cannot take the mapping as it is declared now: {reason(answer['error'])}",
-                fix="`logsync rebuild SINK --yes` makes a new index from the log",
+                fix=f"`logsync rebuild {self._layout.sink} --yes` makes a new index from the log",
             )
 
     def _swap(self, actions: list[Body]) -> None:
@@ -150,6 +231,17 @@ def checked(answer: Mapping[str, Any]) -> Mapping[str, Any]:
             raise PositionConflict(f"OpenSearch: {reason(error)}: the index was deleted, or replaced by a rebuild")
         raise raised(what, reason(error))
     return answer
+
+
+def mend(index: str, wrong: Collection[Fault]) -> str:
+    """The command that sets the settings of an open index as they must be."""
+    settings = json.dumps({fault.setting: fault.value for fault in wrong})
+    head = "-H 'Content-Type: application/json'"
+    return f"`curl -X PUT $LOGSYNC_OPENSEARCH/{index}/_settings {head} -d '{settings}'`"
+
+
+def _matches(index: str, patterns: Collection[str]) -> bool:
+    return any(fnmatchcase(index, pattern) for pattern in patterns)
 
 
 def _has(found: Mapping[str, Any], alias: str) -> bool:

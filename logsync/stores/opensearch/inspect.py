@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from contextlib import closing
 from importlib.metadata import version
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from logsync.core.inspection import Finding, Inspection, Severity, noting
 from logsync.core.store import StoreSettings
+from logsync.stores.opensearch.indices import mend
 
 if TYPE_CHECKING:
     from logsync.core.book import Book
@@ -40,19 +42,22 @@ def judge_index(name: str, settings: Mapping[str, str], status: object) -> list[
     """Findings about one index: its flat settings, and ``status`` green, yellow or red (else: unknown)."""
     found: list[Finding] = []
 
-    def find(severity: Severity, key: str, what: str, why: str, value: str) -> None:
-        fix = _put(f"{name}/_settings", f'{{"index.{key}": "{value}"}}')
-        found.append(Finding(severity, f"opensearch.{key.rpartition('.')[2]}", f"index {name}: {what}", why, fix))
+    def find(severity: Severity, key: str, what: str, why: str, fix: str) -> None:
+        found.append(Finding(severity, f"opensearch.{key}", f"index {name}: {what}", why, fix))
 
-    if settings["index.translog.durability"].lower() != "request":
-        why = "a position could claim writes that a crash loses; a worker refuses to run"
-        find(Severity.ERROR, "translog.durability", "translog.durability is async", why, "request")
+    def setting(key: str, value: str) -> str:
+        return _put(f"{name}/_settings", json.dumps({f"index.{key}": value}))
+
+    blocks = [key for key in settings if key.startswith("index.blocks.") and settings[key] == "true"]
+    if blocks:
+        why = "workers wait until it is taken off, and lose nothing, but they apply nothing either"
+        find(Severity.ERROR, "blocks", f"blocked by {', '.join(blocks)}", why, _put(f"{name}/_settings", _none(blocks)))
     if settings["index.refresh_interval"].startswith("-"):
         why = "searches never see new documents, while everything else says that they are applied"
-        find(Severity.WARNING, "refresh_interval", "refresh is turned off", why, "1s")
+        find(Severity.WARNING, "refresh_interval", "refresh is turned off", why, setting("refresh_interval", "1s"))
     if settings["index.number_of_replicas"] == "0":
         why = "with its node the index is lost until it is rebuilt from the log, and searches with it"
-        find(Severity.WARNING, "number_of_replicas", "it has no replica", why, "1")
+        find(Severity.WARNING, "number_of_replicas", "it has no replica", why, setting("number_of_replicas", "1"))
     elif status == "yellow":
         why = "with the node of its primary the index is lost until it is rebuilt from the log"
         fix = "add nodes, or see `_cluster/allocation/explain`"
@@ -60,6 +65,10 @@ def judge_index(name: str, settings: Mapping[str, str], status: object) -> list[
             Finding(Severity.WARNING, "opensearch.number_of_replicas", f"index {name}: replicas are missing", why, fix)
         )
     return found
+
+
+def _none(settings: list[str]) -> str:
+    return json.dumps(dict.fromkeys(settings))
 
 
 def _put(path: str, body: str) -> str:
@@ -96,8 +105,25 @@ def _indices(store: OpenSearch, book: Book | None) -> list[Finding]:
         if found is not None:
             status = client.request("GET", f"/_cluster/health/{index}", ignore=_MAY_NOT).get("status")
             findings += judge_index(index, {**found["defaults"], **found["settings"]}, status)
+            findings += _conditions(store, index)
         elif book is not None:
             why = "its name is new, or it was deleted: it lacks the events up to now"
-            fix = "`logsync rebuild SINK --yes`"
+            fix = f"`logsync rebuild {layout.sink} --yes`"
             findings.append(Finding(Severity.ERROR, "opensearch.index", f"index {index} is missing", why, fix))
     return findings
+
+
+def _conditions(store: OpenSearch, index: str) -> list[Finding]:
+    """What a worker would refuse this index for."""
+    why = "a worker refuses to run like this: what it claims to hold could be lost, or differ from the log"
+    rebuild = f"`logsync rebuild {store._layout.sink} --yes` makes a new index from the log"
+    return [
+        Finding(
+            Severity.ERROR,
+            f"opensearch.{fault.check}",
+            f"index {index}: {fault.what}",
+            why,
+            mend(index, [fault]) if fault.setting else rebuild,
+        )
+        for fault in store._indices.faults(index)
+    ]

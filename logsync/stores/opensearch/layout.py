@@ -18,11 +18,11 @@ from pathlib import Path
 from typing import Any
 
 from logsync.errors import ConfigError
-from logsync.stores.opensearch.fold import HIDDEN, POSITION
+from logsync.stores.opensearch.conditions import DURABILITY, OWN_FIELDS, flat, forbidden
+from logsync.stores.opensearch.fold import HIDDEN
 
 Body = dict[str, Any]
 FILTER: Body = {"bool": {"must_not": {"exists": {"field": HIDDEN}}}}
-_DURABILITY = "index.translog.durability"
 _NAME = re.compile(r"^(?!.*--)[a-z0-9][a-z0-9._-]{0,149}$")  # "--" separates alias and epoch
 
 
@@ -77,9 +77,8 @@ class Layout:
     def mappings(self, name: str, epoch: int) -> Body:
         """The author's mappings and logsync's two fields, so that ``dynamic: strict`` works."""
         declared = self.bodies[name]["mappings"]
-        own = {HIDDEN: {"type": "keyword"}, POSITION: {"type": "object", "enabled": False}}
         meta = {**declared.get("_meta", {}), **self.meta(name, epoch)}
-        return {**declared, "_meta": meta, "properties": {**declared.get("properties", {}), **own}}
+        return {**declared, "_meta": meta, "properties": {**declared.get("properties", {}), **OWN_FIELDS}}
 
     def body(self, name: str, epoch: int) -> Body:
         """What creates the index, together with its alias for writing."""
@@ -105,9 +104,15 @@ class Layout:
             }
         }
 
+    def altered(self, found: Mapping[str, Any], name: str, epoch: int) -> list[str]:
+        """The aliases of an index that are missing, or are not as logsync made them."""
+        aliases, reader, writer = found.get("aliases", {}), self.reader(name), self.writer(name, epoch)
+        as_made = {reader: {"filter": FILTER, "is_write_index": False}, writer: {"is_write_index": True}}
+        return [alias for alias, made in as_made.items() if aliases.get(alias) != made]
+
     def books_body(self) -> Body:
         return {
-            "settings": {"index.number_of_shards": 1, _DURABILITY: "request"},
+            "settings": {"index.number_of_shards": 1, DURABILITY: "request"},
             "mappings": {"dynamic": "false", "_meta": {"logsync": {"books": True}}},
             "aliases": {self.books: {"is_write_index": True}},
         }
@@ -120,12 +125,6 @@ def _meta(found: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def holds_books(found: Mapping[str, Any]) -> bool:
     return _meta(found).get("books") is True
-
-
-def durable(found: Mapping[str, Any]) -> bool:
-    """False if the index answers before a write is on disk. # I4"""
-    translog = found.get("settings", {}).get("index", {}).get("translog", {})
-    return bool(translog.get("durability", "request").lower() == "request")
 
 
 def _digest(part: Mapping[str, Any]) -> str:
@@ -149,29 +148,16 @@ def _load(name: str, declared: Mapping[str, Any] | Path) -> Body:
         raise ConfigError(f"{where}: expected what JSON can say: {error}") from error
     if not isinstance(body, dict) or set(body) - {"settings", "mappings"}:
         raise ConfigError(f'{where}: expected {{"settings": ..., "mappings": ...}}')
-    settings, mappings = _flat(body.get("settings", {})), body.get("mappings", {})
-    if settings.setdefault(_DURABILITY, "request") != "request":
-        raise ConfigError(
-            f"{where}: {_DURABILITY} is {settings[_DURABILITY]!r}: a position could claim writes that a crash loses",
-            fix='leave it out, or say "request"',
-        )
-    if set(mappings.get("_source", {})) - {"enabled"} or mappings.get("_source", {}).get("enabled", True) is not True:
-        raise ConfigError(f"{where}: logsync reads documents back, so the mapping must keep _source whole")
-    if "_routing" in mappings:
-        raise ConfigError(f"{where}: logsync finds documents by their id alone, so the mapping cannot require routing")
-    taken = {HIDDEN, POSITION} & set(mappings.get("properties", {}))
+    settings, mappings = body.get("settings", {}), body.get("mappings", {})
+    fields = mappings.get("properties", {}) if isinstance(mappings, dict) else None
+    if not isinstance(settings, dict) or not isinstance(fields, dict):
+        raise ConfigError(f"{where}: expected settings, mappings and their properties as objects")
+    settings = flat(settings)
+    settings.setdefault(DURABILITY, "request")
+    problem = forbidden(settings, mappings)
+    if problem:
+        raise ConfigError(f"{where}: {problem}", fix="leave it out of the declaration")
+    taken = OWN_FIELDS.keys() & mappings.get("properties", {}).keys()
     if taken:
         raise ConfigError(f"{where}: the fields {', '.join(sorted(taken))} belong to logsync")
     return {"settings": settings, "mappings": mappings}
-
-
-def _flat(settings: Mapping[str, Any], path: str = "") -> Body:
-    """OpenSearch takes nested and dotted settings alike, with or without ``index.``: one spelling of each."""
-    found: Body = {}
-    for key, value in settings.items():
-        name = f"{path}{key}"
-        if isinstance(value, Mapping):
-            found.update(_flat(value, f"{name}."))
-        else:
-            found[name if name.startswith("index.") else f"index.{name}"] = value
-    return found

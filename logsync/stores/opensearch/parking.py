@@ -125,7 +125,7 @@ class Parking:
             marks |= self._claim(start, marks, offset, docs)
             refused = self._documents.post(docs, start.epoch)
             for (name, refused_id), why in refused.items():
-                raise WriteRejected(f"document {refused_id!r} of {name}: {why}", offset=offset)
+                raise WriteRejected(f"document {refused_id!r:.80} of {name}: {why}", offset=offset)
             bodies = dict.fromkeys(stored, waiting.ABSENT)
         self._replace(start, doc_id, stored, bodies)
         moved = {
@@ -192,7 +192,7 @@ class Parking:
     def _seal(self, docs: list[Doc], epoch: int) -> None:
         for (name, doc_id), why in self._documents.post(docs, epoch).items():
             # As it stands in the index, unchanged: somebody has to look at the mapping.
-            raise StoreUnavailable(f"OpenSearch: document {doc_id!r} of {name} cannot be written again: {why}")
+            raise StoreUnavailable(f"OpenSearch: document {doc_id!r:.80} of {name} cannot be written again: {why}")
 
 
 def _newer(marks: Mapping[str, Mark]) -> dict[str, Mark]:

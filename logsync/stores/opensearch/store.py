@@ -19,6 +19,8 @@ from __future__ import annotations
 
 import json
 import logging
+import math
+import time
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -44,6 +46,9 @@ from logsync.writes.docs import DeleteDoc, IndexDoc, UpdateDoc
 
 log = logging.getLogger("logsync.stores.opensearch")
 
+_LOOK_EVERY = 30.0
+"""Seconds between two looks at what the indices are, while plans are applied: settings can be changed at any time."""
+
 
 class OpenSearch:
     """A sink's content in OpenSearch. Grade: replayable; one partition only (O5).
@@ -66,6 +71,7 @@ class OpenSearch:
             )
         self._url, self._declared = url, dict(indices)
         self._client: Client | None = None
+        self._looked = -math.inf
         self._layout = Layout("", "", {})
         self._indices: Indices  # these four: from _connect on, and to be used while _opened has a client
         self._documents: Documents
@@ -81,6 +87,7 @@ class OpenSearch:
         indices = self._connect(sink, settings)
         try:
             with self._opened.bound():
+                self._looked = time.monotonic()
                 indices.ensure_books()
                 book = self._read_book()[0]
                 if book is not None:
@@ -104,7 +111,7 @@ class OpenSearch:
         self._layout, self._client, self._indices = layout, client, Indices(client, layout)
         self._documents = Documents(client, layout)
         self._parking = Parking(layout, self._documents)
-        self._waiting = waiting.WaitingEvents(client, layout, self._documents)
+        self._waiting = waiting.WaitingEvents(client, layout, self._documents, self._indices)
         return self._indices
 
     def close(self) -> None:
@@ -138,6 +145,10 @@ class OpenSearch:
                 if positions:
                     self._indices.ensure(epoch)
                 marks = self._documents.marks(epoch)
+                # O6: before anything is written to it, what an index is made of can be told from what documents add.
+                self._indices.check(
+                    epoch, fresh=[name for name, mark in marks.items() if mark is not None and mark.seq_no is None]
+                )
                 if self._stored_before(book)[1:] != (seq_no, term):
                     raise PositionConflict(f"the book of sink {layout.sink} was just written by somebody else")
                 moved = {number.partition: number for number in positions}
@@ -167,7 +178,9 @@ class OpenSearch:
         answer = self._opened.request("GET", f"/{layout.books}/_doc/{layout.sink}", ignore=(404,))
         if not answer.get("found"):
             return None, None, None
-        book = Book.read(json.dumps(answer["_source"].get("book")), f"sink {layout.sink}: index {layout.books_index}")
+        book = Book.read(
+            json.dumps(answer.get("_source", {}).get("book")), f"sink {layout.sink}: index {layout.books_index}"
+        )
         return book, answer["_seq_no"], answer["_primary_term"]
 
     # Positions
@@ -194,6 +207,9 @@ class OpenSearch:
         of the plan may be written by then, each at the version that its content stands for.
         """
         with self._opened.bound():
+            if time.monotonic() - self._looked >= _LOOK_EVERY:
+                self._indices.check(plan.start.epoch)
+                self._looked = time.monotonic()
             if plan.released or plan.still_parked:
                 self._parking.apply(plan)
             else:
@@ -265,7 +281,7 @@ class OpenSearch:
                 if not answer:
                     continue
                 why = answer[key]
-            return WriteRejected(f"document {key[1]!r} of {key[0]}: {why}", offset=prefix[-1][0])
+            return WriteRejected(f"document {key[1]!r:.80} of {key[0]}: {why}", offset=prefix[-1][0])
         return None
 
     # What is parked

@@ -16,13 +16,13 @@ from typing import Any, NamedTuple
 from logsync.core.parked import Parked, SequenceSummary
 from logsync.stores.opensearch import fold
 from logsync.stores.opensearch.client import Client
+from logsync.stores.opensearch.conditions import PAGE
 from logsync.stores.opensearch.documents import Documents, lowest
 from logsync.stores.opensearch.errors import Verdict, raised
 from logsync.stores.opensearch.fold import HIDDEN, PARKED_ID, POSITION, Source
-from logsync.stores.opensearch.indices import checked, whole
+from logsync.stores.opensearch.indices import Indices, checked, whole
 from logsync.stores.opensearch.layout import Layout
 
-_PAGE = 5_000  # documents per search, below the least max_result_window that is of use
 _BODIES = 25  # parked records per request: they may have a megabyte each
 _NAME = 1_000  # characters of a sequence's name that are indexed; a keyword has a limit
 ANY: Source = {"prefix": {HIDDEN: "parked:"}}
@@ -69,8 +69,8 @@ class _Hit(NamedTuple):
 class WaitingEvents:
     """Reads what is parked, over all indices of the sink."""
 
-    def __init__(self, client: Client, layout: Layout, documents: Documents) -> None:
-        self._client, self._layout, self._documents = client, layout, documents
+    def __init__(self, client: Client, layout: Layout, documents: Documents, indices: Indices) -> None:
+        self._client, self._layout, self._documents, self._indices = client, layout, documents, indices
 
     def sequences(self, epoch: int, partition: int) -> dict[str, SequenceSummary]:
         marks = self._documents.marks(epoch)
@@ -108,7 +108,7 @@ class WaitingEvents:
         return [Parked.from_json(found[POSITION]["parked"]) for found in stored if waits(found)]
 
     def _scan(
-        self, epoch: int, partition: int, sequence: str | None = None, after: int = -1, limit: int = _PAGE
+        self, epoch: int, partition: int, sequence: str | None = None, after: int = -1, limit: int = PAGE
     ) -> Iterator[_Hit]:
         """Every parked event once, in log order, of whichever index has it."""
         names = ",".join(self._layout.writer(name, epoch) for name in self._layout.names)
@@ -116,6 +116,7 @@ class WaitingEvents:
         whole(self._client.request("POST", f"/{names}/_refresh", params=some), "refresh")
         params = {
             **some,
+            **self._indices.searching,
             "allow_partial_search_results": "false",
             "preference": "_primary",  # a copy that missed the refresh would free a key that still waits
             "filter_path": "timed_out,hits.hits._index,hits.hits._id,hits.hits.fields,hits.hits.sort",
@@ -125,7 +126,7 @@ class WaitingEvents:
         if sequence is not None:
             matching.append({"term": {HIDDEN: _token(sequence)}})
         body: dict[str, Any] = {
-            "size": min(_PAGE, limit * len(self._layout.names)),
+            "size": min(PAGE, limit * len(self._layout.names)),
             "_source": False,
             "track_total_hits": False,
             "query": {"bool": {"filter": matching}},

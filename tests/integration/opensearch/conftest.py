@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -9,6 +11,7 @@ import httpx
 import pytest
 
 from logsync.core.book import Book
+from logsync.core.inspection import Inspection
 from logsync.core.plan import Plan
 from logsync.core.position import LogIdentity, Position
 from logsync.settings import Settings
@@ -62,6 +65,21 @@ class Shop:
         answer = self.http.request(method, f"/{path}", json=json)
         assert answer.status_code < 400, answer.text
         return answer.json()
+
+    def looked_at(self) -> Inspection:
+        store = OpenSearch(f"{self.plain}?prefix={self.prefix}", indices=self.indices)
+        return store.inspect(self.sink, self.settings)
+
+    def run(self, command: str) -> None:
+        """A command that a message names, in a shell."""
+        done = subprocess.run(
+            ["sh", "-ec", command],
+            env={**os.environ, "LOGSYNC_OPENSEARCH": self.plain},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert '"acknowledged":true' in done.stdout, done.stdout
 
     def content(self, name: str) -> dict[str, Any]:
         alias = self.prefix + name
