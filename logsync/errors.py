@@ -8,6 +8,7 @@ Every message names what was expected, what was found, and (``fix``) the command
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from enum import Enum
 from typing import NamedTuple
@@ -19,6 +20,8 @@ class LogsyncError(Exception):
     """Base of every error that logsync raises on purpose.
 
     ``fix`` is the next thing a person should do, or an empty string. ``str(error)`` contains both parts.
+    The word SINK in a ``fix`` stands for what the command line calls the sink: a store does not know it, and
+    ``Sink.addressed`` puts it there.
     """
 
     def __init__(self, message: str, *, fix: str = "") -> None:
@@ -28,6 +31,11 @@ class LogsyncError(Exception):
 
     def __str__(self) -> str:
         return f"{self.message}\n  to mend it: {self.fix}" if self.fix else self.message
+
+
+def in_commands(fix: str, address: str) -> str:
+    """``fix`` with the ``address`` of a sink where it says SINK."""
+    return re.sub(r"\bSINK\b", lambda _: address, fix)
 
 
 class ConfigError(LogsyncError):

@@ -1,4 +1,4 @@
-"""A worker as a process: signals, the bound on draining, health, and the way to "until the end"."""
+"""A worker as a process: signals, the bound on shutdown, health, and the way to "until the end"."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ _ALONE = 3.0
 
 _STOP = (signal.SIGTERM, signal.SIGINT)
 _OBJECTS = 200_000
-"""How many objects may come on top before the collector of cycles looks at them; Python's own figure is 700."""
+"""How many new objects there may be before the collector of cycles looks at them; Python's own figure is 700."""
 _OTHERS = 5.0
-"""Seconds in which a running worker finds a request; later, whoever asked becomes a worker."""
+"""Seconds in which a running worker finds a request; after that the command that asked becomes a worker."""
 
 EXIT_DRAIN_TIMEOUT = 75
-"""The drain bound passed and the process ended where it stood. Nothing is lost; the position tells."""
+"""The time limit for shutdown passed and the process ended at once. Nothing is lost: the position decides."""
 
 
 def run_worker(
@@ -112,11 +112,11 @@ def run_retry(sink: Sink, settings: Settings, request: str, *, on_progress: Call
 
 @contextmanager
 def collected_rarely() -> Iterator[None]:
-    """Let whole plans come and go without a look for cycles.
+    """Let Python look for cycles less often than once per plan.
 
-    A plan of 5,000 events is some 70,000 objects that all live until it is applied, and none of them stands in a
-    cycle: they go by themselves. Looking through them, and at each turn through everything that was ever imported,
-    took a third of a worker's CPU. Cycles that handlers make are still found, a little later.
+    A plan of 5,000 events has some 70,000 objects that live until it is applied. None of them is part of a cycle, so
+    reference counting frees them. Looking through them, and often through everything that was ever imported, took a
+    third of a worker's CPU. Cycles that handlers make are still found, a little later.
     """
     before = gc.get_threshold()
     gc.set_threshold(_OBJECTS, *before[1:])
@@ -160,7 +160,7 @@ class _Goal:
         return time.monotonic() - self.idle_since >= _ALONE and self._others_are_there()
 
     def _others_are_there(self) -> bool:
-        """No partition is ours: other workers of the group hold them all, and the store tells how far they are."""
+        """No partition is ours: other workers of the group hold them all, and the store says how far they are."""
         self.idle_since = time.monotonic()
         try:
             self.sink.store.open(self.sink.name, self.settings)
@@ -180,7 +180,7 @@ def _signals(worker: Worker, drain_timeout: float) -> Iterator[None]:
     client library for long. So the handlers do nothing; a thread of its own reads which signals arrived.
     """
     if threading.current_thread() is not threading.main_thread():
-        yield  # signals are the main thread's; whoever runs a worker elsewhere stops it by Worker.stop
+        yield  # only the main thread gets signals; a worker that runs elsewhere is stopped by Worker.stop
         return
     heard, told = socket.socketpair()
     told.setblocking(False)

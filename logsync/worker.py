@@ -136,7 +136,7 @@ class Worker:
             try:
                 self.step()
             except LogsyncError as error:
-                self._obey(error)
+                self._obey(self.sink.addressed(error))
 
     def step(self) -> None:
         """One turn: at most one plan per partition. Raises LogsyncError; ``run`` obeys the policy about it."""

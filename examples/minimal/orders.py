@@ -2,14 +2,14 @@
 
 from collections.abc import Iterator
 
-from events import OrderPlaced, log
+from order_events import OrderPlaced, log
 
 from logsync import Event, Sink
 from logsync.stores.postgres import Increment, Postgres, Upsert
 
 SCHEMA = """
-CREATE TABLE orders (order_id text PRIMARY KEY, customer text, cents bigint);
-CREATE TABLE customers (customer text PRIMARY KEY, orders bigint DEFAULT 0, cents bigint DEFAULT 0);
+CREATE TABLE IF NOT EXISTS orders (order_id text PRIMARY KEY, customer text, cents bigint);
+CREATE TABLE IF NOT EXISTS customers (customer text PRIMARY KEY, orders bigint DEFAULT 0, cents bigint DEFAULT 0);
 """
 sink = Sink("orders", log, Postgres(schema=SCHEMA, tables=["orders", "customers"]))
 

@@ -3,7 +3,7 @@
 import sys
 from uuid import uuid4
 
-from events import OrderPlaced, log
+from order_events import OrderPlaced, log
 
 from logsync import Producer
 

@@ -13,6 +13,7 @@ import typer
 
 from logsync.cli import consume, doctor, out, parked, position, records, sinks, status, topic
 from logsync.cli.exits import Exit, epilog, exit_for
+from logsync.cli.imports import put_last
 from logsync.errors import LogsyncError
 from logsync.log import closing
 
@@ -78,6 +79,7 @@ def _run(argv: Sequence[str] | None) -> NoReturn:
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in arguments
+    put_last()
     try:
         app([argument for argument in arguments if argument != "--debug"], prog_name="logsync")
     except LogsyncError as error:

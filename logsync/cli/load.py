@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import importlib
+import shlex
 import sys
 import traceback
 from pathlib import Path
 from types import ModuleType
 from typing import TypeVar
 
+from logsync.cli import imports
+from logsync.cli.imports import import_here
 from logsync.core.log import Log
 from logsync.core.sink import Sink
 from logsync.errors import ConfigError, LogsyncError
@@ -74,34 +76,37 @@ def sink_names() -> list[str]:
 
 
 def _attribute(module: str, attribute: str, kind: type[T]) -> T:
-    found = getattr(_import(module), attribute, None)
+    loaded = _import(module)
+    found = getattr(loaded, attribute, None)
     if isinstance(found, kind):
         return found
     what = "no such name" if found is None else f"a {type(found).__name__}"
+    others = [name for name, value in vars(loaded).items() if isinstance(value, kind)]
     raise ConfigError(
         f"expected {kind.__name__.lower()} {attribute!r} in module {module}; found {what}",
-        fix=f"define `{attribute} = {kind.__name__}(...)` there, or name another one: pkg.mod:name",
+        fix=f"name {' or '.join(f'`{module}:{name}`' for name in others)}"
+        if others
+        else f"define `{attribute} = {kind.__name__}(...)` there, or name another one: pkg.mod:name",
     )
 
 
 def _import(module: str) -> ModuleType:
     """Import from the working directory first, where a console script would not look by itself."""
-    here = str(Path.cwd())
-    if here not in sys.path:
-        sys.path.insert(0, here)
     try:
-        return importlib.import_module(module)
+        return import_here(module)
     except LogsyncError:
         raise  # a wrong declaration says itself what is wrong
     except ModuleNotFoundError as error:
         if error.name and (module == error.name or module.startswith(error.name + ".")):
-            raise ConfigError(f"no module {module}, looked from {here}", fix=_where_to_look(module)) from error
+            raise ConfigError(f"no module {module}, looked from {Path.cwd()}", fix=_where_to_look(module)) from error
         raise _broken(module, error) from error
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # a script without `if __name__ == "__main__"` would end the command
         raise _broken(module, error) from error
 
 
 def _where_to_look(module: str) -> str:
+    if meant := _meant(module):
+        return f"perhaps you mean {' or '.join(_command(module, address) for address in meant)}"
     if not module.startswith("sinks."):
         return "run logsync from the folder that holds the package"
     known = ", ".join(sink_names()) if Path("sinks").is_dir() else "there is no folder sinks/"
@@ -109,11 +114,54 @@ def _where_to_look(module: str) -> str:
     return f"write {file} with a `sink` in it, or run from the folder that holds sinks/ (here: {known or '-'})"
 
 
-def _broken(module: str, error: Exception) -> ConfigError:
+def _meant(module: str) -> list[str]:
+    """Addresses of sinks that stand here, for a name that is almost one: a file's, or with dots for the colon."""
+    name = module.removeprefix("sinks.").removeprefix("./").replace("/", ".").removesuffix(".py")
+    found = []
+    for candidate in (name, name.rpartition(".")[0], f"sinks.{name}"):
+        parts = candidate.split(".")
+        path = Path(*parts)
+        if (
+            candidate != module
+            and all(map(str.isidentifier, parts))
+            and (path.is_dir() or path.with_suffix(".py").is_file())
+        ):
+            found += _sinks_in(candidate)
+    return [*dict.fromkeys(found)]
+
+
+def _sinks_in(module: str) -> list[str]:
+    try:
+        names = [name for name, value in vars(_import(module)).items() if isinstance(value, Sink)]
+    except ConfigError:
+        return [f"{module}:sink"]  # whoever runs that learns what is wrong with it
+    short = module.removeprefix("sinks.")
+    return [short if name == "sink" and short != module and "." not in short else f"{module}:{name}" for name in names]
+
+
+def _command(module: str, address: str) -> str:
+    """The command that the user typed, with ``address`` where ``module`` was named."""
+    typed = sys.argv[1:] if {module, module.removeprefix("sinks.")} & {*sys.argv[1:]} else ["consume", module]
+    words = [address if word in (module, module.removeprefix("sinks.")) else word for word in typed]
+    return f"`logsync {shlex.join(words)}`"
+
+
+def _broken(module: str, error: BaseException) -> ConfigError:
     """An import error of the user's own: said with the line it came from, not as a wall of frames."""
     frames = [f for f in traceback.extract_tb(error.__traceback__) if "importlib" not in f.filename]
-    where = f", {frames[-1].filename} line {frames[-1].lineno}" if frames and frames[-1].filename != __file__ else ""
-    package = (getattr(error, "name", None) or "").split(".")[0]
-    extra = _EXTRAS.get(package) if isinstance(error, ModuleNotFoundError) else None
-    fix = f"pip install 'logsync[{extra}]'" if extra else "`--debug` shows the whole traceback"
-    return ConfigError(f"module {module} cannot be imported: {type(error).__name__}: {error}{where}", fix=fix)
+    ours = (__file__, imports.__file__)
+    where = f", {frames[-1].filename} line {frames[-1].lineno}" if frames and frames[-1].filename not in ours else ""
+    return ConfigError(
+        f"module {module} cannot be imported: {type(error).__name__}: {error}{where}", fix=_mended(error)
+    )
+
+
+def _mended(error: BaseException) -> str:
+    missing = (getattr(error, "name", None) or "").split(".")[0]
+    extra = _EXTRAS.get(missing) if isinstance(error, ModuleNotFoundError) else None
+    if extra:
+        return f"pip install 'logsync[{extra}]'"
+    asked = getattr(getattr(error, "obj", None), "__name__", None) if isinstance(error, AttributeError) else missing
+    if file := imports.hidden(asked):
+        return f"rename {file.name}: another module of this name is installed, and comes first"
+    return "`--debug` shows the whole traceback"

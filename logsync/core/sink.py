@@ -13,13 +13,14 @@ from logsync.core.event import Event
 from logsync.core.log import Log
 from logsync.core.parked import Parking, SequenceBy, by_key
 from logsync.core.write import Write
-from logsync.errors import ConfigError, EventError
+from logsync.errors import ConfigError, EventError, LogsyncError, in_commands
 
 if TYPE_CHECKING:
     from logsync.core.store import Store
 
 M = TypeVar("M", bound=BaseModel)
 Handler = Callable[[Event[Any]], Iterable[Write] | Write | None]
+E = TypeVar("E", bound=LogsyncError)
 H = TypeVar("H", bound=Callable[..., Iterable[Write] | Write | None])
 Choice = Literal["halt", "park"]
 OnError = Choice | Mapping[type[EventError], Choice]
@@ -111,6 +112,11 @@ class Sink:
         if not isinstance(choice, str):
             choice = next((choice[kind] for kind in type(error).__mro__ if kind in choice), "halt")
         return choice == "park"
+
+    def addressed(self, error: E) -> E:
+        """``error`` with the address of this sink in the commands that mend it."""
+        error.fix = in_commands(error.fix, self.address)
+        return error
 
     def with_store(self, store: Store) -> Sink:
         """The same sink over another store: a test's memory, or a shadow copy beside the real one."""

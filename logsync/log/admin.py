@@ -44,9 +44,9 @@ _SETTINGS = (
     "unclean.leader.election.enable",
 )
 _FIRST_TRY = 0.5
-"""Seconds that a question may take before it is put again; twice as long each time."""
+"""Seconds that a question may take before it is asked again; doubled each time."""
 _PAUSE = 0.1
-"""Seconds between an answer that says nothing and the next question."""
+"""Seconds between an answer without content and the next question."""
 _under_way: list[tuple[AdminClient, list[Future[Any]]]] = []
 """Clients with questions under way. The client is freed when nothing refers to it, by whichever thread notices; if that
 is its own, in the middle of an answer, librdkafka ends the process. So this list refers to it until all is answered."""
@@ -84,7 +84,7 @@ class Kafka:
     def writable(self, topic: str) -> int:
         """The number of its partitions. Raises ConfigError, too, if the broker says that this user may not write there.
 
-        Asked for beforehand, because a producer without the right is told no topic, and then ends for good.
+        Asked before the first append: a producer without the right is not told the topic, and then ends for good.
         """
         description = self._description(topic)
         may = description.authorized_operations
@@ -174,7 +174,7 @@ class Kafka:
         A broker that stood still comes back fenced: for a moment it knows of no broker, and answers what has waited in
         its connection. librdkafka ends the whole process when such an answer meets DescribeTopics or DescribeCluster
         (seen: the assertion ``rko_result``, 2.16); plain metadata it takes without harm. So no such question may wait
-        at a broker that stands still. What is left is one that is under way in the moment in which it stops.
+        at a broker that stands still. What remains is a question that is under way at the moment when the broker stops.
         """
         try:
             self._met = self._admin.list_topics(topic or None, limit)
@@ -186,8 +186,8 @@ class Kafka:
     def _until_answered(self, topic: str, ask: Callable[[float], A], *, first: float) -> A:
         """Ask until there is an answer, within ``timeout``; only what changes nothing, for it may be asked twice.
 
-        ``ask`` gets the seconds that it may take, at first ``first``. Brokers also answer at once that they cannot
-        tell just now: after a pause of theirs, the client's leader epoch can be newer than their own.
+        ``ask`` gets the seconds that it may take, at first ``first``. A broker may also answer at once that it cannot
+        tell just now: after a pause, the client's leader epoch can be newer than the broker's.
         """
         if not self._last.certificate:  # an error that repeats is told only once: it is true until there is an answer
             self._last.error = None
@@ -237,7 +237,7 @@ def client_versions() -> str:
 
 
 def _keep(client: AdminClient, answers: list[Future[Any]]) -> None:
-    """Keep the client until these answers are there, and let go of those, on this thread, that have all of theirs."""
+    """Keep the client until these answers are there. Let go, on this thread, of clients that have all of theirs."""
     with _under_way_lock:
         waiting = [entry for entry in _under_way if not all(answer.done() for answer in entry[1])]
         answered, _under_way[:] = _under_way[:], [*waiting, (client, answers)]

@@ -30,7 +30,7 @@ class AsyncProducer:
     ) -> Receipt:
         """Append one event. Returns when all in-sync replicas have it; see ``Producer.append``.
 
-        Cancelled while it waits, the event may be in the log or may still come into it, and nobody is told:
+        If the call is cancelled while it waits, the event may be in the log or may still reach it, and nobody is told:
         shield the call if that matters.
         """
         deadline = time.monotonic() + (self._producer.settings.append_timeout if timeout is None else timeout)
@@ -60,7 +60,7 @@ class AsyncProducer:
         client = self._producer.open_client
         if client is not None:
             return client
-        # One thread opens for all who wait; each waits no longer than to his own deadline.
+        # One thread opens for all that wait; each waits until its own deadline at most.
         if self._opening is None or self._opening.done():
             limit = time.monotonic() + self._producer.settings.append_timeout
             self._opening = asyncio.create_task(asyncio.to_thread(self._producer.client, limit))

@@ -69,7 +69,7 @@ class BulkAppend:
         return self._end(None, None)
 
     def _feed(self, events: Iterator[Item], progress: Callable[[int], None] | None) -> None:
-        """Called for millions of events: what an event does not need is done once per millisecond, in ``_serve``."""
+        """Called for millions of events: what need not be done for each is done once per millisecond, in ``_serve``."""
         log, client, settled, clock = self._log, self._client, self._settled, time.monotonic
         ends, now, until, pause = client.ends, datetime.now(UTC), 0.0, 0
         for item in events:
@@ -94,7 +94,7 @@ class BulkAppend:
                     return
 
     def _serve(self, progress: Callable[[int], None] | None) -> None:
-        """Take the reports that are there, and wait for more while too much is under way."""
+        """Take the reports that have arrived, and wait for more while too much is under way."""
         self._client.reports.take(0)
         while self._under_way > WINDOW - _SERVE and not self._failed:
             self._client.reports.take(0.05)
@@ -161,7 +161,7 @@ class BulkAppend:
             self._client.reports.take(0.05)
 
     def _end(self, progress: Callable[[int], None] | None, cause: Exception | None) -> AppendReport:
-        """Settle, and say what became of everything. The client lives on only while a retry needs it."""
+        """Wait for the last reports, and say what became of each event. The client is kept only for a retry."""
         self._settle()
         rejected, unknown = dict(self._refused), {}
         for index in sorted(self._failed):

@@ -25,15 +25,17 @@ class Closable(Protocol):
 def close(*consumers: Closable) -> None:
     """Close one after the other. Returns after CLOSE seconds at the latest; never raises.
 
-    What is not through by then goes on in a thread that keeps no process alive. If the process ends first, nothing
-    is lost but time: the group gives the partitions away after session.timeout.ms, and the bookmark stays behind.
+    A close that takes longer goes on in a thread that keeps no process alive. If the process ends first, only time is
+    lost: the group gives the partitions away after session.timeout.ms, and the bookmark stays behind.
     """
     thread = threading.Thread(target=_close, args=(consumers,), name="logsync-close", daemon=True)
     thread.start()
     thread.join(CLOSE)
     if thread.is_alive():
         _late.append(thread)
-        log.warning("Kafka did not answer the farewell; the group notices by itself, nothing is lost")
+        log.warning(
+            "Kafka did not confirm that this member leaves; the group will notice by itself, and nothing is lost"
+        )
 
 
 def late() -> bool:

@@ -5,7 +5,7 @@
 2. A partition that the group assigns is announced in ``Batch.assigned`` and read from only after ``start``:
    where to begin is the store's to say, and asking the store inside a rebalance callback would block the group.
 3. A partition that is revoked or lost is announced in ``Batch.revoked``, and ``poll`` never returns its records
-   in the same batch or a later one. Whoever calls must forget it, with what it polled before and has not applied.
+   in the same batch or a later one. The caller must forget it, with what was polled before and is not applied.
    Nothing is in flight then: no poll runs beside an apply.
 4. ``commit`` is a bookmark for lag tools. It is asked for in the background, may be lost, and never raises for
    the ordinary trouble of a rebalance. # I1
@@ -22,8 +22,8 @@ from logsync.core.event import Record
 from logsync.core.position import LogIdentity, Position
 
 BATCH_BYTES = 1 << 20
-"""Of values in one batch. Decoded and planned they take many times that, and twice over while one batch is applied and
-the next one decoded; of small events, the limit of records is reached first."""
+"""Bytes of values in one batch. Decoded and planned they take many times as much, and twice that while one batch is
+applied and the next one decoded. With small events the limit of records is reached first."""
 
 
 class Part(NamedTuple):

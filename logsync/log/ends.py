@@ -6,7 +6,7 @@ fresh; but a writer may be quiet while others append millions, so the ends are a
 
 The bound: while Kafka answers, a consumer looks through no more than what all writers together append to the
 partition in the ``EVERY`` seconds before the first attempt (and the moment of that answer), and from there up to the
-last retry. While it does not answer the ends stay as they are, and grow no less right.
+last retry. While it does not answer the ends stay as they are, and stay correct.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ FOREVER = -1
 
 @dataclass(frozen=True)
 class TopicFacts:
-    """What a topic is. ``retention_ms`` and ``retention_bytes`` of -1 mean for ever."""
+    """What a topic is. ``retention_ms`` and ``retention_bytes`` of -1 mean without limit."""
 
     identity: LogIdentity
     replication: int
@@ -46,7 +46,7 @@ def judge_topic(facts: TopicFacts, accept_finite_retention: frozenset[str] = fro
     rules = (  # if this is so: how bad it is, its name, what the topic has, why that matters, what mends it
         ("compact" in facts.cleanup_policy, Severity.ERROR, "cleanup_policy",
          f"cleanup.policy={facts.cleanup_policy}, expected delete",
-         "compaction removes events, and a store that is rebuilt from what is left is another store",
+         "compaction removes events, and a store that is rebuilt from what is left differs from this one",
          f"{alter('cleanup.policy=delete')}, or use another topic"),
         (finite and accepted, Severity.WARNING, "retention", f"{finite} (accepted by name)",
          "a rebuild can only begin where the log begins", keep),

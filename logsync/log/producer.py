@@ -72,7 +72,7 @@ class Producer:
         deadline = time.monotonic() + self.settings.append_timeout
         if self._closed:
             raise self._is_closed()
-        # A client of its own: giving up its queue must not take other threads' appends along. It batches, too.
+        # A client of its own: when it gives up its queue, the appends of other threads stay. It batches, too.
         return BulkAppend(self.log, self.settings, deadline - time.monotonic()).run(events, progress)
 
     @property
@@ -81,7 +81,7 @@ class Producer:
         return client if client is not None and client.usable else None
 
     def client(self, deadline: float) -> Client:
-        """The open client. Whoever comes first opens it; nobody waits longer than to his ``deadline``."""
+        """The open client. The first caller opens it; no caller waits longer than until its ``deadline``."""
         client = self.open_client
         if client is not None:
             return client
@@ -125,7 +125,7 @@ class Producer:
         return AppendRejected(f"the producer of {self.log.topic} is closed", fix="append before closing it")
 
     def after_fork(self) -> None:
-        """In a child: another thread of the parent may have held the lock, and nobody here would release it."""
+        """Runs in a child process: a thread of the parent may have held the lock, and nobody here would release it."""
         self._lock = threading.Lock()
         self._client = None
 

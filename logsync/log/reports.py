@@ -2,8 +2,8 @@
 
 A thread that waits for its own record polls for it: to be told by another thread costs two switches between threads,
 a third of the time of an append. One thread polls at a time, or one could sit in its poll after another was handed its
-report. Whoever leaves while more is under way leaves it to the client's own thread. That one polls also for records
-that no thread waits for, and a few times per second for what the client has to say about its connections.
+report. A thread that leaves while more is under way leaves that to the client's own thread. That one also polls for
+records that no thread waits for, and a few times per second for what the client has to say about its connections.
 """
 
 from __future__ import annotations

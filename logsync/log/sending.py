@@ -190,7 +190,7 @@ class Client:
         self.produce(pending.encoded, pending.partition, pending)
 
     def produce(self, encoded: Encoded, partition: int, report: Callable[[KafkaError | None, Message], None]) -> None:
-        """``send`` for whoever keeps no Pending. ``report`` gets the delivery report, on the polling thread."""
+        """``send`` for a caller that keeps no Pending. ``report`` gets the delivery report, on the polling thread."""
         if not self.usable:
             raise AppendRejected(f"{self._topic}: the producer is closed", fix="append before closing it")
         try:
@@ -294,8 +294,8 @@ class Client:
     def after_fork(self) -> None:
         """In a child process librdkafka's threads do not exist, and its sockets are the parent's.
 
-        Using the handle would hang. Freeing it waits for threads that are not there (glibc forgives that, other C
-        libraries do not) and takes leave on the parent's TLS connections. So it is given up on purpose.
+        Using the handle would hang. Freeing it waits for threads that are not there (glibc tolerates that, other C
+        libraries do not) and sends a goodbye on the parent's TLS connections. So it is never freed, on purpose.
         """
         self._gone.detach()
         self._stop = threading.Event()  # a thread of the parent may have held the lock of the old one

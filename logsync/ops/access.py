@@ -13,7 +13,7 @@ from logsync.core.inspection import Inspection, Severity
 from logsync.core.position import Position
 from logsync.core.sink import Sink
 from logsync.core.store import Store
-from logsync.errors import ConfigError, PositionConflict, StoreUnavailable
+from logsync.errors import ConfigError, LogsyncError, PositionConflict, StoreUnavailable
 from logsync.settings import Settings
 
 
@@ -23,6 +23,8 @@ def opened(sink: Sink, settings: Settings) -> Iterator[Store]:
     try:
         sink.store.open(sink.name, settings)
         yield sink.store
+    except LogsyncError as error:
+        raise sink.addressed(error)  # noqa: B904 - it is the same error
     finally:
         sink.store.close()
 
@@ -36,7 +38,7 @@ def look(sink: Sink, settings: Settings) -> Inspection:
     if seen.positions is None:
         errors = [finding for finding in seen.findings if finding.severity is Severity.ERROR]
         why = next((finding for finding in errors if finding.outage), errors[-1])
-        raise (StoreUnavailable if why.outage else ConfigError)(why.found, fix=why.fix)
+        raise sink.addressed((StoreUnavailable if why.outage else ConfigError)(why.found, fix=why.fix))
     return seen
 
 
@@ -52,7 +54,7 @@ def amend(
     for last in (False, False, False, True):
         book = store.read_book()
         if book is None:
-            raise not_begun(sink, sink)
+            raise not_begun(sink, "SINK")
         changed = change(book)
         if changed is None:
             return book

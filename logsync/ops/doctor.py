@@ -1,6 +1,6 @@
 """What `logsync doctor` asks: topics, stores, and whether what a store remembers fits the log. Looks, changes nothing.
 
-The rules of each server are beside its edge (``log/doctor.py``, ``stores/*/doctor.py``); here are those that need
+The rules of each server are beside its edge (``log/facts.py``, ``stores/*/inspect.py``); here are those that need
 both the log and the store. They are the worker's own: what would make it refuse or halt is found by the same functions.
 """
 
@@ -21,6 +21,7 @@ from logsync.core.parked import SequenceSummary
 from logsync.core.position import LogIdentity, Position
 from logsync.core.resume import check_book, check_identity, check_last, check_range, first_book
 from logsync.core.sink import Sink
+from logsync.errors import in_commands
 from logsync.log.admin import Kafka, client_versions
 from logsync.log.facts import TopicFacts, judge_topic
 from logsync.log.group import group_id
@@ -43,7 +44,9 @@ def diagnose(sinks: Sequence[Sink], settings: Settings) -> list[Finding]:
         of_sinks = pool.map(lambda sink: _sink(sink, facts[sink.log.topic], settings), sinks)
         found = [finding for look in looks for finding in look.result()[0]]
         found += [
-            replace(finding, about=sink.name) for sink, some in zip(sinks, of_sinks, strict=True) for finding in some
+            replace(finding, about=sink.name, fix=in_commands(finding.fix, sink.address))
+            for sink, some in zip(sinks, of_sinks, strict=True)
+            for finding in some
         ]
     return sorted(dict.fromkeys([_here(), *found]), key=lambda finding: -finding.severity)
 
@@ -124,7 +127,7 @@ def judge_book(
 
 
 def judge_parked(sink: Sink, waiting: Mapping[int, Mapping[str, SequenceSummary]], now: datetime) -> list[Finding]:
-    """What waits for somebody to look, and whether it is near the point where a worker halts."""
+    """What is parked until a person looks at it, and whether it is near the point where a worker halts."""
     limits, every = sink.parking, [known for found in waiting.values() for known in found.values()]
     if not every:
         return []

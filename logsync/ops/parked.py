@@ -92,7 +92,7 @@ def discard(
             count, offsets[partition] = _meant(store, found, selection, asked, positions[partition])
             meant += count
         if not meant:
-            raise ConfigError("what was meant is not parked any more", fix=f"`logsync parked list {sink}`")
+            raise ConfigError("what was meant is not parked any more", fix="`logsync parked list SINK`")
         request = asked.model_copy(update={"reason": reason, "offsets": offsets})
         detail = {**_detail(found, selection), "reason": reason, "meant": meant}
         audit = AuditEntry(at=now, action="parked-discard", detail=detail)

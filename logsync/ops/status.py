@@ -10,7 +10,7 @@ from logsync.core.book import Book
 from logsync.core.inspection import Inspection
 from logsync.core.position import LogIdentity, Position
 from logsync.core.sink import Sink
-from logsync.errors import ConfigError, LogUnavailable, StoreError
+from logsync.errors import ConfigError, LogUnavailable, StoreError, in_commands
 from logsync.log.group import group_id
 from logsync.log.lookup import Lookup, Span
 from logsync.log.topic import identify
@@ -72,7 +72,7 @@ def judge(
     at = position.next_offset if position else None
     row = Row(sink, partition, SinkState.OK, position=at, end=span.high, lag=None if at is None else span.high - at)
     if book is not None and book.state == "wiping":
-        return row._replace(state=SinkState.WIPING, detail=f"`logsync rebuild {sink} --yes` finishes it")
+        return row._replace(state=SinkState.WIPING, detail="`logsync rebuild SINK --yes` finishes it")
     if book is not None and book.environment != environment:
         return row._replace(
             state=SinkState.OTHER_ENVIRONMENT, lag=None, detail=f"the store belongs to {book.environment}"
@@ -106,6 +106,7 @@ def survey(sink: Sink, settings: Settings) -> list[Row]:
                     sink.name, partition, span, seen.book, (seen.positions or {}).get(partition),
                     identity=identity, environment=settings.environment,
                 )  # fmt: skip
+                row = row._replace(detail=in_commands(row.detail, sink.address))
                 if trouble:
                     row = row._replace(**trouble)
                 elif row.state in (SinkState.OK, SinkState.BEHIND) and row.position is not None:

@@ -24,7 +24,7 @@ def test_no_block_is_of_a_kind_that_nothing_here_runs() -> None:
 
 
 def test_the_example_is_the_files_of_the_minimal_example() -> None:
-    assert [(MINIMAL / name).read_text() for name in ("events.py", "place.py", "orders.py")] == PYTHON
+    assert [(MINIMAL / name).read_text() for name in ("order_events.py", "place.py", "orders.py")] == PYTHON
 
 
 def test_the_set_up_is_two_targets_that_make_knows() -> None:
@@ -34,9 +34,9 @@ def test_the_set_up_is_two_targets_that_make_knows() -> None:
         subprocess.run([*command.split(), "--dry-run"], cwd=ROOT, check=True, capture_output=True)
 
 
-@pytest.mark.servers
+@pytest.mark.servers("kafka", "postgres")
 def test_the_examples_commands_do_what_they_say(env: dict[str, str], unique: str, tmp_path: Path) -> None:
-    for name in ("events.py", "place.py", "orders.py"):
+    for name in ("order_events.py", "place.py", "orders.py"):
         text = (MINIMAL / name).read_text()
         (tmp_path / name).write_text(text.replace('Log("orders")', f'Log("{unique}")'))  # the stack is shared
     import psycopg

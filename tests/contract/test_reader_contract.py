@@ -122,7 +122,7 @@ def kafka(request: pytest.FixtureRequest, unique: str, monkeypatch: pytest.Monke
     return KafkaSource(Settings(_env_file=None), unique)  # type: ignore[call-arg]
 
 
-@pytest.fixture(params=["memory", pytest.param("kafka", marks=pytest.mark.servers)])
+@pytest.fixture(params=["memory", pytest.param("kafka", marks=pytest.mark.servers("kafka"))])
 def source(request: pytest.FixtureRequest, unique: str) -> Source:
     if request.param == "memory":
         return MemorySource(unique)
@@ -425,7 +425,9 @@ def test_two_members_share_the_partitions_and_nothing_of_a_revoked_one_is_read(
 # What only a real broker has: a refused commit, a topic that is not there.
 
 
-over_kafka = pytest.mark.parametrize("source", [pytest.param("kafka", marks=pytest.mark.servers)], indirect=True)
+over_kafka = pytest.mark.parametrize(
+    "source", [pytest.param("kafka", marks=pytest.mark.servers("kafka"))], indirect=True
+)
 
 
 @over_kafka

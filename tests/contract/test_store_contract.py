@@ -25,7 +25,7 @@ def book(adapter: Adapter, **changes: object) -> Book:
     return Book(sink=adapter.sink, environment="test", log=LOG, handled=frozenset({"a"})).model_copy(update=changes)
 
 
-REAL = [pytest.param(kind, marks=pytest.mark.servers) for kind in ("postgres", "redis", "opensearch")]
+REAL = [pytest.param(kind, marks=pytest.mark.servers(kind)) for kind in ("postgres", "redis", "opensearch")]
 
 
 @pytest.fixture(params=["memory", *REAL])

@@ -21,9 +21,9 @@ def blocks(page: str) -> list[str]:
 
 
 def test_the_example_of_parking_does_what_its_comments_say(monkeypatch: pytest.MonkeyPatch) -> None:
-    events = types.ModuleType("events")
+    events = types.ModuleType("order_events")
     events.log, events.OrderPlaced = shop.log, shop.OrderPlaced  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "events", events)
+    monkeypatch.setitem(sys.modules, "order_events", events)
     (block,) = blocks("parking.md")
     namespace: dict[str, object] = {}
     exec(compile(block, "docs/parking.md", "exec"), namespace)

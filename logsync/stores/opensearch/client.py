@@ -10,6 +10,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from logsync.errors import ConfigError, StoreUnavailable
+from logsync.stores.clients import importing
 from logsync.stores.opensearch.errors import translate
 
 _PREFIX = re.compile(r"^[a-z0-9][a-z0-9._-]{0,79}$")
@@ -42,12 +43,8 @@ class Client:
     """opensearch-py without its retries: it would resend single requests behind the back of the plan's order."""
 
     def __init__(self, hosts: list[str], timeout: float) -> None:
-        try:
+        with importing("opensearchpy", extra="opensearch"):
             import opensearchpy
-        except ImportError:
-            raise ConfigError(
-                "the OpenSearch client is not installed", fix="pip install 'logsync[opensearch]'"
-            ) from None
         self._timeout = timeout
         self._deadline = 0.0
         try:

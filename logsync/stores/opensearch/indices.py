@@ -87,7 +87,7 @@ class Indices:
             if layout.changed(found, name, "mappings"):
                 self._put_mapping(index, name, epoch)
             if layout.changed(found, name, "settings"):
-                fields = {"sink": layout.sink, "index": index, "fix": f"logsync rebuild {layout.sink} --yes"}
+                fields = {"sink": layout.sink, "index": index, "fix": "logsync rebuild SINK --yes"}
                 log.warning("changed settings take effect with a rebuild", extra=fields)
             altered = layout.altered(found, name, epoch)
             if altered:
@@ -214,7 +214,7 @@ class Indices:
         if "error" in answer:
             raise ConfigError(
                 f"index {index} cannot take the mapping as it is declared now: {reason(answer['error'])}",
-                fix=f"`logsync rebuild {self._layout.sink} --yes` makes a new index from the log",
+                fix="`logsync rebuild SINK --yes` makes a new index from the log",
             )
 
     def _swap(self, actions: list[Body]) -> None:

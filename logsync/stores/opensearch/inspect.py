@@ -108,7 +108,7 @@ def _indices(store: OpenSearch, book: Book | None) -> list[Finding]:
             findings += _conditions(store, index)
         elif book is not None:
             why = "its name is new, or it was deleted: it lacks the events up to now"
-            fix = f"`logsync rebuild {layout.sink} --yes`"
+            fix = "`logsync rebuild SINK --yes`"
             findings.append(Finding(Severity.ERROR, "opensearch.index", f"index {index} is missing", why, fix))
     return findings
 

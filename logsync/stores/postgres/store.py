@@ -17,6 +17,7 @@ from logsync.core.position import Position
 from logsync.core.store import StoreSettings, Traits
 from logsync.core.write import Write
 from logsync.errors import ConfigError, LogsyncError, StoreOutcomeUnknown, StoreUnavailable
+from logsync.stores.clients import importing
 from logsync.stores.postgres.encode import escaped, unescaped
 from logsync.stores.postgres.errors import Verdict, describe, verdict, verdict_of_connect
 from logsync.stores.postgres.parking import forget_some, read_parked, read_sequences
@@ -89,15 +90,11 @@ class Postgres:
 
     def _connect(self, sink: str, settings: StoreSettings) -> None:
         """Connect, and nothing else: what ``inspect`` may do, too."""
-        try:
+        with importing("psycopg", extra="postgres"):
             from psycopg import Error
             from psycopg.conninfo import conninfo_to_dict
 
             from logsync.stores.postgres import link as edge
-        except ImportError as error:
-            raise ConfigError(
-                f"the Postgres client is not installed ({error})", fix="pip install 'logsync[postgres]'"
-            ) from None
         self.close()
         self._sink, self._timeout = sink, settings.store_timeout
         self._writer.shapes = {}
@@ -141,8 +138,8 @@ class Postgres:
         except ConfigError as error:
             raise ConfigError(
                 error.message,
-                fix=f"correct the sink's schema; or, if this role may not create things: "
-                f"`logsync schema print {self._sink}` and run that as the owner of the database",
+                fix="correct the sink's schema; or, if this role may not create things: "
+                "`logsync schema print SINK` and run that as the owner of the database",
             ) from None
 
     def read_book(self) -> Book | None:
@@ -305,7 +302,7 @@ class Postgres:
             raise StoreUnavailable(text) from None
         raise ConfigError(
             f"Postgres: {text}",
-            fix=f"put the rights or the tables in order: `logsync schema print {self._sink}` shows what is expected",
+            fix="put the rights or the tables in order: `logsync schema print SINK` shows what is expected",
         ) from None
 
 

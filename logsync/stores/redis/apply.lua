@@ -20,8 +20,8 @@
 --         {"refused", key, what is wrong}: all but "ok" wrote nothing.
 --
 -- Nothing undoes a script that dies half-way, not even pcall. So the first write counts "begun" up, and the last one
--- notes that count as "ended": whoever finds one ahead of the other knows that the content is neither the old nor the
--- new. Counts and not a mark that comes and goes, because half a plan may also run besides a whole one. Seen (Redis
+-- notes that count as "ended". If the two differ, the content is neither the old nor the new.
+-- They are counts, not a mark that comes and goes, because half a plan may also run besides a whole one. Seen (Redis
 -- 8.2): killed while it writes the effects of a script to its append-only file, Redis drops the torn transaction from
 -- memory at its next start but leaves its opening in the file; what follows is appended to it, and the start after
 -- that runs the torn half, too.
@@ -38,7 +38,7 @@ local KEYS, ARGV, tonumber, unpack = KEYS, ARGV, tonumber, unpack -- locals: the
 local sub, match = string.sub, string.match
 local min, floor = math.min, math.floor
 
--- Does the 64-bit integer that Redis keeps as text bear the addition of another? Doubles cannot tell beyond
+-- Does the sum of the 64-bit integer that Redis keeps as text and another one still fit? Doubles cannot tell beyond
 -- 2^53, so long numbers are added in two halves.
 local function bears(text, by)
   local sign, digits = match(text, '^(%-?)([1-9]%d*)$')

@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
--- Replace the sink's book, if its revision is still the one that the new book was made from. Also when memory is full:
--- requests to drain and to discard stand there, and they are the way out.
+-- Replace the sink's book, if its revision is still the one that the new book was made from. This works also when memory
+-- is full: requests to retry and to discard stand in the book, and carrying them out frees memory.
 --
 -- KEYS  1 book (JSON)  2 positions (hash: partition -> JSON)  3 prefixes (hash: sink -> prefix), of all sinks
 -- ARGV  1 expected revision (0: there is no book)  2 the new book  3 the sink  4 its prefix
@@ -13,7 +13,7 @@ local found = stored and cjson.decode(stored).revision or 0
 if found ~= tonumber(ARGV[1]) then
   return found
 end
--- Whoever replaces the positions begins or wipes content, and a wipe takes every key of the prefix.
+-- Only a caller that begins or wipes content replaces the positions, and a wipe deletes every key of the prefix.
 if ARGV[5] == 'replace' then
   local known, mine = redis.call('HGETALL', KEYS[3]), ARGV[4]
   for i = 1, #known, 2 do

@@ -116,7 +116,7 @@ class Client:
             raise _NoScript("") from None
         except (redis.RedisError, OSError) as error:
             if not isinstance(error, redis.ResponseError):
-                # Nobody may read a late answer as that of the next command.
+                # A late answer must not be taken for the answer to the next command.
                 self._connection.disconnect()
             raise translate(error, self.where, sent=sent and writes) from error
         except BaseException:
@@ -124,7 +124,7 @@ class Client:
             raise
 
     def _drop_if_stale(self) -> None:
-        """Redis says nothing unasked: if there is something to read, it is the end of the connection."""
+        """Close a connection that has ended. Redis sends nothing unasked, so anything to read is the end of it."""
         try:
             stale = self._connection.is_connected and self._connection.can_read()
         except (redis.RedisError, OSError):

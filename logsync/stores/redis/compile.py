@@ -48,8 +48,8 @@ def compile_writes(writes: Sequence[Write], prefix: str) -> Program:
             if type(before) is not Key:
                 before = found[key] = _followed(before, prefix)  # type: ignore[arg-type]
             _carry_out(before, write)
-    # Keys do not know each other: those that need the same single instruction share one, which costs the script
-    # a third of what an instruction each does. A key that needs several keeps them together and in order.
+    # Keys are independent: those that need the same single instruction share one, which costs the script a third
+    # of an instruction for each. A key that needs several keeps them together and in order.
     alike: dict[tuple[bytes, bytes, int], tuple[list[bytes], list[bytes]]] = {}
     several: list[tuple[bytes, list[Instruction]]] = []
     for entry in found.values():

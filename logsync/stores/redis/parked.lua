@@ -5,7 +5,7 @@
 -- ARGV  1 first place  2 last place, both as ZRANGEBYLEX takes them  3 the most events  4 enough bytes
 -- Returns 1 if there may be more, else 0, and then the events.
 --
--- Read in one step: between two, the worker could drain what the first one found.
+-- Read in one step: between two steps the worker could release what the first one found.
 
 local places = redis.call('ZRANGEBYLEX', KEYS[2], ARGV[1], ARGV[2], 'LIMIT', 0, ARGV[3])
 local found, bytes = { #places < tonumber(ARGV[3]) and 0 or 1 }, 0

@@ -31,6 +31,7 @@ from logsync.core.plan import Plan
 from logsync.core.position import Position
 from logsync.core.store import StoreSettings, Traits
 from logsync.errors import ConfigError, PositionConflict, StoreUnavailable, WriteRejected
+from logsync.stores.clients import importing
 from logsync.stores.redis import parking
 from logsync.stores.redis.compile import ACCEPTS, Program, Refused, compile_writes
 
@@ -83,10 +84,8 @@ class Redis:
 
     def _connect(self, sink: str, settings: StoreSettings) -> None:
         """Everything of ``open`` that asks the server nothing."""
-        try:
+        with importing("redis", extra="redis"):
             from logsync.stores.redis import client  # late: importing a sink needs no client library
-        except ModuleNotFoundError as error:
-            raise ConfigError("the package redis is missing", fix="pip install 'logsync[redis]'") from error
         self.close()
         self._sink = sink
         names = f"logsync:{sink}:{self._tag}"
@@ -165,7 +164,7 @@ class Redis:
         args = [b"%d" % number for number in (start.partition, *start.place)]
         args += (_json(plan.end), mode, b"%d" % len(parked))
         try:
-            # What is parked is memory, and a drain gives it back: a server that it fills must be able to drain.
+            # Parked events take memory and a release gives it back: a server that they fill must be able to release.
             frees = not plan.parked and bool(plan.released or plan.still_parked)
             verdict, *rest = self._io.run(self._drain if frees else self._apply, keys, [*args, *program.args, *parked])
         except ConfigError:
@@ -285,7 +284,8 @@ class Redis:
 
     def _warn_without_file(self) -> None:
         if self._info("persistence").get("aof_enabled") == "0":
-            # No lie about the data: a restart takes values and position back together. But it takes them back far.
+            # The content stays correct, because a restart takes values and position back together. But it takes them
+            # back far.
             log.warning(
                 "Redis has no append-only file: a restart takes the sink back to its last snapshot, or to nothing",
                 extra={"sink": self._sink},
@@ -317,7 +317,7 @@ class Redis:
             raise ConfigError(
                 f"{self._io.where}: Redis evicted {evicted} keys since it started: some may have been of sink "
                 f"{self._sink}, and its content then differs from the log",
-                fix=f"`logsync rebuild {self._sink} --yes`",
+                fix="`logsync rebuild SINK --yes`",
             )
         self._watched = time.monotonic()
 
@@ -340,15 +340,14 @@ class Redis:
         return ConfigError(
             f"{self._io.where}: the content of sink {self._sink} has the prefix {prefix!r}, and now it is "
             f"{self.prefix!r}",
-            fix=f"set it back, or `logsync rebuild {self._sink} --yes`; the keys under {prefix!r} stay until you "
-            "delete them",
+            fix=f"set it back, or `logsync rebuild SINK --yes`; the keys under {prefix!r} stay until you delete them",
         )
 
     def _poisoned(self, begun: bytes | None, ended: bytes | None) -> ConfigError:
         return ConfigError(
             f"{self._io.where}: sink {self._sink}: a script died half-way (begun {int(begun or 0)}, ended "
             f"{int(ended or 0)}): its keys are neither the old nor the new",
-            fix=f"see Redis' log for the cause, then `logsync rebuild {self._sink} --yes`",
+            fix="see Redis' log for the cause, then `logsync rebuild SINK --yes`",
         )
 
 
