@@ -17,13 +17,14 @@ from logsync.log.contract import LogReader
 
 
 def check_partitions(sink: Sink, log: LogIdentity) -> None:
-    """Raise ConfigError for more partitions than the sink's store can tell apart. # O5"""
+    """Raise ConfigError for more partitions than the store can tell apart (O5) or the handlers may write to (S2)."""
     most = sink.store.traits.most_partitions
     if most is not None and log.partitions > most:
         raise ConfigError(
             f"sink {sink.name}: {sink.store.kind} takes topics of {most} partition, {log.topic} has {log.partitions}",
             fix=f"use a topic with {most} partition",
         )
+    sink.check_order(log.partitions)
 
 
 class Bookkeeper:

@@ -9,7 +9,7 @@ Every message names what was expected, what was found, and (``fix``) the command
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from enum import Enum
 from typing import NamedTuple
 
@@ -58,6 +58,7 @@ class EventError(LogsyncError):
         event_id: str | None = None,
         event_type: str | None = None,
         topic: str = "",
+        trace: Sequence[str] = (),
     ) -> None:
         super().__init__(message, fix=fix)
         self.partition = partition
@@ -65,11 +66,18 @@ class EventError(LogsyncError):
         self.event_id = event_id
         self.event_type = event_type
         self.topic = topic
+        self.trace = tuple(trace)
+        """The last lines of the traceback, if the user's own code raised; bounded, and without values of variables."""
+
+    @property
+    def told(self) -> str:
+        """The message and the trace, as they are kept with a parked event."""
+        return "\n".join((self.message, *self.trace))
 
     def __str__(self) -> str:
         where = f"{self.topic}, partition {self.partition}, offset {self.offset}"
         what = f"event {self.event_id or 'without id'} of type {self.event_type or 'unknown'}"
-        text = f"{where}: {what}: {self.message}"
+        text = f"{where}: {what}: {self.message}" + "".join(f"\n  {line}" for line in self.trace)
         return f"{text}\n  to mend it: {self.fix}" if self.fix else text
 
 
@@ -82,7 +90,7 @@ class UnknownEventType(EventError):
 
 
 class HandlerError(EventError):
-    """The handler raised, or returned something that is not a write of this sink's store."""
+    """The handler raised. What it returns wrongly is a ConfigError: no event is at fault for that."""
 
 
 class WriteRejected(EventError):

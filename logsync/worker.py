@@ -393,10 +393,12 @@ class Worker:
         report.waiting[partition] = max(0, report.waiting.get(partition, 0) + len(made.parked) - len(made.released))
         for entry in (*made.parked, *made.still_parked):
             if entry.attempts and entry.discarded is None:  # not those that only wait behind another: they can be many
+                why, *trace = entry.message.splitlines()
                 log.warning(
                     "parked",
                     extra={"sink": self.sink.name, "partition": partition, "offset": entry.offset,
-                           "event": entry.event_id, "attempts": entry.attempts, "why": entry.message},
+                           "event": entry.event_id, "attempts": entry.attempts, "why": why,
+                           **({"trace": " | ".join(map(str.strip, trace))} if trace else {})},
                 )  # fmt: skip
         report.skipped.update(made.skipped)
         if made.moves:

@@ -69,7 +69,7 @@ def list_(
             ("record", "key", "type", "error", "#tries", "parked (UTC)", "message"),
             [
                 (f"{entry.partition}:{entry.offset}", entry.sequence, entry.type, _why(entry),
-                 entry.attempts, f"{entry.first_at:%Y-%m-%d %H:%M}", out.short(entry.message))
+                 entry.attempts, f"{entry.first_at:%Y-%m-%d %H:%M}", out.short(entry.message.partition("\n")[0]))
                 for _, entry in shown
             ],
         )  # fmt: skip
@@ -205,7 +205,8 @@ def _finish(
 def _fact(entry: Parked) -> dict[str, Any]:
     fields = json.loads(entry.to_json())
     del fields["record"]
-    return dict(fields)
+    fields["message"], *trace = entry.message.splitlines() or [""]
+    return {**fields, **({"traceback": trace} if trace else {})}
 
 
 def _count(found: list[Found]) -> str:

@@ -10,7 +10,7 @@ from typing import ClassVar, Generic, NamedTuple, TypeVar
 
 from pydantic import BaseModel
 
-T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
 Headers = list[tuple[str, bytes | None]]
 
 
@@ -27,7 +27,7 @@ class Record(NamedTuple):
     """Milliseconds since 1970, from the broker or the producer as the topic says. For display only."""
 
 
-class Event(NamedTuple, Generic[T]):
+class Event(NamedTuple, Generic[T_co]):
     """One event as a handler sees it. A handler is a function of this value and of nothing else. # I5"""
 
     id: str
@@ -37,7 +37,7 @@ class Event(NamedTuple, Generic[T]):
     key: str | None
     time: datetime
     """When the writer made the event (timezone-aware). Take expiry and dates from here, never from a clock."""
-    data: T
+    data: T_co
     partition: int
     offset: int
     leader_epoch: int | None

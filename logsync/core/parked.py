@@ -51,6 +51,7 @@ class Parked(NamedTuple):
     error: str
     """The class of the error at its last attempt; empty if it was never tried."""
     message: str
+    """What the error said; in further lines, if the user's own code raised, the last lines of its traceback."""
     first_at: datetime
     """When it was parked."""
     last_at: datetime

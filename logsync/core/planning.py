@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import inspect
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from datetime import datetime
 from functools import partial
 
+from pydantic import BaseModel
+
 from logsync.core.event import Decoded, Event, Ignored, Record
+from logsync.core.handlers import name, named
 from logsync.core.parked import Parked, Sequences, by_key, name_of
 from logsync.core.plan import Plan
 from logsync.core.policy import Park, disposition
 from logsync.core.position import Position
+from logsync.core.raised import in_words, last_lines
 from logsync.core.sink import Sink
 from logsync.core.write import Write
 from logsync.errors import ConfigError, DecodeError, EventError, HandlerError, ParkingFull, UnknownEventType
@@ -75,7 +80,7 @@ class ParkingPlanner:
         self.parked.append(
             Parked(
                 event.partition, event.offset, name, event.id, event.type,
-                type(error).__name__ if error else "", error.message[:_MESSAGE] if error else "",
+                type(error).__name__ if error else "", error.told[:_MESSAGE] if error else "",
                 self._now, self._now, 1 if error else 0, record,
             )
         )  # fmt: skip
@@ -180,7 +185,7 @@ def plan_retry(
                 retried.append(
                     entry._replace(
                         error=type(error).__name__,
-                        message=error.message[:_MESSAGE],
+                        message=error.told[:_MESSAGE],
                         last_at=now,
                         attempts=entry.attempts + 1,
                     )
@@ -216,6 +221,13 @@ def _passed_over(sink: Sink, event: Decoded, skips: Collection[int], duplicates:
     return f"unknown:{event.type}" if event.unknown_type and sink.unknown == "skip" else None  # type: ignore[union-attr]
 
 
+class _NotAccepted(Exception):
+    """What a handler returned is no write that its sink takes."""
+
+    def __init__(self, write: object) -> None:
+        self.write = write
+
+
 class _Calls:
     """Calls handlers and collects their writes: those of one event all, or none."""
 
@@ -229,7 +241,11 @@ class _Calls:
         self._located = partial(located, sink)
 
     def __call__(self, event: Decoded) -> None:
-        """Raises EventError if ``event`` cannot be applied; nothing of it is in ``writes`` then."""
+        """Raises EventError if ``event`` cannot be applied; nothing of it is in ``writes`` then.
+
+        What a handler returns that is no write of its sink is a mistake of the program, which no event is at fault for:
+        ConfigError. Parked, it would set the whole log aside. # S2
+        """
         if type(event) is not Event:
             kind = UnknownEventType if event.unknown_type else DecodeError  # type: ignore[union-attr]
             raise self._located(event, kind(f"expected {event.expected}; found {event.found}"))  # type: ignore[union-attr]
@@ -239,6 +255,7 @@ class _Calls:
             raise self._located(event, UnknownEventType(f"{what}; found none"))
         writes, accepts = self.writes, self._accepts
         mark = len(writes)
+        result: object = None
         try:
             result = handler(event)
             if type(result) in accepts:
@@ -246,13 +263,17 @@ class _Calls:
             elif result is not None:
                 for write in (result,) if isinstance(result, Write) else result:
                     if type(write) not in accepts:
-                        raise TypeError(_not_accepted(self._sink, write))
+                        raise _NotAccepted(write)
                     writes.append(write)
-        except Exception as error:
+        except _NotAccepted as found:
             del writes[mark:]
-            who = f"the handler {getattr(handler, '__qualname__', '?')}"
-            what = f"expected writes for {self._sink.store.kind}, {who} raised {type(error).__name__}: {error}"
-            raise self._located(event, HandlerError(what)) from error
+            raise _misused(self._sink, event, handler, found.write, result) from None
+        except (Exception, SystemExit) as error:
+            del writes[mark:]
+            if result is not None and not hasattr(result, "__iter__"):
+                raise _misused(self._sink, event, handler, result, result) from None
+            what = f"the handler {name(handler)} raised {in_words(error)}; expected writes for {self._sink.store.kind}"
+            raise self._located(event, HandlerError(what, trace=last_lines(error))) from error
         if self._known_refused and event.offset in self._known_refused:
             self.refused[event.offset] = writes[mark:]
             del writes[mark:]
@@ -310,13 +331,26 @@ def at_fault(sink: Sink, error: EventError, made: Plan, events: Sequence[Decoded
     return event
 
 
-def _not_accepted(sink: Sink, write: object) -> str:
+def _misused(sink: Sink, event: Decoded, handler: object, write: object, result: object) -> ConfigError:
+    """The error of a program whose ``handler`` returned ``result``, in which ``write`` is none that the sink takes."""
+    who = f"{sink.log.topic}, partition {event.partition}, offset {event.offset}: the handler {named(handler)}"
     if isinstance(write, Write):
-        if type(write) in sink.store.accepts:
-            return (
-                f"{type(write).__name__} overwrites, and the log has several partitions: if every row, key or document "
-                f'belongs to one event key, say so with Sink(..., order="per-key"); otherwise use writes that add'
-            )
-        names = ", ".join(sorted(kind.__name__ for kind in sink.store.accepts))
-        return f"{type(write).__name__} is not a write of {sink.store.kind}; it takes {names}"
-    return f"{type(write).__name__} is not a write; return or yield writes such as Upsert(...)"
+        wrong = sink.refusal(type(write))
+        return ConfigError(
+            f"{who} returned a write that sink {sink.name} does not take: {wrong.message}", fix=wrong.fix
+        )
+    fix = "return a write, a list of writes, or `yield` each"
+    if inspect.iscoroutine(result) or isinstance(result, AsyncIterator):
+        if inspect.iscoroutine(result):
+            result.close()  # or Python warns that it was never awaited
+        fix = "write the handler with `def`: it is a function of its event and waits for nothing"
+    if write is result or isinstance(result, str | bytes | Mapping | BaseModel):
+        return ConfigError(f"{who} returned {type(result).__name__} instead of writes of {sink.store.kind}", fix=fix)
+    if isinstance(write, list | tuple) or hasattr(write, "__next__"):
+        fix = "`yield from` it, or return one flat list"
+    elif isinstance(write, type):
+        fix = f"make one: {write.__name__}(...)"
+    elif write is None:
+        fix = "leave it out where there is nothing to write"
+    what = f"the class {write.__name__}" if isinstance(write, type) else type(write).__name__
+    return ConfigError(f"{who} returned or yielded {what} among its writes of {sink.store.kind}", fix=fix)

@@ -648,7 +648,7 @@ def test_overwrites_from_several_partitions_need_a_word_from_the_sink() -> None:
     source.append(OrderPlaced(order="a", cents=5))
     source.append(OrderPlaced(order="b", cents=5), partition=1)
     source.append(OrderCancelled(order="b"), partition=1)
-    with pytest.raises(HandlerError, match="per-key"):
+    with pytest.raises(ConfigError, match="per-key"):
         finish(worker(source, Memory()), source)
     store = Memory()
     finish(worker(source, sink=make_sink(store, order="per-key")), source)

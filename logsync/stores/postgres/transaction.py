@@ -10,6 +10,7 @@ from typing import NoReturn
 import psycopg
 
 from logsync.core.plan import Plan
+from logsync.core.raised import in_words, last_lines
 from logsync.core.write import Write
 from logsync.errors import ConfigError, HandlerError, LogsyncError, PositionConflict, WriteRejected
 from logsync.stores.postgres.coalesce import Refused
@@ -225,5 +226,6 @@ def _blame(cause: Exception, offset: int, writes: Sequence[Write]) -> LogsyncErr
         return WriteRejected(f"Postgres refuses a write of this event{about}: {describe(cause)}", offset=offset)
     names = [getattr(write.run, "__qualname__", "?") for write in writes if isinstance(write, InTransaction)]
     if names:
-        return HandlerError(f"InTransaction {', '.join(names)} raised {type(cause).__name__}: {cause}", offset=offset)
+        what = f"InTransaction {', '.join(names)} raised {in_words(cause)}"
+        return HandlerError(what, offset=offset, trace=last_lines(cause))
     return WriteRejected(f"a write of this event{about} failed: {type(cause).__name__}: {cause}", offset=offset)

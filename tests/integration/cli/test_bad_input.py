@@ -230,8 +230,8 @@ TABLE = [
     # -- handlers -----------------------------------------------------------------------------------------
     Bad("a handler that raises", lambda w: (BAD(w), w.deploy(body=RAISES + GOOD))[1], Exit.EVENT,
         "expected writes for postgres", "raised ValueError: cannot do bad", deployed(), extra={"bad": 5}),
-    Bad("a handler that returns something else", deployed(body="return [42]"), Exit.EVENT,
-        "expected writes for postgres", "int is not a write", deployed(), applied=False),
+    Bad("a handler that returns something else", deployed(body="return [42]"), Exit.CONFIG,
+        "int among its writes of postgres", "handler", deployed(), applied=False),
     Bad("a handler with a float for a counter",
         lambda w: (BAD(w), w.deploy(body=GOOD + "\n    if event.data.name == 'bad':\n        "
                    "yield Increment(TABLE, key={'name': 'bad'}, by={'size': 0.5})"))[1],
