@@ -74,16 +74,15 @@ def cpu(traffic: list[Part], on_error: Any, waiting: dict[str, SequenceSummary] 
     store = Place()
     sink = Sink("bench", log, store, on_error=on_error)
     sink.on(OrderPlaced)(row)
-    decode, drains = Decoder(log, sink.handled), RetryQueue()
-    drains.load(0, waiting or {})
+    decode, queue = Decoder(log, sink.handled), RetryQueue(waiting or {})
     gc.collect()
     began = time.process_time()
     for part in traffic:
         events = [decode(record) for record in part.records]
-        aside = None if waiting is None else ParkingPlanner(sink, drains.waiting[0], part.record, NOW)
+        aside = None if waiting is None else ParkingPlanner(sink, queue.waiting, part.record, NOW)
         made = plan(sink, events, store.stored, aside=aside)
         store.apply(made)
-        drains.parked(made)
+        queue.parked(made)
     seconds = time.process_time() - began
     assert store.stored.next_offset == sum(len(part.records) for part in traffic)
     return seconds
@@ -97,10 +96,10 @@ def resident() -> float:
 
 def memory(count: int) -> None:
     """Print the MB that so many sequences take in a worker; in a process of its own, which has freed nothing yet."""
-    before, drains = resident(), RetryQueue()
-    drains.load(0, names(count))
+    before = resident()
+    queue = RetryQueue(names(count))
     gc.collect()
-    print(f"{resident() - before:.0f} MB more with {len(drains.waiting[0]):,} parked keys")
+    print(f"{resident() - before:.0f} MB more with {len(queue.waiting):,} parked keys")
 
 
 def main(

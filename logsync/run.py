@@ -60,7 +60,7 @@ def run_worker(
     with ExitStack() as stack:
         if health_port is not None:
             bound = 2 * settings.store_timeout + 60
-            stack.enter_context(Health(sink.name, worker.report, health_port, bound=bound))
+            stack.enter_context(Health(sink.name, worker.status, health_port, bound=bound))
         stack.enter_context(_signals(worker, settings.drain_timeout))
         stack.enter_context(collected_rarely())
         stack.enter_context(worker)
@@ -68,7 +68,7 @@ def run_worker(
             worker.run(_Goal(sink, settings, reader, on_progress))
         else:
             worker.run()
-    log.info("stopped", extra={"sink": sink.name, "positions": worker.report.positions})
+    log.info("stopped", extra={"sink": sink.name, "positions": worker.status.positions})
 
 
 def run_retry(sink: Sink, settings: Settings, request: str, *, on_progress: Callable[[int, int], None]) -> None:

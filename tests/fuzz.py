@@ -222,7 +222,7 @@ def one_round(seed: int, count: int) -> Counter[str]:
             return report.positions.get(0) == count and book is not None and not book.requests
 
         worker.run(done)
-        return worker.report
+        return worker.status
 
     first = run(mended=False)
     waiting = list(parked.entries(store))

@@ -1,9 +1,9 @@
-"""What waits in the partitions that a worker reads, and which of it is to be tried again. Pure state, no I/O."""
+"""The sequences that wait in one partition, and which of them are to be tried again. Pure state, no I/O."""
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import NamedTuple
 
@@ -16,18 +16,16 @@ from logsync.core.plan import Plan
 class SequenceRetry(NamedTuple):
     """A sequence to be tried again, from its first event to its last or to the first that still fails."""
 
-    partition: int
     sequence: str
     request: str | None = None
     """Who asked; None: nobody, the worker does it by itself."""
     unfinished: bool = False
-    """A replayable store was interrupted while it drained the first event: that comes before everything else."""
+    """A replayable store was interrupted while it released the first event: that comes before everything else."""
 
 
 class Discard(NamedTuple):
-    """Parked events to be given up. That comes before all drains: tried first, they might be applied."""
+    """Parked events to be given up. That comes before all retries: tried first, they might be applied."""
 
-    partition: int
     request: str
     sequence: str | None
     offsets: Offsets
@@ -56,38 +54,23 @@ def within(entries: Sequence[Parked], limit: int) -> list[Parked]:
 
 
 class RetryQueue:
-    """Kept beside the positions: loaded when a partition is resumed, forgotten with it."""
+    """Made of what the store says when its partition is resumed, and dropped with the partition."""
 
-    def __init__(self) -> None:
-        self.waiting: dict[int, dict[str, SequenceSummary]] = {}
-        self.queue: deque[SequenceRetry] = deque()
+    def __init__(self, found: Mapping[str, SequenceSummary] = {}) -> None:
+        self.waiting: dict[str, SequenceSummary] = dict(found)
+        self.queue: deque[SequenceRetry] = deque(
+            SequenceRetry(name, None, True) for name, known in found.items() if known.unfinished
+        )
         self.discards: deque[Discard] = deque()
-        """Each with drains of the same request in the queue, which are through only after it."""
+        """Each with retries of the same request in the queue, which are through only after it."""
 
-    def load(self, partition: int, found: Mapping[str, SequenceSummary]) -> None:
-        """Begin with what the store says."""
-        self.waiting[partition] = dict(found)
-        unfinished = [SequenceRetry(partition, name, None, True) for name, known in found.items() if known.unfinished]
-        self.queue.extendleft(unfinished)
-
-    def forget(self, partition: int) -> None:
-        self.waiting.pop(partition, None)
-        self.queue = deque(drain for drain in self.queue if drain.partition != partition)
-        self.discards = deque(discard for discard in self.discards if discard.partition != partition)
-
-    def clear(self) -> None:
-        self.waiting.clear()
-        self.queue.clear()
-        self.discards.clear()
-
-    def events(self, partition: int) -> int:
+    def events(self) -> int:
         """How many events wait. Walks over all sequences: for once per resume, not for once per plan."""
-        return sum(known.events for known in self.waiting.get(partition, {}).values())
+        return sum(known.events for known in self.waiting.values())
 
-    def oldest(self) -> tuple[int, str, SequenceSummary] | None:
-        """The sequence that has waited longest, with its partition."""
-        every = ((p, name, known) for p, waiting in self.waiting.items() for name, known in waiting.items())
-        return min(every, key=lambda found: found[2].since, default=None)
+    def oldest(self) -> tuple[str, SequenceSummary] | None:
+        """The sequence that has waited longest."""
+        return min(self.waiting.items(), key=lambda found: found[1].since, default=None)
 
     @property
     def urgent(self) -> bool:
@@ -97,83 +80,73 @@ class RetryQueue:
     @property
     def asked(self) -> bool:
         """Is there anything left of what people asked for?"""
-        return any(drain.request is not None for drain in self.queue)
+        return any(retry.request is not None for retry in self.queue)
 
     def parked(self, made: Plan) -> None:
         """The store has set these events aside: later events of their sequences join them. # I8"""
-        waiting = self.waiting[made.end.partition]
         for entry in made.parked:
-            known = waiting.get(entry.sequence) or SequenceSummary(entry.offset, 0, entry.first_at, entry.error)
-            waiting[entry.sequence] = known._replace(events=known.events + 1)
+            known = self.waiting.get(entry.sequence) or SequenceSummary(entry.offset, 0, entry.first_at, entry.error)
+            self.waiting[entry.sequence] = known._replace(events=known.events + 1)
 
-    def known(self, drain: SequenceRetry, first: Parked) -> None:
+    def known(self, retry: SequenceRetry, first: Parked) -> None:
         """The store holds events of this sequence. Seldom news: it was taken for empty, and a late request of another
         worker brought one back."""
-        self.waiting[drain.partition].setdefault(
-            drain.sequence, SequenceSummary(first.offset, 1, first.first_at, first.error)
-        )
+        self.waiting.setdefault(retry.sequence, SequenceSummary(first.offset, 1, first.first_at, first.error))
 
-    def tried(self, drain: SequenceRetry, made: Plan) -> None:
-        """The store has carried out a drain. Whether the sequence is empty now, only the store can tell."""
-        waiting = self.waiting[drain.partition]
-        known = waiting[drain.sequence]._replace(unfinished=False)
+    def tried(self, retry: SequenceRetry, made: Plan) -> None:
+        """The store has carried out a retry. Whether the sequence is empty now, only the store can tell."""
+        known = self.waiting[retry.sequence]._replace(unfinished=False)
         if made.released:
             known = known._replace(first=made.released[-1], events=max(1, known.events - len(made.released)), error="")
         if made.still_parked:
             head = made.still_parked[0]
             known = known._replace(first=head.offset, since=head.first_at, error=head.error)
-        waiting[drain.sequence] = known
+        self.waiting[retry.sequence] = known
 
-    def empty(self, drain: SequenceRetry) -> None:
+    def empty(self, retry: SequenceRetry) -> None:
         """The store holds no event of this sequence any more: its key is free again."""
-        self.waiting[drain.partition].pop(drain.sequence, None)
+        self.waiting.pop(retry.sequence, None)
 
-    def ask(self, requests: Iterable[Request], partitions: Collection[int]) -> list[tuple[str, int]]:
-        """Queue what people asked for. Returns the (request, partition) for which nothing waits: they are through.
+    def ask(self, requests: Iterable[Request], partition: int) -> list[str]:
+        """Queue what people asked of ``partition``. Returns the requests for which nothing waits: they are through.
 
         A request that is queued already goes on where it is: begun anew with every change of the book, it might never
-        end. A sequence whose first event was never tried is meant by every error: a drain was interrupted there.
+        end. A sequence whose first event was never tried is meant by every error: a retry was interrupted there.
         """
-        asked = {(request.id, partition): request for request in requests for partition in sorted(request.partitions)}
-        self.queue = deque(d for d in self.queue if d.request is None or (d.request, d.partition) in asked)
-        self.discards = deque(d for d in self.discards if (d.request, d.partition) in asked)
-        begun = {(drain.request, drain.partition) for drain in self.queue}
+        asked = {request.id: request for request in requests if partition in request.partitions}
+        self.queue = deque(retry for retry in self.queue if retry.request is None or retry.request in asked)
+        self.discards = deque(discard for discard in self.discards if discard.request in asked)
+        begun = {retry.request for retry in self.queue}
         through = []
-        for (request_id, partition), request in asked.items():
-            if partition not in partitions or (request_id, partition) in begun:
+        for request in asked.values():
+            if request.id in begun:
                 continue
             found = [
-                SequenceRetry(partition, name, request_id)
-                for name, known in self.waiting[partition].items()
+                SequenceRetry(name, request.id)
+                for name, known in self.waiting.items()
                 if request.sequence in (None, name) and (request.error is None or known.error in ("", request.error))
             ]
             if found and request.reason is not None:
                 offsets = request.offsets.get(partition, Offsets())
-                self.discards.append(
-                    Discard(partition, request_id, request.sequence, offsets, request.reason, request.at, [])
-                )
+                self.discards.append(Discard(request.id, request.sequence, offsets, request.reason, request.at, []))
             self.queue.extend(found)
             if not found:
-                through.append((request_id, partition))
+                through.append(request.id)
         return through
 
     def ask_all(self) -> None:
         """Queue everything that waits, unless something is queued already."""
         if not self.queue:
-            self.queue.extend(SequenceRetry(p, name) for p, waiting in sorted(self.waiting.items()) for name in waiting)
+            self.queue.extend(SequenceRetry(name) for name in self.waiting)
 
     def finished(self) -> None:
-        """What was interrupted in the first drain is through: whatever else waits in its sequence is not urgent, and
+        """What was interrupted in the first retry is through: whatever else waits in its sequence is not urgent, and
         goes behind everything that is."""
         self.queue.append(self.queue.popleft()._replace(unfinished=False))
 
-    def done(self) -> tuple[str, int] | None:
-        """Take the first drain away. Returns its (request, partition) if that request is through with the partition."""
-        drain = self.queue.popleft()
-        if drain.request is None:
-            return None
+    def done(self) -> str | None:
+        """Take the first retry away. Returns its request if that is through with the partition."""
+        retry = self.queue.popleft()
         # What was asked for together stands together: only what is unfinished ever comes in front of anything.
-        more = (
-            bool(self.queue) and self.queue[0].request == drain.request and self.queue[0].partition == drain.partition
-        )
-        return None if more else (drain.request, drain.partition)
+        more = bool(self.queue) and self.queue[0].request == retry.request
+        return None if more else retry.request

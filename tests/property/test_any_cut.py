@@ -21,10 +21,11 @@ from logsync.core.plan import Plan
 from logsync.core.position import Position
 from logsync.errors import ConfigError, PositionConflict, StoreOutcomeUnknown, StoreUnavailable, WriteRejected
 from logsync.log.contract import Batch
+from logsync.read_ahead import AHEAD_FROM
 from logsync.settings import Settings
 from logsync.stores.memory import Memory, Server
 from logsync.testing import START, MemoryLog, MemoryReader
-from logsync.worker import AHEAD_FROM, Worker
+from logsync.worker import Worker
 from tests.unit.shop import OrderCancelled, OrderPlaced, PageSeen, log, make_sink
 from tests.unit.test_worker import Clock
 
@@ -234,7 +235,7 @@ class AnyCut(RuleBasedStateMachine):
     def turn(self, who: int, troubles: Sequence[str] = (), raced: bool = False, waits: int = 0) -> None:
         """One turn of a member's loop; ``troubles`` are what its next applies meet, if it comes to them."""
         member = self.members[who]
-        store, report = member.store, member.worker.report
+        store, report = member.store, member.worker.status
         store.troubles, store.raced, store.waits = [*troubles], raced, waits
         halted = None
         try:

@@ -101,7 +101,7 @@ class World:
                 calm, self.weather.calm = self.weather.calm, True
                 book = made.sink.store.read_book() if made._opened else None
                 self.weather.calm = calm
-                at_end = bool(made._positions) and made._positions[0].next_offset == end
+                at_end = bool(made._read) and made._read[0].stored.next_offset == end
                 return at_end and book is not None and not (drained and book.requests)
 
             try:

@@ -78,11 +78,11 @@ def run(
     def done(report: WorkerStatus) -> bool:
         assert next(turns, None) is not None, report
         book = store.read_book()
-        at_end = bool(worker._positions) and worker._positions[0].next_offset == len(source.records[0])
+        at_end = bool(worker._read) and worker._read[0].stored.next_offset == len(source.records[0])
         return at_end and book is not None and not (drain and book.requests)
 
     worker.run(done)
-    return worker.report
+    return worker.status
 
 
 def ask(store: Memory) -> None:

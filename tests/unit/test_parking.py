@@ -84,7 +84,7 @@ def drain(made: Worker, store: Memory) -> Worker:
     turns = iter(range(200))
 
     def done(_: object) -> bool:
-        assert next(turns, None) is not None, made.report
+        assert next(turns, None) is not None, made.status
         book = store.read_book()
         return book is not None and not book.requests
 
@@ -110,7 +110,7 @@ def test_a_parked_event_holds_back_its_own_sequence_and_no_other() -> None:
     assert "negative" in found[0].message
     assert found[0].record == source.records[0][1]
     assert found[0].event_id == "event-0-1"
-    assert (made.report.parked, made.report.applied, made.report.waiting) == (3, 3, {0: 3})
+    assert (made.status.parked, made.status.applied, made.status.waiting) == (3, 3, {0: 3})
 
 
 def test_the_default_halts() -> None:
@@ -136,8 +136,8 @@ def test_a_drain_applies_the_sequence_in_order_and_frees_its_key() -> None:
     assert orders(store) == {"a": 6, "b": 9, "c": 1}
     assert total(store) == 5 - 7 + 8 + 6 + 9 + 1
     assert store.parked(0) == []
-    assert made.report.released == 3
-    assert made.report.waiting == {0: 0}
+    assert made.status.released == 3
+    assert made.status.waiting == {0: 0}
     source.append(OrderPlaced(order="b", cents=20))
     finish(made, source)
     assert orders(store)["b"] == 20
@@ -161,7 +161,7 @@ def test_a_retry_that_fails_keeps_the_event_and_everything_behind_it() -> None:
     found = store.parked(0)
     assert [(entry.offset, entry.attempts) for entry in found] == [(1, 2), (2, 0), (4, 0)]
     assert (found[0].first_at, found[0].record) == (before.first_at, before.record)
-    assert made.report.released == 0
+    assert made.status.released == 0
     assert total(store) == 12
 
 
@@ -209,7 +209,7 @@ def test_a_skip_discards_a_parked_event_and_what_follows_it_is_tried() -> None:
     made = drain(worker(source, sink=make_sink(store, on_error="park")), store)
     assert orders(store) == {"a": 6, "b": 9, "c": 1}
     assert store.parked(0) == []
-    assert made.report.skipped["by-hand:order.placed"] == 1
+    assert made.status.skipped["by-hand:order.placed"] == 1
 
 
 def test_only_drain_applies_nothing_new() -> None:
@@ -789,7 +789,7 @@ def test_a_book_that_is_rebuilt_meanwhile_stops_the_drain() -> None:
     change: Callable[[Book], Book] = lambda book: book.next(state="wiping", epoch=2)  # noqa: E731
     store.write_book(change(book), positions=[])
     made.run(lambda report: report.retries > 0)
-    assert "rebuild" in made.report.reason or "changed" in made.report.reason or "moved" in made.report.reason
+    assert "rebuild" in made.status.reason or "changed" in made.status.reason or "moved" in made.status.reason
 
 
 @pytest.mark.parametrize(
@@ -828,8 +828,9 @@ def test_a_sequence_that_comes_back_into_the_store_is_drained_and_no_bug() -> No
     parked(source, store)
     made = worker(source, sink=mended(store))
     finish(made, source)
-    made._queue.waiting[0].clear()
-    made._queue.queue.append(SequenceRetry(0, "b"))
+    retries = made._partitions[0].retries
+    retries.waiting.clear()
+    retries.queue.append(SequenceRetry("b"))
     turns = iter(range(50))
     made.run(lambda report: report.released == 3 or next(turns, None) is None)
     assert orders(store) == {"a": 6, "b": 9, "c": 1}

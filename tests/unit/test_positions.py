@@ -298,7 +298,7 @@ def test_a_move_that_is_cut_short_makes_workers_wait_and_can_be_run_again(monkey
     assert "0-5" not in counts(sink)
     positions.carry_out(set_(sink, source, 2), sink.store)
     assert sink.store.positions()[0].next_offset == 2
-    assert run(sink, source).report.positions == {0: 6}
+    assert run(sink, source).status.positions == {0: 6}
 
 
 @pytest.mark.parametrize(("start", "before"), [(0, 0), (0, 3), (3, 0)])

@@ -87,11 +87,12 @@ def finish(made: Worker, source: MemoryLog) -> Worker:
     turns = iter(range(2000))
 
     def done(report: object) -> bool:
-        at_end = len(made._positions) == len(source.records) and all(
-            position.next_offset == len(source.records[number]) for number, position in made._positions.items()
+        read = {partition.number: partition.stored for partition in made._read}
+        at_end = len(read) == len(source.records) and all(
+            position.next_offset == len(source.records[number]) for number, position in read.items()
         )
         if not at_end and next(turns, None) is None:
-            pytest.fail(f"the worker does not get to the end: {made.report}")
+            pytest.fail(f"the worker does not get to the end: {made.status}")
         return at_end
 
     made.run(done)
@@ -139,7 +140,7 @@ def test_an_outcome_that_is_unknown_is_read_from_the_store_and_nothing_doubles()
     store.after = [StoreOutcomeUnknown("connection lost in COMMIT")]
     made = finish(worker(source, store), source)
     assert store.content.row("totals", name="cents") == {"name": "cents", "n": 18}
-    assert made.report.retries == 1
+    assert made.status.retries == 1
 
 
 def test_an_outage_is_waited_for_without_limit() -> None:
@@ -147,7 +148,7 @@ def test_an_outage_is_waited_for_without_limit() -> None:
     store.before = [StoreUnavailable("down")] * 200
     made = finish(worker(source, store), source)
     assert store.content.row("totals", name="cents") == {"name": "cents", "n": 18}
-    assert made.report.retries == 200
+    assert made.status.retries == 200
 
 
 def test_after_an_outage_the_store_is_opened_again() -> None:
@@ -162,8 +163,8 @@ def test_while_waiting_it_says_so() -> None:
     store.before = [StoreUnavailable("down")] * 1000
     made = worker(source, store)
     made.run(lambda report: report.retries == 3)
-    assert made.report.state is WorkerState.WAITING
-    assert "down" in made.report.reason
+    assert made.status.state is WorkerState.WAITING
+    assert "down" in made.status.reason
 
 
 def test_three_conflicts_under_one_assignment_halt() -> None:  # P3
@@ -195,7 +196,7 @@ def test_a_single_conflict_resumes_from_the_store() -> None:
     source.append(OrderPlaced(order="d", cents=1))
     finish(made, source)
     assert store.content.row("totals", name="cents") == {"name": "cents", "n": 19}
-    assert made.report.conflicts == 1
+    assert made.status.conflicts == 1
 
 
 def test_a_raising_handler_halts_at_its_event_with_everything_before_it_applied() -> None:
@@ -224,7 +225,7 @@ def test_a_record_skipped_by_hand_is_passed_over_and_counted() -> None:
     skip = Skip(partition=0, offsets=Offsets([3]), reason="garbage", at=datetime(2026, 1, 1, tzinfo=UTC))
     store.write_book(book.next(skips=(skip,)))
     made = finish(worker(source, store), source)
-    assert made.report.skipped == {"by-hand:order.placed": 1}
+    assert made.status.skipped == {"by-hand:order.placed": 1}
     assert store.content.row("totals", name="cents") == {"name": "cents", "n": 19}
 
 
@@ -267,14 +268,14 @@ def test_a_type_that_the_log_does_not_know_halts_unless_the_sink_says_skip() -> 
         finish(worker(source, Memory()), source)
     store = Memory()
     made = finish(worker(source, sink=make_sink(store, unknown="skip")), source)
-    assert made.report.skipped == {"unknown:stranger": 1}
+    assert made.status.skipped == {"unknown:stranger": 1}
 
 
 def test_a_known_type_without_a_handler_is_skipped_counted_and_remembered() -> None:  # T1 T2
     source, store = three(), Memory()
     source.append(PageSeen(page="/"))
     made = finish(worker(source, store), source)
-    assert made.report.skipped == {"unhandled:page.seen": 1}
+    assert made.status.skipped == {"unhandled:page.seen": 1}
     book = store.read_book()
     assert book
     assert book.skipped == {"page.seen"}
@@ -410,7 +411,7 @@ def test_a_retry_whose_original_is_in_the_log_is_applied_once() -> None:  # A1
     source.append_raw(original.key, original.value, [*original.headers, (RETRY_FROM, b"1")])
     made = finish(worker(source, store), source)
     assert store.content.row("totals", name="cents") == {"name": "cents", "n": 18}
-    assert made.report.skipped == {"duplicate:order.placed": 1}
+    assert made.status.skipped == {"duplicate:order.placed": 1}
 
 
 def test_a_lookup_that_goes_on_counts_as_alive() -> None:
@@ -421,7 +422,7 @@ def test_a_lookup_that_goes_on_counts_as_alive() -> None:
         def find(self, *args: Any, meanwhile: Callable[[], None], **options: Any) -> dict[str, int]:
             clock.now += 1000
             found = super().find(*args, meanwhile=meanwhile, **options)
-            still.append(clock.now - made.report.turned_at)
+            still.append(clock.now - made.status.turned_at)
             return found
 
     original = source.records[0][1]
@@ -448,7 +449,7 @@ def test_a_retry_of_a_retry_is_applied_once_although_no_original_arrived() -> No
         source.append_raw(original.key, original.value, [*headers, (RETRY_FROM, b"1")])
     made = finish(worker(source, store), source)
     assert store.content.row("totals", name="cents") == {"name": "cents", "n": 25}
-    assert made.report.skipped == {"duplicate:order.placed": 1}
+    assert made.status.skipped == {"duplicate:order.placed": 1}
 
 
 @pytest.mark.parametrize("at_most", [1, 2, 100])
@@ -461,7 +462,7 @@ def test_the_verdict_on_a_retry_does_not_depend_on_the_batch_it_came_in(at_most:
     made.reader.at_most = at_most  # type: ignore[attr-defined]
     finish(made, source)
     assert store.content.row("totals", name="cents") == {"name": "cents", "n": 25}
-    assert made.report.skipped == {"duplicate:order.placed": 1}
+    assert made.status.skipped == {"duplicate:order.placed": 1}
 
 
 def test_kafka_that_does_not_answer_is_waited_for() -> None:
@@ -502,7 +503,7 @@ def test_a_store_that_is_rebuilt_while_the_log_is_quiet_is_filled_again_by_the_i
     rebuilt(store, 2)
     made.run(lambda report: report.applied >= 6)
     assert store.content.row("totals", name="cents") == {"name": "cents", "n": 18}
-    assert made.report.conflicts == 0
+    assert made.status.conflicts == 0
 
 
 def test_a_store_that_is_restored_while_the_log_is_quiet_catches_up_although_nobody_appends() -> None:  # I2 P2
@@ -593,7 +594,7 @@ def test_a_worker_without_a_partition_is_a_spare_one_and_ready() -> None:
     made = Worker(make_sink(Memory()), Spare(MemoryLog(log)), settings(), clock=Clock())
     turns = iter(range(200))
     made.run(lambda report: report.state is WorkerState.STANDBY or next(turns, None) is None)
-    assert ready(made.report, made._clock())[0]
+    assert ready(made.status, made._clock())[0]
 
 
 def test_a_rebuild_that_another_one_overtook_deletes_nothing_of_its_replay() -> None:
@@ -637,7 +638,7 @@ def test_a_rebuild_under_way_is_waited_for() -> None:
     store.wipe(wiping)
     made = worker(source, store)
     made.run(lambda report: report.retries == 3)
-    assert "rebuild" in made.report.reason
+    assert "rebuild" in made.status.reason
     store.write_book(wiping.next(state="ready"), positions=[Position(0, 0, 2)])
     finish(made, source)
     assert store.content.row("totals", name="cents") == {"name": "cents", "n": 18}

@@ -21,9 +21,10 @@ from logsync.errors import (
     WriteRejected,
 )
 from logsync.log.contract import Batch, Part
+from logsync.read_ahead import AHEAD_FROM
 from logsync.stores.memory import Memory, Server
 from logsync.testing import MemoryLog, MemoryReader
-from logsync.worker import AHEAD_FROM, Worker
+from logsync.worker import Worker
 from logsync.worker_status import WorkerState, WorkerStatus
 from logsync.writes.rows import Upsert
 from tests.unit.shop import OrderPlaced, PageSeen, log, make_sink
@@ -38,10 +39,10 @@ def turn(made: Worker, times: int = 1) -> None:
 
 def turn_until(made: Worker, condition: Callable[[WorkerStatus], bool]) -> None:
     for _ in range(500):
-        if condition(made.report):
+        if condition(made.status):
             return
         turn(made)
-    pytest.fail(f"it does not come to that: {made.report}")
+    pytest.fail(f"it does not come to that: {made.status}")
 
 
 def assign(made: Worker, *partitions: int) -> None:
@@ -54,15 +55,15 @@ def test_a_partition_that_was_taken_away_is_forgotten_and_resumed_where_the_stor
     made = finish(worker(source, Memory(server)), source)
     assign(made)
     turn(made)
-    assert made.report.positions == made.report.ends == {}
-    assert made.report.state is WorkerState.JOINING
+    assert made.status.positions == made.status.ends == {}
+    assert made.status.state is WorkerState.JOINING
     source.append(OrderPlaced(order="z", cents=1))
     finish(worker(source, Memory(server)), source)
     assign(made, 0)
     source.append(OrderPlaced(order="z", cents=2))
     turn_until(made, lambda report: report.positions == {0: 5})
     assert made.sink.store.content.row("totals", name="cents") == {"name": "cents", "n": 21}  # type: ignore[attr-defined]
-    assert made.report.retries == made.report.conflicts == 0
+    assert made.status.retries == made.status.conflicts == 0
 
 
 def test_a_partition_that_was_taken_and_given_back_between_two_turns_is_resumed() -> None:
@@ -73,10 +74,10 @@ def test_a_partition_that_was_taken_and_given_back_between_two_turns_is_resumed(
     finish(worker(source, Memory(server)), source)
     assign(made, 0)
     turn(made)
-    assert made.report.positions == {0: 4}
+    assert made.status.positions == {0: 4}
     source.append(OrderPlaced(order="z", cents=2))
     finish(made, source)
-    assert made.report.retries == made.report.conflicts == 0
+    assert made.status.retries == made.status.conflicts == 0
 
 
 def test_records_of_a_revoked_partition_are_not_applied_whatever_the_reader_brings() -> None:
@@ -145,7 +146,7 @@ def test_conflicts_under_different_assignments_do_not_add_up() -> None:  # P3
         assign(made, 0)
     with pytest.raises(ConfigError, match="two programs"):
         turn_until(made, lambda _: False)
-    assert made.report.conflicts == store.positions()[0].next_offset == 9
+    assert made.status.conflicts == store.positions()[0].next_offset == 9
     assert store.content.row("totals", name="cents") == {"name": "cents", "n": 24}
 
 
@@ -163,8 +164,8 @@ def test_a_race_on_the_book_is_no_conflict_of_positions() -> None:  # P3
     source, store = three(), Contested()
     source.append(PageSeen(page="/"))
     made = finish(worker(source, store), source)
-    assert made.report.retries == 5
-    assert made.report.conflicts == 0
+    assert made.status.retries == 5
+    assert made.status.conflicts == 0
     book = store.read_book()
     assert book
     assert book.skipped == {"page.seen"}
@@ -177,7 +178,7 @@ def test_a_worker_from_before_a_rebuild_writes_nothing_into_the_book_after_it() 
     rebuilt(store, 2)
     source.append(PageSeen(page="/"))
     turn(made)
-    assert made.report.conflicts == 1
+    assert made.status.conflicts == 1
     book = store.read_book()
     assert book
     assert book.skipped == frozenset()
@@ -207,7 +208,7 @@ def test_markers_at_the_end_of_the_log_are_passed_so_that_lag_reaches_zero() -> 
     finish(made, source)  # while the log is quiet
     turn(made, 10)
     assert store.positions()[0].next_offset == source.committed[0] == 4
-    assert made.report.lag == 0
+    assert made.status.lag == 0
     source.append(OrderPlaced(order="b", cents=7))
     finish(worker(source, store), source)
     assert store.content.row("totals", name="cents") == {"name": "cents", "n": 12}
@@ -279,9 +280,9 @@ def test_the_next_plans_events_are_decoded_while_the_store_waits() -> None:  # F
     # the third is decoded; then the second one's are freed.
     assert store.waited == 1 + 3 + 2
     turn(made)
-    assert made._spent == []  # a quiet log leaves nothing in memory
+    assert made._ahead._spent == []  # a quiet log leaves nothing in memory
     assert store.content.row("totals", name="cents") == {"name": "cents", "n": 18}
-    assert made.report.batches == 3
+    assert made.status.batches == 3
 
 
 def test_a_poll_that_brings_little_is_applied_in_its_own_turn() -> None:  # F1
@@ -300,7 +301,7 @@ def test_what_was_read_ahead_of_a_plan_that_failed_is_not_applied(error: Logsync
     turn(made, 2)
     store.before = [error]  # the first event's plan fails while the second event is read ahead
     finish(made, source)
-    assert made.report.retries == 1
+    assert made.status.retries == 1
     assert store.content.row("totals", name="cents") == {"name": "cents", "n": 18}
 
 

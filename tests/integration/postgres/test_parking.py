@@ -244,7 +244,7 @@ def test_a_worker_parks_what_postgres_refuses_and_drains_to_the_undisturbed_cont
             made.run(lambda report: done(made) or next(turns, None) is None)
         store.open(bench.name, bench.settings)
 
-    work(lambda made: made.report.positions.get(0) == 90)
+    work(lambda made: made.status.positions.get(0) == 90)
     assert dict(bench.rows()) == {name: expected[name] for name in "ad"}
     waiting = store.sequences(0)
     assert {name: (found.error, found.first) for name, found in waiting.items()} == {
@@ -254,7 +254,7 @@ def test_a_worker_parks_what_postgres_refuses_and_drains_to_the_undisturbed_cont
     bench.db.execute(f"DELETE FROM {bench.name}_bad")
     request = Request(id="r", partitions=(0,), at=NOON)
     store.write_book(bench.book().next(requests=(request,)))
-    work(lambda made: made.report.released == sum(found.events for found in waiting.values()))
+    work(lambda made: made.status.released == sum(found.events for found in waiting.values()))
     assert dict(bench.rows()) == expected
     assert store.sequences(0) == {}
 

@@ -1,0 +1,91 @@
+"""All that a worker knows of one partition. It begins with the assignment and is gone with it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from logsync.core.book import Book
+from logsync.core.event import Decoded, Record
+from logsync.core.plan import Plan
+from logsync.core.position import Position
+from logsync.core.resume import check_last, check_range
+from logsync.core.retries import RetryQueue
+from logsync.core.sink import Sink
+from logsync.errors import ConfigError, StoreUnavailable
+from logsync.log.contract import LogReader, Part
+
+
+@dataclass(slots=True)
+class Polled:
+    """A part of the log, and its events as far as they are decoded."""
+
+    part: Part
+    events: list[Decoded] = field(default_factory=list)
+
+    def decode(self, decode: Callable[[Record], Decoded], most: int) -> bool:
+        """Decode up to ``most`` more records. False: there was none left."""
+        begun = len(self.events)
+        self.events += [decode(record) for record in self.part.records[begun : begun + most]]
+        return len(self.events) > begun
+
+
+class Partition:
+    """Assigned to this worker. It is read once ``position`` is known, which only the store can tell."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.position: Position | None = None
+        """Where the store is; None: it has to be asked first."""
+        self.retries = RetryQueue()
+        """What is parked, and what of it is to be tried again."""
+        self.ahead: Polled | None = None
+        """Polled, and to be applied in the next turn: it follows on ``position``."""
+        # Shown by the worker's status, also while the store does not answer.
+        self.next_offset: int | None = None
+        self.end: int | None = None
+        """The log's end, as last read."""
+        self.parked = 0
+
+    @property
+    def stored(self) -> Position:
+        """The position of a partition that is being read."""
+        assert self.position is not None
+        return self.position
+
+    def resume(self, position: Position, retries: RetryQueue, end: int) -> None:
+        """Go on from what the store says."""
+        self.position, self.retries, self.end = position, retries, end
+        self.next_offset, self.parked = position.next_offset, retries.events()
+
+    def applied(self, made: Plan) -> None:
+        """The store holds the plan."""
+        self.position, self.next_offset = made.end, made.end.next_offset
+        self.retries.parked(made)
+        self.parked = max(0, self.parked + len(made.parked) - len(made.released))
+
+    def suspend(self) -> None:
+        """Nothing that was known of the store holds any more, nor what was read to follow on it. # I7 F1"""
+        self.position, self.retries, self.ahead = None, RetryQueue(), None
+
+
+def begin_at(
+    position: Position | None, number: int, sink: Sink, book: Book, reader: LogReader
+) -> tuple[Position, tuple[int, int]]:
+    """Where to read on, and the partition's first offset and end. ``position``: what the store says of it.
+
+    Raises ConfigError, StoreUnavailable, PositionGap and LogIdentityError where the log does not go on there.
+    """
+    if position is None:
+        raise ConfigError(
+            f"sink {sink.name}: its store has no position for partition {number}: it was forgotten or lost, "
+            "and what the store still holds cannot be told",  # P1
+            fix=f"`logsync rebuild {sink.address} --yes` wipes what the sink owns and replays the log",
+        )
+    if position.epoch != book.epoch:
+        raise StoreUnavailable(f"sink {sink.name}: a rebuild is replacing its book and positions just now")
+    low, high = reader.bounds(number)
+    check_range(position, low, high, sink)
+    if position.last_offset is not None and low <= position.last_offset:
+        check_last(position, reader.id_at(number, position.last_offset), sink)
+    return position, (low, high)
