@@ -25,6 +25,7 @@ from confluent_kafka import ConsumerGroupTopicPartitions, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 import logsync.run
+from logsync import Log
 from logsync.cli.load import load_sink
 from logsync.core.book import Book
 from logsync.core.plan import Plan
@@ -113,10 +114,10 @@ class DeadlyReader(KafkaReader):
 
     fate: Fate
 
-    def __init__(self, topic: str, sink: str, settings: Settings) -> None:
-        super().__init__(topic, sink, settings)
+    def __init__(self, log: Log, sink: str, settings: Settings) -> None:
+        super().__init__(log, sink, settings)
         commits = self.fate.commits
-        commits.group, commits.topic, commits.servers = self.group, topic, settings.kafka
+        commits.group, commits.topic, commits.servers = self.group, self.topic, settings.kafka
         # Waiting commits are sent when earlier ones are answered, and answers arrive in poll. The records that it
         # swallows are never missed: the process is about to die.
         commits.serve = lambda: KafkaReader.poll(self, 0, 1)

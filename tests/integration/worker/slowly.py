@@ -12,6 +12,8 @@ import time
 from collections.abc import Callable, Collection
 
 from logsync.cli.load import load_sink
+from logsync.core.codec import EventTypes
+from logsync.core.event import Record
 from logsync.log import group, lookup
 from logsync.log.group import KafkaReader
 from logsync.observe.logs import log_to_stderr
@@ -20,11 +22,11 @@ from logsync.settings import load_settings
 
 
 def main(milliseconds: str, name: str) -> None:
-    id_of, find = group._id_of, KafkaReader.find
+    id_of, find = group.id_of, KafkaReader.find
 
-    def slow_id_of(message: object) -> str | None:
+    def slow_id_of(log: EventTypes, record: Record) -> str | None:
         time.sleep(float(milliseconds) / 1000)
-        return id_of(message)
+        return id_of(log, record)
 
     def telling_find(
         self: KafkaReader, partition: int, ids: Collection[str], start: int, stop: int, meanwhile: Callable[[], None]
@@ -34,7 +36,7 @@ def main(milliseconds: str, name: str) -> None:
         print("LOOKED", flush=True)
         return found
 
-    group._id_of = slow_id_of
+    group.id_of = slow_id_of  # type: ignore[attr-defined]
     lookup._BATCH = 10
     KafkaReader.find = telling_find  # type: ignore[method-assign]
     log_to_stderr("human")
