@@ -1,4 +1,4 @@
-"""The contract that every store keeps, in prose. ``tests/contract`` holds each of them to it.
+"""The contract that every store keeps, in prose. ``logsync.testing.store_contract`` holds each of them to it.
 
 A store belongs to one sink. It keeps four things: the *content* (what the writes made), one *position* per
 partition, the *book* (``logsync.core.book``) and the *parked* events (``logsync.core.parked``). What it promises:
@@ -19,8 +19,8 @@ partition, the *book* (``logsync.core.book``) and the *parked* events (``logsync
 6. Writes of one plan take effect as if one by one in log order; how they are batched cannot be seen. (G1
    limits this: a plan with a refused write is run again one by one to find the event at fault.)
 7. What a plan says about parked events belongs to the same step (replayable: ``parked`` before the writes and the
-   position, so that a replay finds it; ``drained`` after the writes). A parked event that the store holds already
-   stays as it is there; one in ``retried`` replaces it; one in ``drained`` is deleted. # K2
+   position, so that a replay finds it; ``released`` after the writes). A parked event that the store holds already
+   stays as it is there; one in ``still_parked`` replaces it; one in ``released`` is deleted. # K2
 """
 
 from __future__ import annotations

@@ -1,1 +1,44 @@
-"""The store edges. Each imports its client library only when it is opened."""
+"""The stores, one module or folder each; and all that somebody needs who writes another one.
+
+``Store`` is the contract, and ``logsync.testing.store_contract`` holds a store to it. The writes are in
+``logsync.writes.rows``, ``keys`` and ``docs``, to be used again or added to.
+"""
+
+from logsync.core.book import Book, book_conflict
+from logsync.core.inspection import Finding, Inspection, Severity, noting
+from logsync.core.parked import Parked, SequenceSummary
+from logsync.core.plan import Plan
+from logsync.core.position import LogIdentity, Position
+from logsync.core.store import Store, StoreSettings, Traits
+from logsync.core.write import Place, Write
+from logsync.errors import (
+    ConfigError,
+    PositionConflict,
+    StoreOutcomeUnknown,
+    StoreUnavailable,
+    WriteRejected,
+)
+
+__all__ = [
+    "Book",
+    "ConfigError",
+    "Finding",
+    "Inspection",
+    "LogIdentity",
+    "Parked",
+    "Place",
+    "Plan",
+    "Position",
+    "PositionConflict",
+    "SequenceSummary",
+    "Severity",
+    "Store",
+    "StoreOutcomeUnknown",
+    "StoreSettings",
+    "StoreUnavailable",
+    "Traits",
+    "Write",
+    "WriteRejected",
+    "book_conflict",
+    "noting",
+]

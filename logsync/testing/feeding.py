@@ -14,8 +14,9 @@ from logsync.core.planning import plan
 from logsync.core.position import Position
 from logsync.core.sink import Sink
 from logsync.errors import ConfigError
-from logsync.stores.memory import Content, Memory
+from logsync.stores.memory import Memory
 from logsync.testing.memory_log import START, MemoryLog
+from logsync.writes.content import Content
 
 M = TypeVar("M", bound=BaseModel)
 

@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from logsync.core.write import Write
+from logsync.core.write import Place, Write
+
+Doc = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,6 +18,13 @@ class IndexDoc(Write):
     index: str
     id: str
     doc: Mapping[str, Any]
+
+    @property
+    def place(self) -> Place:
+        return "docs", self.index, self.id
+
+    def law(self, found: Doc | None) -> Doc:  # noqa: ARG002 - whatever stands there
+        return dict(self.doc)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +39,14 @@ class UpdateDoc(Write):
     set: Mapping[str, Any] = field(default_factory=dict)
     add: Mapping[str, int] = field(default_factory=dict)
 
+    @property
+    def place(self) -> Place:
+        return "docs", self.index, self.id
+
+    def law(self, found: Doc | None) -> Doc:
+        doc = {**(found or {}), **self.set}
+        return {**doc, **{name: _integer(doc.get(name, 0)) + _integer(by) for name, by in self.add.items()}}
+
 
 @dataclass(frozen=True, slots=True)
 class DeleteDoc(Write):
@@ -37,3 +54,16 @@ class DeleteDoc(Write):
 
     index: str
     id: str
+
+    @property
+    def place(self) -> Place:
+        return "docs", self.index, self.id
+
+    def law(self, found: Doc | None) -> None:  # noqa: ARG002 - whatever stands there
+        return None
+
+
+def _integer(value: object) -> int:
+    if type(value) is not int:
+        raise TypeError(f"expected an integer, found {type(value).__name__} {value!r}")
+    return value

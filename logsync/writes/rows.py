@@ -8,7 +8,12 @@ from decimal import Decimal
 from typing import Any, ClassVar
 
 from logsync.core.event import Event
-from logsync.core.write import Write, inert
+from logsync.core.write import Place, Write, inert
+
+Row = Mapping[str, Any]
+Rows = tuple[Row, ...]
+STATEMENTS: Place = ("statements",)
+"""Where those writes are noted of which only the server knows what they do."""
 
 
 @inert
@@ -21,6 +26,13 @@ class Upsert(Write):
     table: str
     key: Mapping[str, Any]
     values: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def place(self) -> Place:
+        return "tables", self.table
+
+    def law(self, found: Rows | None) -> Rows:
+        return _changed(found or (), _key(self.key, self.values), lambda row: {**row, **self.values})
 
 
 @inert
@@ -36,6 +48,16 @@ class Increment(Write):
     key: Mapping[str, Any]
     by: Mapping[str, int | Decimal]
 
+    @property
+    def place(self) -> Place:
+        return "tables", self.table
+
+    def law(self, found: Rows | None) -> Rows:
+        def add(row: Row) -> Row:
+            return {**row, **{name: _number(row.get(name) or 0) + _number(by) for name, by in self.by.items()}}
+
+        return _changed(found or (), _key(self.key, self.by), add)
+
 
 @inert
 class Delete(Write):
@@ -43,6 +65,14 @@ class Delete(Write):
 
     table: str
     key: Mapping[str, Any]
+
+    @property
+    def place(self) -> Place:
+        return "tables", self.table
+
+    def law(self, found: Rows | None) -> Rows:
+        key = _key(self.key)
+        return tuple(row for row in found or () if not matches(row, key))
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +87,13 @@ class Sql(Write):
     params: Mapping[str, Any] = field(default_factory=dict)
     touches: tuple[str, ...] = ()
 
+    @property
+    def place(self) -> Place:
+        return STATEMENTS
+
+    def law(self, found: tuple[Write, ...] | None) -> tuple[Write, ...]:
+        return (*(found or ()), self)
+
 
 @dataclass(frozen=True, slots=True)
 class InTransaction(Write):
@@ -67,3 +104,38 @@ class InTransaction(Write):
 
     run: Callable[[Any, Event[Any]], None]
     event: Event[Any]
+
+    @property
+    def place(self) -> Place:
+        return STATEMENTS
+
+    def law(self, found: tuple[Write, ...] | None) -> tuple[Write, ...]:
+        return (*(found or ()), self)
+
+
+def matches(row: Row, key: Mapping[str, Any]) -> bool:
+    """Has the row this key?"""
+    return all(row.get(column) == value for column, value in key.items())
+
+
+def _changed(rows: Rows, key: Mapping[str, Any], change: Callable[[Row], Row]) -> Rows:
+    """The table with the row of this key as ``change`` makes it: from what it holds, or from its key alone."""
+    column, value = next(iter(key.items()))  # looked at first: a table of a test may have thousands of rows
+    found = (at for at, row in enumerate(rows) if row.get(column) == value and matches(row, key))
+    at = next(found, len(rows))
+    return (*rows[:at], change(rows[at] if at < len(rows) else dict(key)), *rows[at + 1 :])
+
+
+def _key(key: Mapping[str, Any], others: Mapping[str, Any] | None = None) -> Mapping[str, Any]:
+    if not key:
+        raise ValueError("the key is empty")
+    for column, value in key.items():
+        if value is None or column in (others or ()):
+            raise ValueError(f"key column {column!r} must have a value, and stand in the key alone")
+    return key
+
+
+def _number(value: object) -> int | Decimal:
+    if type(value) is not int and type(value) is not Decimal:
+        raise TypeError(f"expected an integer or a Decimal, found {type(value).__name__} {value!r}")
+    return value

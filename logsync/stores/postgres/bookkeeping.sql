@@ -39,7 +39,7 @@ CREATE INDEX IF NOT EXISTS parked_by_sequence ON logsync.parked (sink, partition
 CREATE TABLE IF NOT EXISTS logsync.book (
     sink     text PRIMARY KEY,
     revision bigint NOT NULL,
-    body     jsonb  NOT NULL
+    body     json   NOT NULL
 );
 
 -- Which schema texts were applied here, so that a role without the right to create things can tell.

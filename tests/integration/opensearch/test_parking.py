@@ -16,7 +16,8 @@ from logsync.core.position import Position
 from logsync.errors import PositionConflict, WriteRejected
 from logsync.stores.opensearch import IndexDoc, OpenSearch
 from logsync.stores.opensearch.client import Client
-from tests.contract.test_parking_contract import drain, entry
+from logsync.testing.store_contract.making import retries
+from logsync.testing.store_contract.making import waiting as entry
 from tests.integration.opensearch.conftest import A, B, Died, Event, Shop, add, die, interpose, plan, put
 
 LATE: Event = [add("c", 10), put("own", 1), add("c", 10, B)]  # what the parked event writes, once it can be applied
@@ -38,7 +39,7 @@ def drained(shop: Shop, total: int) -> None:
 def finish(store: OpenSearch) -> None:
     """What a worker does after any trouble: ask the store, and drain what waits."""
     for waiting in store.parked(0):
-        store.apply(drain(store.positions()[0], waiting.offset, writes=LATE))  # type: ignore[arg-type]
+        store.apply(retries(store.positions()[0], waiting.offset, writes=LATE))  # type: ignore[arg-type]
     assert store.sequences(0) == {}
     at = store.positions()[0]
     store.apply(Plan(at, Position(0, at.next_offset + 1), [add("c", 1000), add("c", 1000, B)], [at.next_offset] * 2))
@@ -53,7 +54,7 @@ def test_a_drain_that_dies_anywhere_is_finished_and_counts_once(shop: Shop, step
     store = parked(shop)
     interpose(store, "/_bulk", nth=STEPS.index(step) + 1, **{when: die})
     with pytest.raises(Died):
-        store.apply(drain(store.positions()[0], 1, writes=LATE))  # type: ignore[arg-type]
+        store.apply(retries(store.positions()[0], 1, writes=LATE))  # type: ignore[arg-type]
     restarted = shop.client()
     begun = (step, when) != ("claim", "before")
     gone = (step, when) in [("tombstone", "after"), ("mark", "before"), ("mark", "after")]
@@ -81,20 +82,20 @@ def test_a_drain_of_which_one_document_arrived_is_completed(shop: Shop, keep: in
 
     client.request = some  # type: ignore[method-assign]
     with pytest.raises(Died):
-        store.apply(drain(store.positions()[0], 1, writes=LATE))  # type: ignore[arg-type]
+        store.apply(retries(store.positions()[0], 1, writes=LATE))  # type: ignore[arg-type]
     finish(shop.client())
     drained(shop, 1111)
 
 
 def test_documents_that_hold_an_event_which_is_given_up_are_named(shop: Shop, caplog: pytest.LogCaptureFixture) -> None:
     store = parked(shop, entry(1), entry(2, "other"))
-    store.apply(drain(store.positions()[0], still_parked=[entry(2, "other")._replace(discarded="not wanted")]))
+    store.apply(retries(store.positions()[0], still_parked=[entry(2, "other")._replace(discarded="not wanted")]))
     assert "given up" not in caplog.text
     interpose(store, "/_bulk", nth=STEPS.index("documents") + 1, after=die)
     with pytest.raises(Died):
-        store.apply(drain(store.positions()[0], 1, writes=LATE))  # type: ignore[arg-type]
+        store.apply(retries(store.positions()[0], 1, writes=LATE))  # type: ignore[arg-type]
     restarted = shop.client()
-    restarted.apply(drain(restarted.positions()[0], still_parked=[entry(1)._replace(discarded="not wanted")]))
+    restarted.apply(retries(restarted.positions()[0], still_parked=[entry(1)._replace(discarded="not wanted")]))
     (said,) = [record for record in caplog.records if "given up" in record.message]
     assert (said.offset, said.documents) == (1, [f"{B}/c", f"{A}/c", f"{A}/own"])  # type: ignore[attr-defined]
     assert shop.content(A)["own"] == {"n": 1}
@@ -105,11 +106,11 @@ def test_a_plan_over_an_unfinished_drain_does_not_hide_how_far_it_came(shop: Sho
     store = parked(shop)
     interpose(store, "/_bulk", nth=2, before=die)
     with pytest.raises(Died):
-        store.apply(drain(store.positions()[0], 1, writes=LATE))  # type: ignore[arg-type]
+        store.apply(retries(store.positions()[0], 1, writes=LATE))  # type: ignore[arg-type]
     other = shop.client()
     other.apply(plan(3, [add("c", 1000), add("c", 1000, B)]))
     assert other.sequences(0)["k"] == (1, 1, entry(1).first_at, "HandlerError", False)
-    other.apply(drain(other.positions()[0], 1, writes=LATE))  # type: ignore[arg-type]
+    other.apply(retries(other.positions()[0], 1, writes=LATE))  # type: ignore[arg-type]
     drained(shop, 1111)
 
 
@@ -119,7 +120,7 @@ def test_a_late_drain_of_a_zombie_changes_nothing(shop: Shop, nth: int) -> None:
     zombie = shop.client()
     interpose(zombie, "/_bulk", nth=nth, before=lambda: finish(owner))
     with pytest.raises(PositionConflict):
-        zombie.apply(drain(zombie.positions()[0], 1, writes=LATE))  # type: ignore[arg-type]
+        zombie.apply(retries(zombie.positions()[0], 1, writes=LATE))  # type: ignore[arg-type]
     drained(shop, 1111)
     assert owner.sequences(0) == {}
 
@@ -128,7 +129,7 @@ def test_a_plan_that_is_late_by_a_drain_cannot_take_its_effect_away(shop: Shop) 
     """It read the documents before, and brings them at a later offset: only the generation is in its way. # O4"""
     owner = parked(shop)
     zombie = shop.client()
-    interpose(zombie, "/_bulk", before=lambda: owner.apply(drain(owner.positions()[0], 1, writes=LATE)))  # type: ignore[arg-type]
+    interpose(zombie, "/_bulk", before=lambda: owner.apply(retries(owner.positions()[0], 1, writes=LATE)))  # type: ignore[arg-type]
     with pytest.raises(PositionConflict):
         zombie.apply(plan(3, [add("c", 1000), add("c", 1000, B)]))
     drained(shop, 111)
@@ -152,10 +153,10 @@ def test_what_an_event_and_those_behind_it_wrote_before_it_was_refused_is_not_wr
     )
     now = store.positions()[0]
     with pytest.raises(WriteRejected):  # not mended yet
-        store.apply(drain(now, 0, writes=bad))  # type: ignore[arg-type]
-    store.apply(drain(now, still_parked=[first._replace(attempts=2)]))
-    store.apply(drain(store.positions()[0], 0, writes=[add("c", 10), put("own", 7), add("d", 3, B)]))
-    store.apply(drain(store.positions()[0], 2, writes=behind))  # type: ignore[arg-type]
+        store.apply(retries(now, 0, writes=bad))  # type: ignore[arg-type]
+    store.apply(retries(now, still_parked=[first._replace(attempts=2)]))
+    store.apply(retries(store.positions()[0], 0, writes=[add("c", 10), put("own", 7), add("d", 3, B)]))
+    store.apply(retries(store.positions()[0], 2, writes=behind))  # type: ignore[arg-type]
     assert shop.content(A) == {"c": {"n": 1010}, "own": {"n": 7}, "other": {"n": 1}}
     assert shop.content(B) == {"c": {"n": 5}, "d": {"n": 3}}
 
@@ -179,8 +180,8 @@ def test_a_batch_that_is_late_by_a_refusal_cannot_apply_what_waits_by_then(shop:
     with pytest.raises((WriteRejected, PositionConflict)):
         zombie.apply(plan(0, bad, [], behind))
     assert shop.content(A) == {"c": {"n": 10}}
-    owner.apply(drain(owner.positions()[0], 0, writes=[add("c", 10), put("own", 7)]))
-    owner.apply(drain(owner.positions()[0], 2, writes=behind))  # type: ignore[arg-type]
+    owner.apply(retries(owner.positions()[0], 0, writes=[add("c", 10), put("own", 7)]))
+    owner.apply(retries(owner.positions()[0], 2, writes=behind))  # type: ignore[arg-type]
     assert shop.content(A) == {"c": {"n": 1010}, "own": {"n": 7}}
     assert shop.content(B) == {"c": {"n": 5}}
 
@@ -198,7 +199,7 @@ def test_a_restored_index_brings_back_its_own_parked_events(shop: Shop) -> None:
         assert shop.content(A) == {"c": {"n": 101}}
         assert store.sequences(0)["k"].first == 1
         assert store.positions()[0].next_offset == 3
-        store.apply(drain(store.positions()[0], 1, writes=LATE))  # type: ignore[arg-type]
+        store.apply(retries(store.positions()[0], 1, writes=LATE))  # type: ignore[arg-type]
         at = store.positions()[0]
         assert at.next_offset == 3
         store.apply(Plan(at, Position(0, 4), [add("c", 1000), add("c", 1000, B)], [3, 3]))
@@ -228,7 +229,7 @@ def test_an_index_that_is_ahead_is_given_nothing_from_before_its_own_position(sh
     assert store.positions()[0].next_offset == 0
     made = plan(0, [add("c", 1), add("new", 1, B)], [])
     store.apply(Plan(made.start, made.end, made.writes, made.offsets, parked=[entry(1)]))
-    store.apply(drain(store.positions()[0], 1, writes=[add("c", 100), add("c", 100, B)]))
+    store.apply(retries(store.positions()[0], 1, writes=[add("c", 100), add("c", 100, B)]))
     assert shop.content(B) == {"c": {"n": 11}}
     assert shop.content(A) == {"c": {"n": 111}}
 

@@ -35,8 +35,9 @@ from logsync.errors import (
 from logsync.stores.postgres import Delete, Increment, InTransaction, Postgres, Sql, Upsert, parking
 from logsync.stores.postgres import store as postgres_store
 from logsync.testing import MemoryLog, MemoryReader
+from logsync.testing.store_contract.making import NOON, parks, retries
+from logsync.testing.store_contract.making import waiting as entry
 from logsync.worker import Worker
-from tests.contract.test_parking_contract import NOON, drain, entry, park
 from tests.unit.shop import OrderPlaced, log
 from tests.waiting import PATIENCE
 
@@ -53,9 +54,9 @@ def step(bench: Bench, table: str, what: str, n: int) -> tuple[Postgres, Plan, l
     store = bench.store()
     write = Upsert(table, {"id": 1}, {"n": n})
     if what == "park":
-        return store, park(store.positions()[0], entry(1), to=2, writes=[[write]]), [], [1]
-    store.apply(park(store.positions()[0], entry(0), entry(1, error=""), to=2))
-    return store, drain(store.positions()[0], 0, writes=[write]), [0, 1], [1]
+        return store, parks(store.positions()[0], entry(1), to=2, events=[[write]]), [], [1]
+    store.apply(parks(store.positions()[0], entry(0), entry(1, error=""), to=2))
+    return store, retries(store.positions()[0], 0, writes=[write]), [0, 1], [1]
 
 
 def waits(bench: Bench) -> list[int]:
@@ -69,8 +70,8 @@ def test_position_writes_and_parked_events_carry_one_transaction_s_id(bench: Ben
     write = Upsert(table, {"id": 1}, {"n": 5})
     sources = f"{table}", f"logsync.position WHERE sink = '{bench.name}'", f"logsync.parked WHERE sink = '{bench.name}'"
     for plan in (
-        park(store.positions()[0], entry(1), to=2, writes=[[write]]),
-        drain(Position(0, 2), 0, writes=[write], still_parked=[entry(1)._replace(attempts=2)]),
+        parks(store.positions()[0], entry(1), to=2, events=[[write]]),
+        retries(Position(0, 2), 0, writes=[write], still_parked=[entry(1)._replace(attempts=2)]),
     ):
         store.apply(plan)
         ids = {bench.rows(f"SELECT xmin::text FROM {source}")[0] for source in sources}
@@ -130,7 +131,7 @@ def test_a_worker_killed_in_the_middle_of_a_drain_has_drained_nothing(
     bench: Bench, table: str, env: dict[str, str]
 ) -> None:
     store = bench.store()
-    store.apply(park(store.positions()[0], entry(0), to=1))
+    store.apply(parks(store.positions()[0], entry(0), to=1))
     with held(bench, table):
         child = subprocess.Popen([sys.executable, "-c", WORKER, bench.name], env={**os.environ, **env})
         blocked = f"SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%{table}%'"
@@ -141,7 +142,7 @@ def test_a_worker_killed_in_the_middle_of_a_drain_has_drained_nothing(
         child.send_signal(signal.SIGKILL)
         child.wait()
     assert waits(bench) == [0]
-    store.apply(drain(store.positions()[0], 0, writes=[Increment(table, {"id": 1}, {"n": 5})]))
+    store.apply(retries(store.positions()[0], 0, writes=[Increment(table, {"id": 1}, {"n": 5})]))
     assert (rest(bench, table), waits(bench)) == (([(5,)], 1), [])
 
 
@@ -156,7 +157,7 @@ def test_a_plan_that_is_run_one_by_one_parks_and_drains_all_the_same(bench: Benc
         Upsert(table, {"id": 1}, {"email": "b"}),
         Upsert(table, {"id": 4}, {"email": "a"}),
     ]
-    store.apply(park(start, entry(3), entry(4, error=""), to=5, writes=[[*swap]]))
+    store.apply(parks(start, entry(3), entry(4, error=""), to=5, events=[[*swap]]))
     assert bench.rows() == [(1, "b"), (4, "a")]
     assert waits(bench) == [3, 4]
     swap = [
@@ -165,7 +166,7 @@ def test_a_plan_that_is_run_one_by_one_parks_and_drains_all_the_same(bench: Benc
         Upsert(table, {"id": 5}, {"email": "a"}),
     ]
     tried = entry(4)._replace(attempts=2)
-    store.apply(drain(store.positions()[0], 3, writes=[*swap], still_parked=[tried]))
+    store.apply(retries(store.positions()[0], 3, writes=[*swap], still_parked=[tried]))
     assert bench.rows() == [(4, "b"), (5, "a")]
     assert store.parked(0) == [tried]
 
@@ -189,13 +190,13 @@ def test_an_event_that_fails_in_the_store_is_named_and_can_be_parked_then(
     """First in a plan that parks others, then among drained ones; the same connection goes on each time."""
     store = bench.store()
     good = Increment(table, {"id": 1}, {"n": 1})
-    first = park(store.positions()[0], entry(5), to=6, writes=[[good], [good], [good, bad], [good]])
+    first = parks(store.positions()[0], entry(5), to=6, events=[[good], [good], [good, bad], [good]])
     with pytest.raises(error) as caught:
         store.apply(first)
     assert caught.value.offset == 2  # type: ignore[attr-defined]
     assert (rest(bench, table), waits(bench)) == (([(0,)], 0), [])
     mine = entry(2)._replace(message=str(caught.value))
-    store.apply(park(store.positions()[0], mine, entry(5), to=6, writes=[[good], [good], [], [good]]))
+    store.apply(parks(store.positions()[0], mine, entry(5), to=6, events=[[good], [good], [], [good]]))
     assert (rest(bench, table), waits(bench)) == (([(3,)], 6), [2, 5])
 
     now = store.positions()[0]
@@ -205,7 +206,7 @@ def test_an_event_that_fails_in_the_store_is_named_and_can_be_parked_then(
     assert (rest(bench, table), waits(bench)) == (([(3,)], 6), [2, 5])
     assert store.positions()[0] == now
     tried = entry(5)._replace(attempts=2, message=str(caught.value))
-    store.apply(drain(now, 2, writes=[good], still_parked=[tried]))
+    store.apply(retries(now, 2, writes=[good], still_parked=[tried]))
     assert (rest(bench, table), store.parked(0)) == (([(4,)], 6), [tried])
 
 
@@ -271,9 +272,9 @@ def test_a_table_of_parked_events_that_takes_none_is_no_fault_of_an_event(bench:
     store = bench.store(dsn=bench.dsn.replace("logsync@", f"{role}@"))
     start, writes = store.positions()[0], [[Upsert(table, {"id": 1}, {"n": 9})]]
     with pytest.raises(ConfigError, match="permission denied for table parked"):
-        store.apply(park(start, entry(1), to=2, writes=[[*some] for some in writes]))
+        store.apply(parks(start, entry(1), to=2, events=[[*some] for some in writes]))
     assert (rest(bench, table), waits(bench)) == (([(0,)], 0), [])
-    store.apply(park(start, to=2, writes=[[*some] for some in writes]))
+    store.apply(parks(start, to=2, events=[[*some] for some in writes]))
     assert rest(bench, table) == ([(9,)], 2)
     db.execute(f"DROP OWNED BY {role}; DROP ROLE {role}")
 
@@ -308,7 +309,7 @@ def test_no_name_and_no_record_is_too_odd_to_be_parked(bench: Bench, encoding: s
     ]
     # What is two halves in Python is one character after a round through JSON: names are kept beside it.
     expected = [Parked.from_json(found.to_json()) for found in entries]
-    store.apply(park(Position(0, 0), *entries, to=len(entries)))
+    store.apply(parks(Position(0, 0), *entries, to=len(entries)))
     assert store.parked(0) == expected
     found = store.sequences(0)
     assert set(found) == set(ODD_NAMES)
@@ -316,9 +317,9 @@ def test_no_name_and_no_record_is_too_odd_to_be_parked(bench: Bench, encoding: s
         assert (found[name].first, found[name].events) == (offset, 1)
         assert store.parked(0, sequence=name) == [expected[offset]]
     tried = [one._replace(attempts=2) for one in entries]
-    store.apply(drain(store.positions()[0], still_parked=tried))
+    store.apply(retries(store.positions()[0], still_parked=tried))
     assert [one.attempts for one in store.parked(0)] == [2] * len(entries)
-    store.apply(drain(store.positions()[0], *range(len(entries))))
+    store.apply(retries(store.positions()[0], *range(len(entries))))
     assert store.sequences(0) == {}
     store.close()
     bench.db.execute(f"DROP DATABASE {base} WITH (FORCE)")
@@ -329,10 +330,10 @@ def test_more_than_one_statement_can_carry_is_parked_in_several(bench: Bench, mo
     value = random.Random(5).randbytes(900_000)
     entries = [entry(offset, f"k{offset % 3}") for offset in range(40)]
     entries = [one._replace(record=one.record._replace(value=value)) for one in entries]
-    store.apply(park(Position(0, 0), *entries, to=40))
+    store.apply(parks(Position(0, 0), *entries, to=40))
     assert store.parked(0) == entries
     monkeypatch.setattr(parking, "_CHUNK", 1)
-    store.apply(drain(store.positions()[0], still_parked=[one._replace(attempts=2) for one in entries[:3]]))
+    store.apply(retries(store.positions()[0], still_parked=[one._replace(attempts=2) for one in entries[:3]]))
     assert [one.attempts for one in store.parked(0, limit=4)] == [2, 2, 2, 1]
 
 
@@ -340,18 +341,18 @@ def test_the_session_s_zone_and_style_do_not_reach_the_times(bench: Bench) -> No
     options = "?options=-c%20DateStyle%3DGerman%20-c%20TimeZone%3DAsia/Tokyo"
     store = bench.store(dsn=bench.dsn + options, tables=[])
     at = NOON + timedelta(microseconds=123_456)
-    store.apply(park(Position(0, 0), entry(0)._replace(first_at=at), to=1))
+    store.apply(parks(Position(0, 0), entry(0)._replace(first_at=at), to=1))
     since = store.sequences(0)["k"].since
     assert (since, since.utcoffset()) == (at, timedelta(0))
 
 
 def test_a_conflict_over_drains_says_so(bench: Bench) -> None:
     store = bench.store(tables=[])
-    store.apply(park(Position(0, 0), entry(0), to=1))
+    store.apply(parks(Position(0, 0), entry(0), to=1))
     stale = store.positions()[0]
-    store.apply(drain(stale, 0))
+    store.apply(retries(stale, 0))
     with pytest.raises(PositionConflict, match=r"expected .* next offset 1; found .* next offset 1 after 1 releases$"):
-        store.apply(park(stale, entry(1), to=2))
+        store.apply(parks(stale, entry(1), to=2))
     assert waits(bench) == []
 
 
@@ -360,8 +361,8 @@ def test_what_waits_belongs_to_one_sink(bench: Bench) -> None:
     neighbour = Bench(bench.settings, bench.name + "-b", bench.db)
     other = neighbour.store(tables=[])
     for one in (store, other):
-        one.apply(park(Position(0, 0), entry(0), to=1))
-    store.apply(drain(store.positions()[0], 0))
+        one.apply(parks(Position(0, 0), entry(0), to=1))
+    store.apply(retries(store.positions()[0], 0))
     assert not store.holds_data()
     assert other.sequences(0)["k"].events == 1
     store.wipe(bench.book())
@@ -378,7 +379,7 @@ def test_a_wipe_takes_more_than_one_statement_may(bench: Bench, table: str, monk
     )
     for count in (4, 5):
         start = store.positions()[0]
-        store.apply(park(start, *(entry(offset) for offset in range(count)), to=start.next_offset + 1))
+        store.apply(parks(start, *(entry(offset) for offset in range(count)), to=start.next_offset + 1))
         bench.db.execute(f"INSERT INTO {table} VALUES (1, 0) ON CONFLICT DO NOTHING")
         store.wipe(bench.book())
         assert not store.holds_data()
@@ -388,7 +389,7 @@ def test_a_wipe_takes_more_than_one_statement_may(bench: Bench, table: str, monk
 def test_a_wipe_waits_for_the_rebuild_that_is_overtaking_it_and_deletes_nothing(bench: Bench, table: str) -> None:
     """The other one has written its book and not committed yet: to look only would see the old one."""
     store = bench.store()
-    store.apply(park(Position(0, 0), entry(0), to=1))
+    store.apply(parks(Position(0, 0), entry(0), to=1))
     mine, errors = bench.book(), list[Exception]()
 
     def wipe() -> None:

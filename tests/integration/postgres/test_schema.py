@@ -15,7 +15,8 @@ from logsync.errors import ConfigError
 from logsync.settings import Settings
 from logsync.stores.postgres import Postgres, Upsert
 from logsync.stores.postgres.schema import SinkSchema
-from tests.contract.test_parking_contract import drain, entry, park
+from logsync.testing.store_contract.making import parks, retries
+from logsync.testing.store_contract.making import waiting as entry
 from tests.waiting import PATIENCE
 
 from .conftest import Bench
@@ -85,9 +86,9 @@ def test_a_role_without_the_right_to_create_works_on_what_was_printed_for_it(bas
     base.db.execute(f"GRANT TRUNCATE ON {base.name} TO {role}")
     store = base.store(dsn=worker(base), schema=sql)
     base.apply(store, [Upsert(base.name, {"id": 1})])
-    store.apply(park(store.positions()[0], entry(1), to=2))
-    store.apply(drain(store.positions()[0], still_parked=[entry(1)._replace(attempts=2)]))
-    store.apply(drain(store.positions()[0], 1))
+    store.apply(parks(store.positions()[0], entry(1), to=2))
+    store.apply(retries(store.positions()[0], still_parked=[entry(1)._replace(attempts=2)]))
+    store.apply(retries(store.positions()[0], 1))
     assert store.sequences(0) == {}
     assert store.holds_data()
     store.wipe(base.book())
@@ -130,8 +131,8 @@ def test_a_database_that_an_earlier_version_made_is_brought_up_to_date_and_keeps
     store = base.store(dsn=base.dsn, tables=[])
     assert store.read_book() == book
     assert store.positions() == {0: Position(0, 42, 1, 41, "id-41", 3)}
-    store.apply(park(store.positions()[0], entry(42), to=43))
-    store.apply(drain(store.positions()[0], 42))
+    store.apply(parks(store.positions()[0], entry(42), to=43))
+    store.apply(retries(store.positions()[0], 42))
     assert store.positions()[0].place == (1, 43, 1)
 
 
