@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import ssl
+
 import pytest
+import urllib3
 from opensearchpy import exceptions as client
-from urllib3.exceptions import NewConnectionError, ProtocolError, ReadTimeoutError
+from urllib3.exceptions import MaxRetryError, NewConnectionError, ProtocolError, ReadTimeoutError
 
 from logsync.errors import ConfigError, LogsyncError, PositionConflict, StoreOutcomeUnknown, StoreUnavailable
 from logsync.stores.opensearch import bulk
@@ -39,6 +42,16 @@ def test_each_answer_has_one_meaning(status: int, kind: str | None, expected: Ve
     assert verdict(status, kind and {"type": kind}) is expected
 
 
+def refused_by_tls(cause: ssl.SSLError) -> Exception:
+    return MaxRetryError(None, "/", urllib3.exceptions.SSLError(cause))  # type: ignore[arg-type]
+
+
+def plain_text() -> ssl.SSLError:
+    error = ssl.SSLError(1, "[SSL: WRONG_VERSION_NUMBER] wrong version number")
+    error.reason = "WRONG_VERSION_NUMBER"
+    return error
+
+
 REFUSED = NewConnectionError(None, "refused")  # type: ignore[arg-type]
 SILENT = ReadTimeoutError(None, "/", "timed out")  # type: ignore[arg-type]
 
@@ -50,7 +63,8 @@ SILENT = ReadTimeoutError(None, "/", "timed out")  # type: ignore[arg-type]
         (client.ConnectionTimeout("TIMEOUT", "", SILENT), True, StoreOutcomeUnknown),
         (client.ConnectionTimeout("TIMEOUT", "", SILENT), False, StoreUnavailable),
         (client.ConnectionError("N/A", "", ProtocolError("cut off")), True, StoreOutcomeUnknown),
-        (client.SSLError("N/A", "", Exception("[SSL: CERTIFICATE_VERIFY_FAILED]")), False, ConfigError),
+        (client.SSLError("N/A", "", refused_by_tls(ssl.SSLCertVerificationError(1, "failed"))), False, ConfigError),
+        (client.SSLError("N/A", "", refused_by_tls(plain_text())), True, ConfigError),
         (client.SSLError("N/A", "", Exception("EOF occurred")), False, StoreUnavailable),
         (client.AuthenticationException(401, "Unauthorized", None), False, ConfigError),
         (client.AuthorizationException(403, "", {"error": {"type": "security_exception"}}), True, ConfigError),

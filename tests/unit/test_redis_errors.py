@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ssl
+
 import pytest
 import redis.exceptions as theirs
 from redis._parsers.base import BaseParser
@@ -55,3 +57,27 @@ def test_an_answer_says_that_nothing_was_applied_whenever_it_comes(answer: str, 
 def test_a_broken_connection_leaves_the_outcome_open_only_once_the_script_was_sent(error: Exception) -> None:
     assert type(translate(error, "x", sent=False)) is StoreUnavailable
     assert type(translate(error, "x", sent=True)) is StoreOutcomeUnknown
+
+
+def test_what_redis_repeats_of_a_command_is_not_passed_on() -> None:
+    said = "ERR unknown command 'AUTH', with args beginning with: 'default' 's3cr3t' "
+    text = str(translate(BaseParser.parse_error(said), "x", sent=False))
+    assert "unknown command 'AUTH'" in text
+    assert "s3cr3t" not in text
+
+
+def test_a_message_is_one_bounded_line_and_holds_no_bytes_of_a_stranger() -> None:
+    text = str(translate(theirs.ResponseError("odd\n\x1b[31m" + "y" * 9000), "x", sent=False))
+    assert len(text) < 600
+    assert "\x1b" not in text
+    text = str(translate(theirs.InvalidResponse("Protocol Error: b's3cr3t'"), "x", sent=False))
+    assert text == "x: what answers there is not Redis"
+
+
+@pytest.mark.parametrize("sent", [True, False])
+def test_a_certificate_that_does_not_verify_is_no_outage(sent: bool) -> None:
+    error = theirs.ConnectionError("Error 1 connecting to h:1")
+    error.__context__ = ssl.SSLCertVerificationError(1, "CERTIFICATE_VERIFY_FAILED")
+    found = translate(error, "x", sent=sent)
+    assert type(found) is ConfigError
+    assert "LOGSYNC_REDIS" in found.fix

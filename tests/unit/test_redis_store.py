@@ -70,7 +70,33 @@ BAD: list[Write] = [
 def test_a_value_with_no_one_spelling_is_refused_and_named(bad: Write) -> None:
     with pytest.raises(Refused) as caught:
         compile_writes([Set("a", 1), bad, Set("b", 1)], "p:")
-    assert repr(bad)[:200] in str(caught.value)
+    text = str(caught.value)
+    assert text.startswith(f"{type(bad).__name__}(key=")
+    assert ("'k'" in text) is ((type(bad.key) is str and bad.key == "k") or isinstance(bad.key, Odd))  # type: ignore[attr-defined]
+
+
+SECRET = "s3cr3t"
+
+
+@pytest.mark.parametrize(
+    ("writes", "words"),
+    [
+        ([HSet("k", {"a": 0.5, "b": SECRET})], "'a': float"),  # type: ignore[dict-item]
+        ([SAdd("k", (SECRET, 0.5))], "(str, float)"),  # type: ignore[arg-type]
+        ([ZAdd("k", {SECRET: 0.5})], "{float}"),  # type: ignore[dict-item]
+        ([Set("k", SECRET), Incr("k")], "found what is none"),
+        ([HSet("k", {"a": SECRET}), HIncr("k", {"a": 1})], "found what is none"),
+        ([SAdd("k", SECRET)], "members=str"),  # type: ignore[arg-type]
+        ([Incr("k", SECRET)], "by=str"),  # type: ignore[arg-type]
+        ([HSet("k", {str(n): SECRET for n in range(500)} | {"x": None})], "..."),  # type: ignore[dict-item]
+    ],
+)
+def test_a_refusal_shows_types_and_names_and_no_value(writes: list[Write], words: str) -> None:
+    with pytest.raises(Refused) as caught:
+        compile_writes(writes, "p:")
+    assert words in str(caught.value)
+    assert SECRET not in str(caught.value)
+    assert len(str(caught.value)) < 400
 
 
 def test_writes_that_name_nothing_do_nothing() -> None:

@@ -10,9 +10,12 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from logsync.errors import ConfigError, StoreUnavailable
+from logsync.stores import tls
 from logsync.stores.clients import importing
-from logsync.stores.opensearch.errors import translate
+from logsync.stores.opensearch.errors import mismatch, translate
 
+_PROBE = 2.0
+"""Seconds to find out what stands at the other end of a first contact that broke."""
 _PREFIX = re.compile(r"^[a-z0-9][a-z0-9._-]{0,79}$")
 
 
@@ -45,8 +48,9 @@ class Client:
     def __init__(self, hosts: list[str], timeout: float) -> None:
         with importing("opensearchpy", extra="opensearch"):
             import opensearchpy
-        self._timeout = timeout
+        self._hosts, self._timeout = hosts, timeout
         self._deadline = 0.0
+        self._answered = False
         try:
             self._client = opensearchpy.OpenSearch(hosts, max_retries=0, retry_on_timeout=False, timeout=timeout)
         except Exception as error:  # certificates, odd URLs: whatever it is, it is the set-up
@@ -80,7 +84,7 @@ class Client:
 
         Raises StoreUnavailable, StoreOutcomeUnknown (only when ``writing``), ConfigError, PositionConflict.
         """
-        from opensearchpy.exceptions import OpenSearchException
+        from opensearchpy.exceptions import ConnectionError, OpenSearchException
         from urllib3 import Timeout
 
         left = self.remaining
@@ -91,6 +95,22 @@ class Client:
             answer = self._client.transport.perform_request(
                 method, path, params=dict(params or ()), body=body, ignore=ignore, timeout=bound
             )
+        except ConnectionError as error:
+            if not self._answered and (wrong := self._mismatch()):
+                raise mismatch(wrong) from error
+            raise translate(error, writing=writing) from error
         except (OpenSearchException, ValueError) as error:
             raise translate(error, writing=writing) from error
+        self._answered = True
         return answer if isinstance(answer, dict) else {}
+
+    def _mismatch(self) -> str:
+        """Why nothing was understood, if one side speaks TLS and the other does not; empty if it is not that."""
+        for host in self._hosts:
+            split = urlsplit(host)
+            secure, name = split.scheme == "https", split.hostname or ""
+            port = split.port or (443 if secure else 9200)
+            wrong = tls.asked(name, port, secure=secure, timeout=min(_PROBE, self._timeout))
+            if wrong:
+                return wrong
+        return ""

@@ -12,6 +12,7 @@ from enum import Enum
 from typing import Any
 
 from logsync.errors import ConfigError, LogsyncError, PositionConflict, StoreOutcomeUnknown, StoreUnavailable
+from logsync.stores.tls import complaint
 
 
 class TooLarge(ConfigError):
@@ -159,6 +160,12 @@ def raised(what: Verdict, text: str) -> LogsyncError:
     return ConfigError(f"OpenSearch refuses: {text}", fix="check LOGSYNC_OPENSEARCH, the role's rights and the mapping")
 
 
+def mismatch(wrong: str) -> ConfigError:
+    """One side speaks TLS otherwise than the other expects: it does not pass."""
+    fix = "correct LOGSYNC_OPENSEARCH: http:// or https://? SSL_CERT_FILE names the authorities to trust"
+    return ConfigError(f"OpenSearch: {_line(wrong)}", fix=fix)
+
+
 def translate(error: Exception, *, writing: bool) -> LogsyncError:
     """The error of opensearch-py in logsync's tree.
 
@@ -170,11 +177,9 @@ def translate(error: Exception, *, writing: bool) -> LogsyncError:
 
     if isinstance(error, client.ConnectionError):
         cause = error.info if isinstance(error.info, Exception) else error
-        text = f"OpenSearch does not answer: {type(cause).__name__}: {cause}"
-        if any(word in str(cause) for word in ("CERTIFICATE_VERIFY_FAILED", "WRONG_VERSION_NUMBER")):
-            return ConfigError(
-                text, fix="LOGSYNC_OPENSEARCH: http or https? SSL_CERT_FILE names the authorities to trust"
-            )
+        text = _line(f"OpenSearch does not answer: {type(cause).__name__}: {cause}")
+        if wrong := complaint(error):
+            return mismatch(wrong)
         never_sent = isinstance(cause, transport.NewConnectionError | transport.ConnectTimeoutError)
         return StoreOutcomeUnknown(text) if writing and not never_sent else StoreUnavailable(text)
     if isinstance(error, client.TransportError) and isinstance(error.status_code, int):

@@ -70,11 +70,12 @@ local function typed(key, expected)
   end
 end
 
--- What is wrong with a value that shall bear `by` more; `member` for the message, which is only made when it is needed.
-local function integer(value, by, member)
+-- What is wrong with a value that shall bear `by` more; `field` for the message, which is only made when it is needed and
+-- never shows a value: messages go into logs.
+local function integer(value, by, field)
   if value and not bears(value, by) then
-    local what = member and ' in ' .. member or ''
-    return 'expected a 64-bit integer that bears ' .. by .. ' more' .. what .. ', found ' .. sub(value, 1, 80)
+    local where = field and ' in field ' .. sub(field, 1, 80) or ''
+    return 'expected a 64-bit integer' .. where .. ' that bears what is added, found what does not'
   end
 end
 
@@ -103,7 +104,7 @@ local function each(key, at, n, expected, command, check)
 end
 
 -- The sum itself cannot be compared: 2^53 + 1 is 2^53 in doubles.
-local function score(value, by, member)
+local function score(value, by)
   local now, more = tonumber(value or 0) or 0, tonumber(by)
   local fits = now >= -EXACT and now <= EXACT
   if more >= 0 then
@@ -112,8 +113,7 @@ local function score(value, by, member)
     fits = fits and now >= -EXACT - more
   end
   if not fits then
-    local what = by .. ' more in ' .. member
-    return 'expected a score that stays within 2^53 with ' .. what .. ', found ' .. tostring(value)
+    return 'expected scores that stay within 2^53 with what is added, found one that does not'
   end
 end
 

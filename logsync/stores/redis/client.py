@@ -6,20 +6,32 @@ Imported by ``Redis.open``, so that importing a sink needs no client library.
 from __future__ import annotations
 
 import hashlib
+import socket
 from collections.abc import Callable, Sequence
 from importlib.resources import files
 from typing import Any, Protocol, cast
 
 import redis
 from redis.backoff import NoBackoff
-from redis.connection import parse_url
 from redis.retry import Retry
 
-from logsync.errors import ConfigError, LogsyncError
-from logsync.stores.redis.errors import translate
+from logsync.errors import LogsyncError
+from logsync.stores import tls
+from logsync.stores.redis.address import parse
+from logsync.stores.redis.errors import mismatch, translate
 
+_PROBE = 2.0
+"""Seconds to find out what stands at the other end."""
+_PLAIN = (b"+PONG", b"-NOAUTH", b"-DENIED", b"-LOADING", b"-ERR")  # what a Redis says to PING in the clear
 Answer = Any
 """What RESP can carry: int, bytes, None, and lists of them."""
+
+
+_KINDS: dict[str, Callable[..., object]] = {
+    "tcp": redis.Connection,
+    "tls": redis.SSLConnection,
+    "unix": redis.UnixDomainSocketConnection,
+}
 
 
 class Script:
@@ -51,32 +63,28 @@ class Client:
     meanwhile: Callable[[], bool] | None = None
     """See Store. Done while a script writes."""
 
-    def __init__(self, url: str, timeout: float) -> None:
-        """``timeout`` in seconds bounds connecting, and each wait for an answer. Opens nothing yet."""
-        try:
-            options = dict(parse_url(url))  # type: ignore[no-untyped-call]
-        except ValueError:
-            # Its text may hold a piece of the password.
-            raise ConfigError(
-                "expected the address of a Redis, found something else",
-                fix="set LOGSYNC_REDIS=redis://user:password@host:port/0 (percent-encode what a URL cannot hold)",
-            ) from None
-        kind = options.pop("connection_class", redis.Connection)
-        self.where = f"redis at {options.get('path') or options.get('host', 'localhost')}:{options.get('port', 6379)}"
+    def __init__(self, url: str, timeout: float, named: str = "LOGSYNC_REDIS") -> None:
+        """``timeout`` in seconds bounds connecting, and each wait for an answer. Opens nothing yet.
+
+        ``named``: what a person has to correct if ``url`` is wrong. Raises ConfigError.
+        """
+        self._address = parse(url, named)
+        self.where, self._named = self._address.where, named
+        self._timeout = min(timeout, self._address.timeout)
+        self._answered = False
+        kind = _KINDS[self._address.kind]
         # redis-py's own retries are off. Resending a script blindly could not double anything (it compares the
         # position first), but its answer would be a conflict with ourselves: the worker counts those as a rival
         # (P3). And how long a call may take is the caller's decision.
         self._connection = cast(
             _Connection,
             kind(
-                **{
-                    "socket_timeout": timeout,
-                    "socket_connect_timeout": timeout,
-                    **options,
-                    "protocol": 2,
-                    "decode_responses": False,
-                    "retry": Retry(NoBackoff(), 0),
-                }
+                **self._address.options,
+                socket_timeout=self._timeout,
+                socket_connect_timeout=self._timeout,
+                protocol=2,
+                decode_responses=False,
+                retry=Retry(NoBackoff(), 0),
             ),
         )
 
@@ -111,17 +119,44 @@ class Client:
             sent = True
             while writes and self.meanwhile is not None and not self._connection.can_read(0) and self.meanwhile():
                 pass
-            return self._connection.read_response()
+            answer = self._connection.read_response()
         except redis.exceptions.NoScriptError:
             raise _NoScript("") from None
         except (redis.RedisError, OSError) as error:
             if not isinstance(error, redis.ResponseError):
                 # A late answer must not be taken for the answer to the next command.
                 self._connection.disconnect()
+                if not self._answered and (wrong := self._mismatch()):
+                    raise mismatch(self.where, wrong, self._named) from error
             raise translate(error, self.where, sent=sent and writes) from error
         except BaseException:
             self._connection.disconnect()
             raise
+        self._answered = True
+        return answer
+
+    def _mismatch(self) -> str:
+        """Why nothing was understood, if one side speaks TLS and the other does not; empty if it is not that.
+
+        Neither says so by itself: a plain Redis waits for the end of the line in what is a handshake, and a server with
+        TLS hangs up.
+        """
+        address, patience = self._address, min(_PROBE, self._timeout)
+        if address.kind == "unix":
+            return ""
+        host, port, secure = address.options["host"], address.options["port"], address.kind == "tls"
+        if "ssl_certfile" in address.options:
+            return ""
+        wrong = tls.asked(host, port, secure=secure, timeout=patience)
+        if wrong or not secure:
+            return wrong
+        try:
+            with socket.create_connection((host, port), timeout=patience) as plain:
+                plain.sendall(b"PING\r\n")
+                answer = plain.recv(8)
+        except OSError:
+            return ""
+        return "the server speaks no TLS on this port" if answer.startswith(_PLAIN) else ""
 
     def _drop_if_stale(self) -> None:
         """Close a connection that has ended. Redis sends nothing unasked, so anything to read is the end of it."""

@@ -103,7 +103,7 @@ class Key:
 
     def add(self, kind: Kind, name: bytes, by: int) -> None:
         if type(by) is not int:
-            raise TypeError(f"expected an integer to add, found {type(by).__name__} {by!r:.80}")
+            raise TypeError(f"expected an integer to add, found {type(by).__name__}")
         if self.kind is not kind:
             self._become(kind)
         self.sums = True
@@ -240,11 +240,11 @@ def _values(kind: Kind, values: Any) -> list[bytes]:
 def bounded(value: int, limit: int) -> int:
     least = ~limit if limit == INT64 else -limit
     if not least <= value <= limit:
-        raise ValueError(f"expected an integer from {least} to {limit}, found {value}")
+        raise ValueError(f"expected an integer from {least} to {limit}, found one beyond")
     return value
 
 
 def _integer(raw: bytes) -> int:
     if not _INTEGER.fullmatch(raw):
-        raise ValueError(f"expected an integer to add to, found {raw!r:.80}")
+        raise ValueError("expected an integer to add to, found what is none")
     return int(raw)

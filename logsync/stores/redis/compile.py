@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import fields
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple, TypeVar
 
@@ -207,34 +208,49 @@ def _bytes(value: keys.Value) -> bytes:
         return value
     if type(value) is int:
         return b"%d" % value
-    raise TypeError(f"expected str, bytes or int, found {type(value).__name__} {value!r:.80}")
+    raise TypeError(f"expected str, bytes or int, found {type(value).__name__}")
 
 
 def _name(name: str) -> bytes:
     if type(name) is str:
         return name.encode()
-    raise TypeError(f"expected a name of type str, found {type(name).__name__} {name!r:.80}")
+    raise TypeError(f"expected a name of type str, found {type(name).__name__}")
 
 
 def _score(score: int) -> bytes:
     if type(score) is int:
         return b"%d" % bounded(score, EXACT)
-    raise TypeError(f"expected an integer score, found {type(score).__name__} {score!r:.80}")
+    raise TypeError(f"expected an integer score, found {type(score).__name__}")
 
 
 def _several(names: tuple[T, ...]) -> tuple[T, ...]:
     if isinstance(names, str | bytes):  # iterable, and surely not what was meant
-        raise TypeError(f"expected a tuple, found {type(names).__name__} {names!r:.80}")
+        raise TypeError(f"expected a tuple, found {type(names).__name__}")
     return names
 
 
 def _milliseconds(at: datetime) -> int:
     """Milliseconds since 1970. At least 1: Redis refuses less, and any moment that long ago means "gone"."""
     if at.tzinfo is None:
-        raise ValueError(f"expected a timezone-aware moment, found {at!r}: take it from event.time")
+        raise ValueError("expected a timezone-aware moment, found one without: take it from event.time")
     return max(1, (at - _EPOCH) // _MILLISECOND)
 
 
 def _brief(write: Write) -> str:
-    text = repr(write)
+    """The write with the types of its values: the values themselves are data, and messages go into logs."""
+    named = isinstance(write, keys.HSet | keys.HIncr)
+    shown = (f"{field.name}={_shape(field.name, getattr(write, field.name), named)}" for field in fields(write))  # type: ignore[arg-type]
+    text = f"{type(write).__name__}({', '.join(shown)})"
     return text if len(text) <= 300 else text[:297] + "..."
+
+
+def _shape(name: str, value: object, named: bool) -> str:
+    """``named``: the keys of a mapping are names of fields, and no data."""
+    if name == "key":
+        return f"{value!r:.80}" if isinstance(value, str) else type(value).__name__
+    if isinstance(value, dict):
+        kinds = ((each, type(held).__name__) for each, held in value.items())
+        return f"{{{', '.join(f'{each!r:.40}: {kind}' if named else kind for each, kind in kinds)}}}"
+    if isinstance(value, tuple):
+        return f"({', '.join(type(each).__name__ for each in value)})"
+    return type(value).__name__

@@ -5,6 +5,7 @@ from __future__ import annotations
 import redis.exceptions as theirs
 
 from logsync.errors import ConfigError, LogsyncError, StoreOutcomeUnknown, StoreUnavailable
+from logsync.stores.tls import complaint
 
 _WAIT = StoreUnavailable  # nothing was applied, and it passes by itself
 _HALT = ConfigError  # nothing was applied, and a person has to change something
@@ -56,18 +57,40 @@ def translate(error: Exception, where: str, *, sent: bool) -> LogsyncError:
     ``sent``: a script that writes was handed over completely. Then a broken connection leaves the outcome
     open; before that, Redis cannot have run it, because it runs nothing before its last byte.
     """
+    wrong = complaint(error)
+    if wrong:
+        return mismatch(where, wrong)
     word = next((word for kind, word in _CLASSES if isinstance(error, kind)), str(error).split(" ", 1)[0])
     if word == "WRONGPASS" and "required" in str(error):
         word = "NOAUTH"  # the same class for both
     known = _ANSWERS.get(word)
     if known:
         kind, fix = known
-        return kind(f"{where}: Redis answered {word}: {str(error).removeprefix(word).strip()}", fix=fix)
+        return kind(f"{where}: Redis answered {word}: {_line(str(error).removeprefix(word).strip())}", fix=fix)
     if isinstance(error, theirs.ResponseError):
-        return ConfigError(
-            f"{where}: Redis answered: {error}", fix="Redis 7.0 or later (or Valkey) is needed; see its log for more"
-        )
+        fix = "Redis 7.0 or later (or Valkey) is needed, with its commands under their own names; see its log for more"
+        return ConfigError(f"{where}: Redis answered: {_line(str(error))}", fix=fix)
     # What is left is the connection: ConnectionError, TimeoutError, OSError, a protocol that is not Redis'.
+    if isinstance(error, theirs.InvalidResponse):
+        text = "what answers there is not Redis"  # its bytes are anybody's
+    else:
+        text = _line(str(error))
     if sent:
-        return StoreOutcomeUnknown(f"{where}: the connection broke before Redis answered: {error}")
-    return StoreUnavailable(f"{where}: {error}")
+        return StoreOutcomeUnknown(f"{where}: the connection broke before Redis answered: {text}")
+    return StoreUnavailable(f"{where}: {text}")
+
+
+def mismatch(where: str, wrong: str, named: str = "LOGSYNC_REDIS") -> ConfigError:
+    """One side speaks TLS otherwise than the other expects: it does not pass."""
+    fix = f"correct {named}: redis:// or rediss://? ssl_ca_certs=FILE in it, or SSL_CERT_FILE, names whom to trust"
+    return ConfigError(f"{where}: {_line(wrong)}", fix=fix)
+
+
+def _line(text: str, most: int = 300) -> str:
+    """One line of printable characters, without the arguments that Redis repeats of a command that it does not know.
+
+    They may be what a batch writes, or a password.
+    """
+    text = text.split(", with args beginning with", 1)[0]
+    line = "".join(letter if letter.isprintable() else " " for letter in text[: most + 1])
+    return line if len(line) <= most else f"{line[: most - 3]}..."

@@ -21,7 +21,7 @@ import re
 import time
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from logsync.core.book import Book, book_conflict
@@ -97,7 +97,8 @@ class Redis:
         self._apply, self._write_book = client.Script("apply.lua"), client.Script("book.lua")
         self._wipe = client.Script("wipe.lua")
         self._drain = client.Script("apply.lua", when_full=True)
-        self._client = client.Client(self._url or settings.address("redis"), settings.store_timeout)
+        named = "the url of Redis(...), given for LOGSYNC_REDIS" if self._url else "LOGSYNC_REDIS"
+        self._client = client.Client(self._url or settings.address("redis"), settings.store_timeout, named)
         self._client.meanwhile = self.meanwhile
         self._watched = -math.inf
 
@@ -140,7 +141,8 @@ class Redis:
         begun, ended = kept.pop(b"begun", b"0"), kept.pop(b"ended", b"0")
         if begun != ended:
             raise self._poisoned(begun, ended)
-        return {int(partition): Position.from_dict(json.loads(text)) for partition, text in kept.items()}
+        with self._legible(self._positions):
+            return {int(partition): Position.from_dict(json.loads(text)) for partition, text in kept.items()}
 
     # The content
 
@@ -211,10 +213,12 @@ class Redis:
     # What is parked
 
     def sequences(self, partition: int) -> dict[str, SequenceSummary]:
-        return self._shelf.sequences(self._io, partition)
+        with self._legible(self._shelf.keys[1]):
+            return self._shelf.sequences(self._io, partition)
 
     def parked(self, partition: int, *, sequence: str | None = None, after: int = -1, limit: int = 100) -> list[Parked]:
-        return list(self._shelf.parked(self._io, partition, sequence, after, limit))
+        with self._legible(self._shelf.keys[0]):
+            return list(self._shelf.parked(self._io, partition, sequence, after, limit))
 
     # All of it
 
@@ -312,8 +316,10 @@ class Redis:
         if known is None and not self._io.call("EXISTS", self._book):
             return  # nothing began yet
         # Our own mark may be among the evicted: then every eviction since the server started counts.
-        begun_under, _, before = str(known or b"", "ascii").partition(" ")
-        if evicted > (int(before) if begun_under == run_id else 0):
+        with self._legible(self._evicted):
+            begun_under, _, text = str(known or b"", "ascii").partition(" ")
+            before = int(text) if begun_under == run_id else 0
+        if evicted > before:
             raise ConfigError(
                 f"{self._io.where}: Redis evicted {evicted} keys since it started: some may have been of sink "
                 f"{self._sink}, and its content then differs from the log",
@@ -327,6 +333,17 @@ class Redis:
 
     def _evictions(self) -> tuple[int, str]:
         return int(self._info("stats")["evicted_keys"]), self._info("server")["run_id"]
+
+    @contextmanager
+    def _legible(self, key: bytes) -> Iterator[None]:
+        """What is read inside is what logsync wrote there. Raises ConfigError if something else has written it."""
+        try:
+            yield
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise ConfigError(
+                f"{self._io.where}: {key.decode()} of logsync's own bookkeeping was overwritten by something else",
+                fix=f"`logsync rebuild {self._sink} --yes`, once it is known what writes there",
+            ) from error
 
     def _overlap(self, other: str, prefix: str) -> ConfigError:
         return ConfigError(
