@@ -16,6 +16,7 @@ from pydantic import BaseModel, ValidationError
 
 from logsync.core.codec import Decode, Encoded, EventTypes
 from logsync.core.event import Decoded, Event, Headers, Ignored, Record, Tombstone, Undecodable
+from logsync.core.models import JsonModel, MadeAnew, describe
 from logsync.errors import AppendRejected
 
 RETRY_FROM = "logsync-retry-from"
@@ -34,11 +35,15 @@ _TRACEPARENT = re.compile(r"^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$"
 class CloudEvents:
     """CloudEvents 1.0 in binary mode: the default Codec."""
 
-    def shared(self, name: str, version: int, model: type[BaseModel], source: str) -> tuple[_Shared, _Shared]:
-        """The headers that all events of a type share: those before the time, and those after it."""
+    def shared(
+        self, name: str, version: int, model: type[BaseModel], source: str
+    ) -> tuple[_Shared, _Shared, JsonModel]:
+        """The headers that all events of a type share, those before the time and those after it; and their JSON."""
         kind = ("ce_type", name.encode()), ("ce_source", source.encode())
         rest: _Shared = () if version == 1 else (("ce_dataversion", str(version).encode()),)
-        return kind, rest if model is Tombstone else (*rest, ("content-type", _JSON))
+        if model is not Tombstone:
+            rest = (*rest, ("content-type", _JSON))
+        return kind, rest, JsonModel(name, model)
 
     def encode(
         self,
@@ -58,17 +63,21 @@ class CloudEvents:
             )
         try:
             key = event_type.key(event)
+        except AppendRejected:
+            raise
         except Exception as error:
             raise AppendRejected(f"the key of {event_type.name} could not be taken: {error!r}") from error
         if not key:
             raise AppendRejected(f"{event_type.name} has an empty key: the key is what orders events")
+        kind, rest, json = event_type.shared
         tombstone = event_type.model is Tombstone  # not by isinstance: of a model's class it is as slow as the JSON
         try:
-            value = None if tombstone else event.__pydantic_serializer__.to_json(event)
+            value = None if tombstone else json.to_json(event)
             key_bytes = key.encode()
         except Exception as error:
             raise AppendRejected(f"{event_type.name} cannot be written as JSON: {error}") from error
-        kind, rest = event_type.shared
+        if value is not None and not json.fits(event):
+            json.compare(event, value)  # T3
         # The order of _PLAIN.
         out: Headers = [_SPEC, ("ce_id", event_id.encode()), *kind, _stamp(time), *rest]
         if tombstone and isinstance(event, Tombstone) and event.of:
@@ -130,11 +139,7 @@ class _Decoder:
         self._wanted = {name.encode() for name in wanted}
         self._tombstones = Tombstone.TYPE in wanted
         self._models = {
-            (name.encode(), str(version).encode()): (
-                name,
-                version,
-                event_type.model.__pydantic_validator__.validate_json,
-            )
+            (name.encode(), str(version).encode()): (name, version, event_type.shared[2].decode)
             for (name, version), event_type in log.types.items()
             if name in wanted
         }
@@ -156,7 +161,7 @@ class _Decoder:
                         # Not by Event(...): its generated __new__ is a call more, and takes twice as long.
                         return tuple.__new__(Event, (
                             event_id.decode(), name, version, None if key_bytes is None else key_bytes.decode(), time,
-                            validate_json(value), partition, offset, leader_epoch, headers, None,  # type: ignore[arg-type]
+                            validate_json(value), partition, offset, leader_epoch, headers, None,
                         ))  # fmt: skip
                 except Exception:  # noqa: BLE001, S110 - validators are user code and bytes are anything
                     pass
@@ -211,13 +216,11 @@ class _Decoder:
                 event_id, name, version, None if key_bytes is None else key_bytes.decode(), time,
                 validate_json(value), partition, offset, leader_epoch, headers, _offset(retry),
             )  # fmt: skip
-        except ValidationError as error:
-            first = error.errors(include_url=False, include_input=False)[0]
-            where = ".".join(str(part) for part in first["loc"]) or "the value"
+        except (ValidationError, MadeAnew) as error:
             return Undecodable(
                 partition, offset, leader_epoch, event_id, name, False,
                 f"JSON that {name} version {version} accepts",
-                f"{where}: {first['msg']} (and {error.error_count() - 1} more)",
+                describe(error) if isinstance(error, ValidationError) else str(error),
             )  # fmt: skip
         except Exception as error:  # noqa: BLE001 - validators are user code and bytes are anything
             return Undecodable(

@@ -58,7 +58,10 @@ class Codec(Protocol):
     """A format of events. Has no state of its own: one object may serve many logs."""
 
     def shared(self, name: str, version: int, model: type[BaseModel], source: str) -> Any:
-        """What all events of a type have in common, made once when the type is registered."""
+        """What all events of a type have in common, made once when the type is registered.
+
+        Raises ConfigError for a model that this format does not give back as it was.
+        """
 
     def encode(
         self,

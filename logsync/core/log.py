@@ -11,6 +11,7 @@ from pydantic import BaseModel
 from logsync.core.cloudevents import CLOUD_EVENTS
 from logsync.core.codec import Codec, EventType
 from logsync.core.event import Tombstone
+from logsync.core.models.keys import by_field, by_function
 from logsync.errors import ConfigError
 
 M = TypeVar("M", bound=BaseModel)
@@ -38,7 +39,7 @@ class Log:
         self.types: dict[tuple[str, int], EventType] = {}
         self.by_model: dict[type[BaseModel], EventType] = {}
         self.names: set[str] = set()
-        self._register(Tombstone.TYPE, 1, Tombstone, _key_of("key"))
+        self._register(Tombstone.TYPE, 1, Tombstone, by_field(Tombstone.TYPE, Tombstone, "key"))
 
     def event(self, name: str, *, key: str | Callable[[Any], object], version: int = 1) -> Callable[[type[M]], type[M]]:
         """Register a pydantic model as an event type of this log.
@@ -47,7 +48,10 @@ class Log:
         ``key`` names the field (or is a function of the model) that orders events: events of one key are
         applied in log order. ``version`` grows when old readers could not read the new shape.
 
-        Raises ConfigError for a name and version used twice, or a key that is not a field.
+        The key is what the event's JSON says there, so whoever reads the JSON can name it.
+
+        Raises ConfigError for a name and version used twice, for a key that is not a field or not one value, and for
+        a model that its own JSON does not give back.
         """
 
         def register(model: type[M]) -> type[M]:
@@ -60,7 +64,7 @@ class Log:
                     f"event {name}: key={key!r} is not a field of {model.__name__}",
                     fix=f"use one of: {', '.join(model.model_fields)}",
                 )
-            self._register(name, version, model, _key_of(key))
+            self._register(name, version, model, by_function(key) if callable(key) else by_field(name, model, key))
             return model
 
         return register
@@ -82,9 +86,3 @@ class Log:
 
     def __repr__(self) -> str:
         return f"Log({self.topic!r}, {len(self.names) - 1} event types)"
-
-
-def _key_of(key: str | Callable[[Any], object]) -> Callable[[Any], str]:
-    if isinstance(key, str):
-        return lambda model: str(value) if (value := getattr(model, key)) is not None else ""
-    return lambda model: str(value) if (value := key(model)) is not None else ""

@@ -9,11 +9,12 @@ from functools import partial
 
 from confluent_kafka import KafkaError, Message
 from pydantic import BaseModel
+from uuid_utils import uuid7
 
 from logsync.core.codec import Encoded
 from logsync.core.log import Log
 from logsync.errors import AppendIncomplete, AppendOutcomeUnknown, AppendRejected, AppendReport, LogsyncError
-from logsync.log.sending import Client, Pending, prepare
+from logsync.log.sending import Client, Pending
 from logsync.settings import Settings
 
 Item = BaseModel | tuple[BaseModel, Mapping[str, str]]
@@ -72,6 +73,7 @@ class BulkAppend:
         """Called for millions of events: what need not be done for each is done once per millisecond, in ``_serve``."""
         log, client, settled, clock = self._log, self._client, self._settled, time.monotonic
         ends, now, until, pause = client.ends, datetime.now(UTC), 0.0, 0
+        encode, new_id = log.codec.encode, uuid7
         for item in events:
             index = self._sent
             event, headers = item if isinstance(item, tuple) else (item, None)
@@ -79,7 +81,8 @@ class BulkAppend:
                 now, until = datetime.now(UTC), tick + _INSTANT
                 pause = index
             try:
-                event_id, encoded = prepare(log, event, headers, now)
+                event_id = str(new_id())
+                encoded = encode(log, event, event_id=event_id, time=now, headers=headers.items() if headers else ())
                 number = client.partition(encoded.key)
                 # Not a Pending: it is needed only if this one fails, and made then.
                 client.produce(encoded, number, partial(settled, number, index, event_id, encoded, ends[number]))

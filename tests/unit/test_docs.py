@@ -6,10 +6,12 @@ import re
 import sys
 import types
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from logsync import DecodeError, HandlerError, UnknownEventType
+from logsync.testing import event
 from tests.integration.kafka import rights
 from tests.unit import shop
 
@@ -32,6 +34,16 @@ def test_the_example_of_parking_does_what_its_comments_say(monkeypatch: pytest.M
     assert found == [True, False, False]
     assert sink.parks(DecodeError("x", event_type="order.placed"))  # type: ignore[attr-defined]
     assert sink.parking.sequences == 500  # type: ignore[attr-defined]
+
+
+def test_the_example_of_an_event_is_one() -> None:
+    (block,) = blocks("events.md")
+    namespace: dict[str, Any] = {"__name__": "docs_events"}
+    exec(compile(block, "docs/events.md", "exec", dont_inherit=True), namespace)
+    data = namespace["OrderPlaced"].model_validate(
+        {"order_id": "1", "placed": "2026-03-01T12:30:00+01:00", "lines": [{"sku": "a", "count": 1, "price": "2.50"}]}
+    )
+    assert event(namespace["log"], data).data == data
 
 
 def test_the_page_of_permissions_is_made_from_the_rights_that_the_tests_run_with() -> None:
