@@ -32,14 +32,14 @@ VARIABLES = {
 
 
 def asked(test: pytest.Item) -> tuple[str, ...]:
-    """The servers of this test. A mark without names, and a folder without an entry, mean all of them."""
+    """The servers of this test. A mark without names, and a folder that has no entry and is in none, mean all."""
     mark = test.get_closest_marker("servers")
     if mark is not None and mark.args:
         unknown = set(mark.args) - set(NAMES)
         assert not unknown, f"{test.nodeid} asks for {sorted(unknown)}; there are {', '.join(NAMES)}"
         return tuple(mark.args)
-    folder = test.path.parent
-    return FOLDERS.get(str(folder.relative_to(HERE)), NAMES) if folder.is_relative_to(HERE) else NAMES
+    above = [str(folder.relative_to(HERE)) for folder in test.path.parents if folder.is_relative_to(HERE)]
+    return next((FOLDERS[folder] for folder in above if folder in FOLDERS), NAMES)
 
 
 class Asked(Stack):

@@ -29,6 +29,7 @@ class Item:
 
 def test_a_mark_counts_more_than_the_folder_and_no_word_at_all_means_every_server() -> None:
     assert asked(Item("integration/postgres")) == ("postgres",)  # type: ignore[arg-type]
+    assert asked(Item("integration/cli/doctor")) == ("kafka", "postgres")  # type: ignore[arg-type]
     assert asked(Item("integration/postgres", "kafka")) == ("kafka",)  # type: ignore[arg-type]
     assert asked(Item("integration/worker")) == NAMES  # type: ignore[arg-type]
     assert asked(Item("integration/worker", marked=True)) == NAMES  # type: ignore[arg-type]

@@ -14,7 +14,7 @@ from logsync.log import lookup
 from logsync.log.group import KafkaReader
 from logsync.log.lookup import Lookup
 from logsync.settings import Settings
-from tests.contract.test_reader_contract import KafkaSource, Member
+from tests.contract.reader.sources import KafkaSource, Member
 
 COUNT = 3_000  # records of partition 0
 INTERVAL = 2.0  # seconds that the group allows between two polls

@@ -6,7 +6,7 @@ import os
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from logsync.core.plan import Plan
 from logsync.core.position import LogIdentity, Position
 from logsync.core.write import Write
 from logsync.settings import Settings
-from logsync.stores.redis import Redis
+from logsync.stores.redis import Incr, Redis
 from tests.waiting import PATIENCE
 
 SINK = "cache"
@@ -79,6 +79,23 @@ def plan(start: Position, *events: list[Write]) -> Plan:
     stop = start.next_offset + len(events)
     end = start._replace(next_offset=stop, releases=0, last_offset=stop - 1, last_id=f"event-{stop - 1}")
     return Plan(start, end, [write for writes in events for write in writes], offsets)
+
+
+START = Position(0, 0)
+
+
+ONE = plan(START, [Incr("n")])
+
+
+def wait_for(claim: Callable[[], bool], seconds: float = PATIENCE) -> None:
+    deadline = time.monotonic() + seconds
+    while not claim():
+        assert time.monotonic() < deadline, "did not come true"
+        time.sleep(0.005)
+
+
+def stored(server: Server) -> int:
+    return server.store().positions()[0].next_offset
 
 
 @pytest.fixture(scope="package")
