@@ -11,11 +11,14 @@ from logsync.cli import out
 from logsync.cli.exits import NotFound, Refused
 from logsync.cli.load import load_sink
 from logsync.cli.options import SinkArgument, YesOption
+from logsync.core.sink import Sink
+from logsync.core.store import Store
+from logsync.errors import ConfigError, EventError
 from logsync.ops import access
 from logsync.ops import rebuild as rebuilding
 from logsync.ops import records as ops_records
 from logsync.ops.records import describe
-from logsync.settings import load_settings
+from logsync.settings import Settings, load_settings
 
 schema_app = typer.Typer(help="What a sink's store needs before the first event.", no_args_is_help=True)
 
@@ -29,6 +32,10 @@ def rebuild(
     lose_parked: Annotated[
         bool, typer.Option("--lose-parked", help="Lose parked events that the log holds no more.")
     ] = False,
+    trial: Annotated[
+        bool,
+        typer.Option("--trial/--no-trial", help="First try the log's first events, and wipe nothing if they fail."),
+    ] = True,
     replay: Annotated[
         bool, typer.Option("--replay/--no-replay", help="Replay here, or leave it to the running workers.")
     ] = True,
@@ -36,7 +43,8 @@ def rebuild(
     """Wipe what a sink owns and replay the log from its start. May be run again when it was interrupted.
 
     Readers of the store see it empty and then filling. Workers of this sink need not be stopped: what they
-    had planned is refused.
+    had planned is refused. Before anything is wiped, the log's first events are tried: in Postgres in a transaction
+    that is rolled back, elsewhere as far as it can be told without the server.
 
     Example: logsync rebuild search --yes
     """
@@ -51,6 +59,8 @@ def rebuild(
         _announce(loaded.name, store.kind, plan)
         if not yes:
             raise Refused("nothing was changed", fix=f"`logsync rebuild {sink} --yes` does it")
+        if trial:
+            _try_first(loaded, store, plan, settings)
         book = rebuilding.rebuild(
             loaded, store, plan, environment=settings.environment, from_log_start=from_log_start,
             lose_parked=lose_parked, now=datetime.now(UTC),
@@ -62,6 +72,20 @@ def rebuild(
         with out.worker(f"applying to {loaded.name}") as report:
             run_worker(loaded, settings, until_end=True, on_progress=report)
         out.say(f"rebuilt {loaded.name} up to the end that the log had when the replay began")
+
+
+def _try_first(sink: Sink, store: Store, plan: rebuilding.RebuildPlan, settings: Settings) -> None:
+    """Raises what keeps the sink from applying the log's first events; nothing was wiped then."""
+    from logsync.ops import trial as trials
+
+    records = trials.first_records(settings, sink.log.topic, plan.spans)
+    try:
+        applied = trials.rehearse(sink, store, plan, records, now=datetime.now(UTC))
+    except (ConfigError, EventError) as error:
+        error.fix = f"{error.fix}; `logsync rebuild {sink.address} --no-trial --yes` rebuilds all the same"
+        out.say("the log's first events cannot be applied; nothing was wiped")
+        raise
+    out.say(f"tried the log's first events: {applied:,} can be applied")
 
 
 def _announce(name: str, kind: str, plan: rebuilding.RebuildPlan) -> None:

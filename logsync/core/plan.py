@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
+from itertools import groupby
 
 from logsync.core.parked import Parked
 from logsync.core.position import Position
@@ -40,6 +41,11 @@ class Plan:
     """What parked events would write, by offset, as far as it is known: of those that the store itself refused before
     and, in a store where a plan is no transaction, of those that wait behind another. Such a store may have carried
     out some of it in a batch that failed for another event, and has to find out which."""
+
+    def by_event(self) -> list[tuple[int, list[Write]]]:
+        """The writes of each event with its offset, in log order."""
+        pairs = groupby(zip(self.offsets, self.writes, strict=True), key=lambda pair: pair[0])
+        return [(offset, [write for _, write in group]) for offset, group in pairs]
 
     @property
     def moves(self) -> bool:

@@ -27,7 +27,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from logsync.core.book import Book
 from logsync.core.inspection import Inspection
@@ -137,4 +137,25 @@ class Store(Protocol):
 
         Instead of ``open``: connects by itself, closes again. A server that is down is a finding; raises nothing
         that logsync raises on purpose. Called by commands that only look.
+        """
+
+
+@runtime_checkable
+class ChecksWrites(Protocol):
+    """A store that knows some of what it refuses without asking its server. Not part of the contract."""
+
+    def check_writes(self, plan: Plan) -> None:
+        """Raise WriteRejected for the first event with a write that no server would take, ConfigError for a set-up
+        that cannot be right. What only the server can tell passes. Opens nothing; the store may be closed.
+        """
+
+
+@runtime_checkable
+class Rehearses(Protocol):
+    """A store that can carry out a plan on empty content and take all of it back. Not part of the contract."""
+
+    def rehearse(self, plan: Plan) -> None:
+        """Raise what ``apply`` would raise about the writes of ``plan``, if the store were empty. Changes nothing.
+
+        A ``fix`` in a WriteRejected is a hint of the store's own. The store is open. Raises StoreUnavailable, too.
         """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from datetime import datetime
 from typing import TypeVar
 
@@ -10,12 +11,14 @@ from pydantic import BaseModel
 from logsync.core.codec import Decoder, encode
 from logsync.core.event import Event, Record
 from logsync.core.log import Log
-from logsync.core.planning import plan
-from logsync.core.position import Position
+from logsync.core.plan import Plan
 from logsync.core.sink import Sink
+from logsync.core.store import ChecksWrites, Store
 from logsync.errors import ConfigError
+from logsync.settings import Settings
 from logsync.stores.memory import Memory
-from logsync.testing.memory_log import START, MemoryLog
+from logsync.testing.memory_log import START, MemoryLog, MemoryReader
+from logsync.worker import Worker
 from logsync.writes.content import Content
 
 M = TypeVar("M", bound=BaseModel)
@@ -31,21 +34,41 @@ def event(log: Log, data: M, *, offset: int = 0, time: datetime = START) -> Even
     return decoded  # type: ignore[return-value]
 
 
-def feed(sink: Sink, *events: BaseModel) -> Content:
+def feed(sink: Sink, *events: BaseModel, partitions: int = 1) -> Content:
     """Append the events to an empty log, apply them to an empty Memory store, and return what it holds.
 
-    Runs the sink's own handlers through the real encode, decode and plan. Raises what would halt a worker:
-    HandlerError, DecodeError, WriteRejected.
+    A worker does it, the one that runs in production: it decodes, calls the sink's own handlers, and parks where the
+    sink says so (``content.parked``). What the sink's own store is known to refuse is refused: values that are none
+    and, where its schema tells, tables and columns that do not exist. Raises what would halt a worker: ConfigError,
+    DecodeError, HandlerError, WriteRejected. ``partitions``: how many the log has; an event goes where its key says.
     """
-    store = Memory()
-    store.open(sink.name)
-    source = MemoryLog(sink.log)
-    records = [source.append(data) for data in events]
-    decode = Decoder(sink.log, sink.handled)
-    start = Position(0, 0)
-    store.server.positions[sink.name] = {0: start}
-    made = plan(sink.with_store(store), [decode(record) for record in records], start)
-    store.apply(made)
-    if made.failure is not None:
-        raise made.failure
+    store = _LikeItsOwn(sink.store)
+    source = MemoryLog(sink.log, partitions=partitions)
+    for data in events:
+        source.append(data, partition=_partition(sink.log, data, partitions))
+    worker = Worker(sink.with_store(store), MemoryReader(source), Settings.model_construct(), now=lambda: START)
+    ends = {number: len(records) for number, records in enumerate(source.records)}
+    while worker.status.positions != ends:
+        worker.step()
+    store.content.parked = [entry for number in ends for entry in store.parked(number)]
     return store.content
+
+
+class _LikeItsOwn(Memory):
+    """Memory that refuses what the sink's own store does, as far as that can be told without its server."""
+
+    def __init__(self, own: Store) -> None:
+        super().__init__()
+        self._own = own
+        self.kind, self.accepts = own.kind, own.accepts
+
+    def apply(self, plan: Plan) -> None:
+        if isinstance(self._own, ChecksWrites):
+            self._own.check_writes(plan)
+        super().apply(plan)
+
+
+def _partition(log: Log, data: BaseModel, partitions: int) -> int:
+    """The same for every event of one key."""
+    key = log.by_model[type(data)].key(data) if type(data) in log.by_model else ""
+    return zlib.crc32(key.encode("utf-8", "surrogatepass")) % partitions

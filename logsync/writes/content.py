@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
+from logsync.core.parked import Parked
 from logsync.core.write import Place, Write
 from logsync.writes.keys import Kept
 from logsync.writes.rows import STATEMENTS, Row, matches
@@ -24,6 +25,8 @@ class Content:
 
     def __init__(self, places: Mapping[Place, Any] | None = None) -> None:
         self.places: dict[Place, Any] = dict(places or {})
+        self.parked: list[Parked] = []
+        """What ``feed`` set aside, and what waits behind it. A store keeps its own: ``Store.parked``."""
 
     @classmethod
     def of(

@@ -199,6 +199,15 @@ class OpenSearch:
 
     # Applying
 
+    def check_writes(self, plan: Plan) -> None:
+        """See ``logsync.core.store.ChecksWrites``: an index that is not declared, an id or a value that is none."""
+        for offset, writes in plan.by_event():
+            chains, rejected = fold.gather([offset] * len(writes), writes, self._declared)
+            if rejected is not None:
+                raise rejected
+            for key, chain in chains.items():
+                fold.render(key, chain, ABSENT, fold.Era(1))
+
     def apply(self, plan: Plan) -> None:
         """Write the plan's documents, then the position: returns when both are on disk. # I4
 

@@ -26,6 +26,14 @@ _OWN = ["applied_schema.hash", "book.body", "parked.body", "position.releases"]
 _APPLIED = "SELECT EXISTS (SELECT FROM logsync.applied_schema WHERE hash = %s)"
 _RECORD = "INSERT INTO logsync.applied_schema (hash) VALUES ('{}') ON CONFLICT DO NOTHING"
 
+THERE_ALREADY = ("42P07", "42710", "42701", "42P06", "42723")
+"""What Postgres calls a table, another object, a column, a schema or a function that exists."""
+APPLIED_AGAIN = (
+    "the sink's schema is applied once, and as a whole again whenever its text changes: write it so that it can be, by "
+    "CREATE TABLE IF NOT EXISTS and ALTER TABLE ... ADD COLUMN IF NOT EXISTS; or leave it out, and change tables by "
+    "migrations of your own"
+)
+
 
 class SinkSchema:
     """The sink's DDL: the file at a Path, or SQL given as a str. Must be idempotent (IF NOT EXISTS)."""

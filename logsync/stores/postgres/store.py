@@ -16,12 +16,15 @@ from logsync.core.plan import Plan
 from logsync.core.position import Position
 from logsync.core.store import StoreSettings, Traits
 from logsync.core.write import Write
-from logsync.errors import ConfigError, LogsyncError, StoreOutcomeUnknown, StoreUnavailable
+from logsync.errors import ConfigError, LogsyncError, StoreOutcomeUnknown, StoreUnavailable, WriteRejected
 from logsync.stores.clients import importing
+from logsync.stores.postgres.ddl import declared_in
 from logsync.stores.postgres.encode import escaped, unescaped
 from logsync.stores.postgres.errors import Verdict, describe, verdict, verdict_of_connect
+from logsync.stores.postgres.offline import check_writes
 from logsync.stores.postgres.parking import forget_some, read_parked, read_sequences
-from logsync.stores.postgres.schema import SinkSchema
+from logsync.stores.postgres.rehearsal import OLD_TABLE, check_declared
+from logsync.stores.postgres.schema import APPLIED_AGAIN, THERE_ALREADY, SinkSchema
 from logsync.stores.postgres.shapes import CATALOG, quote, read_shapes
 from logsync.stores.postgres.statements import Tables
 from logsync.writes.rows import Delete, Increment, InTransaction, Sql, Upsert
@@ -136,11 +139,12 @@ class Postgres:
             with self._transaction("create the schema") as link:
                 self._schema.create(link)
         except ConfigError as error:
-            raise ConfigError(
-                error.message,
-                fix="correct the sink's schema; or, if this role may not create things: "
-                "`logsync schema print SINK` and run that as the owner of the database",
-            ) from None
+            fix = (
+                "correct the sink's schema; or, if this role may not create things: `logsync schema print SINK` and "
+                "run that as the owner of the database"
+            )
+            again = any(f"SQLSTATE {code}" in error.message for code in THERE_ALREADY)
+            raise ConfigError(error.message, fix=APPLIED_AGAIN if again else fix) from None
 
     def read_book(self) -> Book | None:
         with self._call("read the book") as link:
@@ -184,6 +188,23 @@ class Postgres:
             self._learn(plan)
             with self._call("apply") as link:
                 Transaction(link, self._writer, self._sink, plan, begin).one_by_one()
+
+    def check_writes(self, plan: Plan) -> None:
+        """See ``logsync.core.store.ChecksWrites``: against the sink's own DDL, where that can be read."""
+        check_writes(plan, declared_in(self._schema.ddl()), self._tables)
+
+    def rehearse(self, plan: Plan) -> None:
+        """See ``logsync.core.store.Rehearses``. The declared tables are locked meanwhile, as a wipe locks them."""
+        from logsync.stores.postgres.transaction import Transaction, opening
+
+        self._learn(plan)
+        with self._call("try the writes") as link:
+            tables = check_declared(link, self._tables, plan.writes)
+            try:
+                Transaction(link, self._writer, self._sink, plan, opening(self._timeout, self._path)).rehearse(tables)
+            except WriteRejected as error:
+                error.fix = OLD_TABLE
+                raise
 
     def sequences(self, partition: int) -> dict[str, SequenceSummary]:
         with self._call("read what waits") as link:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import groupby
 from typing import NoReturn
 
 import psycopg
@@ -104,9 +103,19 @@ class Transaction:
         Raises WriteRejected, HandlerError, ConfigError, PositionConflict, psycopg.Error.
         """
         self._send([], begin=True)
-        pairs = groupby(zip(self.plan.offsets, self.plan.writes, strict=True), key=lambda pair: pair[0])
-        self._halve([(offset, [write for _, write in group]) for offset, group in pairs])
+        self._halve(self.plan.by_event())
         self.link.finish()
+
+    def rehearse(self, empty: Sequence[str]) -> None:
+        """The writes as ``one_by_one`` does them, after these tables were emptied, and then nothing of it.
+
+        Raises WriteRejected, HandlerError, ConfigError, psycopg.Error. Moves no position.
+        """
+        self._run(self.opening)
+        if empty:
+            self.link.ask(f"TRUNCATE {', '.join(empty)}")
+        self._halve(self.plan.by_event())
+        self.link.abort()
 
     def _halve(self, events: Sequence[tuple[int, list[Write]]]) -> None:
         if not events:

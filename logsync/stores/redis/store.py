@@ -146,6 +146,14 @@ class Redis:
 
     # The content
 
+    def check_writes(self, plan: Plan) -> None:
+        """See ``logsync.core.store.ChecksWrites``: a value that is none, a time without a zone, a float to add."""
+        for offset, writes in plan.by_event():
+            try:
+                compile_writes(writes, self.prefix)
+            except Refused as error:
+                raise WriteRejected(str(error), offset=offset) from None
+
     def apply(self, plan: Plan) -> None:
         """One script: compare the position, check that nothing can fail, write, move the position. # I1 I2 I4
 
