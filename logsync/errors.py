@@ -14,6 +14,7 @@ from enum import Enum
 from typing import NamedTuple
 
 from logsync.core.receipt import Receipt
+from logsync.core.secrets import hide
 
 
 class LogsyncError(Exception):
@@ -22,11 +23,12 @@ class LogsyncError(Exception):
     ``fix`` is the next thing a person should do, or an empty string. ``str(error)`` contains both parts.
     The word SINK in a ``fix`` stands for what the command line calls the sink: a store does not know it, and
     ``Sink.addressed`` puts it there.
+    A message may repeat what a client library says; known secrets are taken out of it here, before anything shows it.
     """
 
     def __init__(self, message: str, *, fix: str = "") -> None:
-        super().__init__(message)
-        self.message = message
+        self.message = hide(message)
+        super().__init__(self.message)
         self.fix = fix
 
     def __str__(self) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from logsync.core import secrets
 from logsync.settings import Settings
 from tests.servers import Asked, Servers, asked
 
@@ -57,6 +58,13 @@ def settings(env: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Settings:
     for name, value in env.items():
         monkeypatch.setenv(name, value)
     return Settings(_env_file=None)
+
+
+@pytest.fixture(autouse=True)
+def _no_secret_of_another_test(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a process once knows to be secret it hides from then on; a word of one test is none in the next."""
+    monkeypatch.setattr(secrets._KNOWN, "_forms", frozenset())
+    monkeypatch.setattr(secrets._KNOWN, "_pattern", None)
 
 
 @pytest.fixture

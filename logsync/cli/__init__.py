@@ -84,11 +84,11 @@ def _run(argv: Sequence[str] | None) -> NoReturn:
         app([argument for argument in arguments if argument != "--debug"], prog_name="logsync")
     except LogsyncError as error:
         if debug:
-            traceback.print_exc()
+            out.say(traceback.format_exc())
         out.say(out.plain(f"error: {error}"))
         sys.exit(exit_for(error))
     except Exception:  # noqa: BLE001 - the last line of defence says what it is and where
-        traceback.print_exc()
+        out.say(traceback.format_exc())
         out.say("this is a bug in logsync: please report the traceback above")
         sys.exit(Exit.BUG)
     raise AssertionError("typer exits by itself")

@@ -9,14 +9,16 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Literal
 
+from logsync.core.secrets import hide
+
 _EVERY = 5.0  # seconds between progress lines where no bar can be drawn
 _SHORT = 100  # characters of free text in one line of a table
 _PIPE_WIDTH = 200  # columns of a table that goes to a file or pipe: rich's 80 would cut ids in two
 
 
 def say(text: str) -> None:
-    """A sentence for the person at the terminal; never part of the facts on stdout."""
-    print(text, file=sys.stderr, flush=True)
+    """A sentence for the person at the terminal; never part of the facts on stdout, and without any known secret."""
+    print(hide(text), file=sys.stderr, flush=True)
 
 
 def print_json(value: Any) -> None:

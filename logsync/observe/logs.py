@@ -8,19 +8,30 @@ import sys
 from datetime import UTC, datetime
 from typing import Literal
 
+from logsync.core.secrets import hide
+
 _PLAIN = frozenset(logging.LogRecord("", 0, "", 0, "", (), None).__dict__) | {"message", "asctime", "taskName"}
 
 
 def _fields(record: logging.LogRecord) -> dict[str, object]:
-    return {name: value for name, value in record.__dict__.items() if name not in _PLAIN}
+    return {name: _shown(value) for name, value in record.__dict__.items() if name not in _PLAIN}
+
+
+def _shown(value: object) -> object:
+    """The value without any known secret; as it is if it holds none."""
+    if value is None or isinstance(value, int | float):
+        return value
+    text = str(value)
+    shown = hide(text)
+    return value if shown == text else shown
 
 
 class _Human(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         fields = " ".join(f"{name}={value}" for name, value in _fields(record).items())
         moment = datetime.fromtimestamp(record.created, UTC).strftime("%H:%M:%S.%f")[:-3]
-        text = f"{moment} {record.levelname.lower():7} {record.getMessage()} {fields}".rstrip()
-        return f"{text}\n{self.formatException(record.exc_info)}" if record.exc_info else text
+        text = f"{moment} {record.levelname.lower():7} {hide(record.getMessage())} {fields}".rstrip()
+        return f"{text}\n{hide(self.formatException(record.exc_info))}" if record.exc_info else text
 
 
 class _Json(logging.Formatter):
@@ -29,11 +40,11 @@ class _Json(logging.Formatter):
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(),
             "level": record.levelname.lower(),
             "logger": record.name,
-            "message": record.getMessage(),
+            "message": hide(record.getMessage()),
             **_fields(record),
         }
         if record.exc_info:
-            entry["exception"] = self.formatException(record.exc_info)
+            entry["exception"] = hide(self.formatException(record.exc_info))
         return json.dumps(entry, default=str)
 
 

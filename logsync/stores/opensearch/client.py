@@ -9,6 +9,8 @@ from contextlib import contextmanager, suppress
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+from logsync.core.addresses import read
+from logsync.core.secrets import keep, of_address
 from logsync.errors import ConfigError, StoreUnavailable
 from logsync.stores import tls
 from logsync.stores.clients import importing
@@ -24,21 +26,21 @@ def parse(url: str) -> tuple[list[str], str]:
 
     Raises ConfigError, which never shows the URL: it may hold a password.
     """
+    expected = "an OpenSearch URL"
     fix = "LOGSYNC_OPENSEARCH=https://user:password@host:9200, several with commas, then optionally ?prefix=name-"
+    keep(of_address(url))
     hosts, prefix = [], ""
     for part in url.split(","):
-        try:
-            split = urlsplit(part.strip())
-            _ = split.port
-        except ValueError:
-            raise ConfigError("the OpenSearch URL cannot be read", fix=fix) from None
-        options = parse_qs(split.query, keep_blank_values=True)
+        address = read(part.strip(), schemes=("http", "https"), expected=expected, fix=fix)
+        options = parse_qs(address.query, keep_blank_values=True)
         prefix = options.pop("prefix", [prefix])[-1]
-        if split.scheme not in ("http", "https") or not split.hostname or options or split.fragment:
-            raise ConfigError("the OpenSearch URL is not one that logsync understands", fix=fix)
+        if address.places.partition(":")[0] == "" or options:
+            raise ConfigError(f"expected {expected} with a host, and no option but prefix", fix=fix)
         if prefix and not _PREFIX.match(prefix):
-            raise ConfigError(f"OpenSearch prefix {prefix!r}: expected at most 80 of a-z, 0-9, '.', '_', '-'", fix=fix)
-        hosts.append(split._replace(query="").geturl())
+            raise ConfigError(
+                f"expected {expected} whose prefix is of a-z, 0-9, '.', '_', '-', and has 80 at most", fix=fix
+            )
+        hosts.append(part.strip().partition("?")[0])
     return hosts, prefix
 
 

@@ -6,6 +6,8 @@ import re
 from enum import Enum, auto
 from typing import TYPE_CHECKING
 
+from logsync.core.secrets import hide
+
 if TYPE_CHECKING:
     import psycopg
 
@@ -47,7 +49,8 @@ _TABLE: dict[str, Verdict] = {
 _SET_UP = re.compile(
     r"authentication failed|no password supplied|no pg_hba\.conf entry|pg_hba\.conf rejects|permission denied|"
     r'(role|database) "[^"]*" does not exist|is not permitted to log in|server does not support SSL|'
-    r"certificate verify failed|unsupported startup parameter"  # the last: PgBouncer, of options=
+    r"certificate verify failed|invalid (integer value|port number|\w+ value)|"
+    r"unsupported startup parameter"  # PgBouncer, of options=
 )
 
 
@@ -67,14 +70,14 @@ def verdict_of_connect(error: psycopg.Error) -> Verdict:
     return Verdict.CONFIG if _SET_UP.search(str(error)) else Verdict.UNAVAILABLE
 
 
-def describe(error: Exception, *, hide: str = "") -> str:
+def describe(error: Exception) -> str:
     """The error in one line: the server's first sentence, cut short, the code, and what it is about.
 
-    Never its DETAIL, which repeats whole rows; ``hide`` is the password, which must not show either.
+    Never its DETAIL, which repeats whole rows.
     """
     diag = getattr(error, "diag", None)
     words = (diag and diag.message_primary) or str(error).strip() or type(error).__name__
-    parts = [" ".join(str(words).split())]
+    parts = [hide(" ".join(str(words).split()))]  # whole: what is left of a secret that was cut is not found any more
     if len(parts[0]) > 200:
         parts[0] = parts[0][:200] + "..."
     if diag is not None:
@@ -82,5 +85,4 @@ def describe(error: Exception, *, hide: str = "") -> str:
         parts += [f"{name} {value}" for name, value in about.items() if value]
     if state := getattr(error, "sqlstate", None):
         parts.append(f"SQLSTATE {state}")
-    text = ", ".join(parts)
-    return text.replace(hide, "***") if hide else text
+    return ", ".join(parts)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import select
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
@@ -14,9 +15,14 @@ from psycopg.abc import PQGen
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.pq import TransactionStatus
 
+from logsync.core.addresses import read
+from logsync.core.secrets import keep, of_address
 from logsync.errors import ConfigError
 
 T = TypeVar("T")
+_EXPECTED = "the address of a Postgres: postgresql://user:password@host:port/database"
+_FIX = "correct LOGSYNC_POSTGRES, or the dsn given to Postgres(...)"
+_URL = re.compile(r"\s*[A-Za-z][A-Za-z0-9+.-]*://")
 _EVENTS = (0, select.POLLIN, select.POLLOUT, select.POLLIN | select.POLLOUT)  # by psycopg's Wait
 
 
@@ -114,14 +120,14 @@ def connect(dsn: str, *, timeout: float) -> Link:
 
     Takes ``timeout`` seconds at most per address that the host name has.
     """
+    keep(of_address(dsn))
+    if _URL.match(dsn):
+        read(dsn, schemes=("postgresql", "postgres"), expected=_EXPECTED, fix=_FIX, by_libpq=True)
     try:
         given = conninfo_to_dict(dsn)
     except psycopg.Error:
         # The client's own message repeats the string, and with it the password.
-        raise ConfigError(
-            "the Postgres connection string cannot be read: expected postgresql://user:password@host:port/database",
-            fix="correct LOGSYNC_POSTGRES, or the dsn given to Postgres(...)",
-        ) from None
+        raise ConfigError(f"expected {_EXPECTED}, found something else", fix=_FIX) from None
     ours = {
         "keepalives": 1,
         "keepalives_idle": 10,

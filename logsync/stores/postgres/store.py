@@ -71,7 +71,6 @@ class Postgres:
         self._schema = SinkSchema(schema)
         self._sink = ""
         self._timeout = 30.0
-        self._password = ""
         self._path = ""
         self._link: Link | None = None
 
@@ -95,20 +94,17 @@ class Postgres:
         """Connect, and nothing else: what ``inspect`` may do, too."""
         with importing("psycopg", extra="postgres"):
             from psycopg import Error
-            from psycopg.conninfo import conninfo_to_dict
 
             from logsync.stores.postgres import link as edge
         self.close()
         self._sink, self._timeout = sink, settings.store_timeout
         self._writer.shapes = {}
         dsn = settings.address("postgres") if self._dsn is None else self._dsn
-        with suppress(Error):
-            self._password = str(conninfo_to_dict(dsn).get("password") or "")
         try:
             self._link = edge.connect(dsn, timeout=self._timeout)
             self._link.meanwhile = self.meanwhile
         except Error as error:
-            text = f"cannot connect to Postgres: {describe(error, hide=self._password)}"
+            text = f"cannot connect to Postgres: {describe(error)}"
             if verdict_of_connect(error) is Verdict.UNAVAILABLE:
                 raise StoreUnavailable(text) from None
             raise ConfigError(text, fix="correct LOGSYNC_POSTGRES, or the rights on the server") from None
@@ -312,7 +308,7 @@ class Postgres:
             self.close()
 
     def _raise(self, what: str, error: Exception, lost: bool, committing: bool) -> NoReturn:
-        text = f"{what}: {describe(error, hide=self._password)}"
+        text = f"{what}: {describe(error)}"
         state = str(getattr(error, "sqlstate", None) or "")
         temporary = lost or verdict(error) is Verdict.UNAVAILABLE
         if temporary and committing and not state.startswith("40"):

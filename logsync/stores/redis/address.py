@@ -14,6 +14,7 @@ from difflib import get_close_matches
 from typing import Any, NamedTuple
 from urllib.parse import parse_qsl, unquote, urlsplit
 
+from logsync.core.secrets import keep, of_address
 from logsync.errors import ConfigError
 
 _SCHEMES = {"redis": "tcp", "valkey": "tcp", "rediss": "tls", "valkeys": "tls", "unix": "unix"}
@@ -43,6 +44,7 @@ class Address(NamedTuple):
 
 def parse(url: str, named: str = "LOGSYNC_REDIS") -> Address:
     """The address in ``url``; ``named`` is what a person has to correct. Raises ConfigError, which shows no value."""
+    keep(of_address(url))
     scheme, found, rest = url.strip().partition("://")
     kind = _SCHEMES.get(scheme.lower())
     if not found or kind is None:
