@@ -183,7 +183,7 @@ class BulkAppend:
             return report
         troubles: dict[int, Exception] = {**rejected, **unknown}
         first = cause or troubles[min(troubles)]
-        reason = first.message if isinstance(first, LogsyncError) else repr(first)
+        reason = str(first).replace("\n ", ";") if isinstance(first, LogsyncError) else repr(first)
         raise AppendIncomplete(
             f"append_many took {report.taken:,} events: {report.appended:,} are in the log, {len(rejected):,} "
             f"are not, {len(unknown):,} may be; it stopped because of: {reason}",

@@ -7,12 +7,14 @@ Everything that is not ruled here may be set through ``LOGSYNC_KAFKA_OPTIONS``: 
 from __future__ import annotations
 
 import logging
+import math
 import re
 from collections.abc import Callable
 from typing import TypeVar
 
 from confluent_kafka import KafkaError, KafkaException
 
+from logsync.core.secrets import Secrets, hide
 from logsync.errors import ConfigError
 from logsync.settings import Settings
 
@@ -53,9 +55,37 @@ REFUSED: dict[str, str] = {
     "isolation.level": "events of an aborted transaction never happened",
     "enable.partition.eof": "it tells where the log ends behind transaction markers",
     "check.crcs": "a record that was damaged on the way must not be applied",
+    "offset.store.method": "committed offsets stand in Kafka, where the group and lag tools look for them",
+    "offset.store.path": "committed offsets stand in Kafka, where the group and lag tools look for them",
+    "offset.store.sync.interval.ms": "committed offsets stand in Kafka, where the group and lag tools look for them",
+    # Either
+    "api.version.request": "in an older protocol there are no headers and no transactions to tell apart",
+    "api.version.fallback.ms": "in an older protocol there are no headers and no transactions to tell apart",
+    "broker.version.fallback": "in an older protocol there are no headers and no transactions to tell apart",
+    "default.topic.config": "it is an older spelling; every key of a topic may stand beside the others",
+    "enabled_events": "delivery reports would go where nobody reads them, and no append would return",
+    "error_cb": "logsync takes the client's errors",
+    "internal.termination.signal": "signals of the process belong to the worker",
+    "log.queue": "the client's log lines go to the logger logsync.kafka",
+    "logger": "the client's log lines go to the logger logsync.kafka",
     "test.mock.num.brokers": "it replaces Kafka by a simulation that forgets everything",
+    "test.mock.broker.rtt": "it replaces Kafka by a simulation that forgets everything",
+    "ut_handle_ProduceResponse": "it is for the client's own tests",
 }
 """Keys that would break the promise, each with the reason that its refusal gives."""
+
+_SCOPE = "topic."
+"""librdkafka takes every key with this before it, too."""
+_ALIASES = {
+    "fetch.message.max.bytes": "max.partition.fetch.bytes",
+    "compression.codec": "compression.type",
+    "topic.compression.codec": "compression.type",
+    "topic.compression.type": "compression.type",
+}
+"""Other names of keys that logsync sets below."""
+_SENT_BY_DEFAULT, _SENT_AT_MOST = 1_000_000, 1_000_000_000  # message.max.bytes, as librdkafka has it
+_RECEIVED_BY_DEFAULT = 100_000_000  # receive.message.max.bytes
+_AROUND = 1024 * 1024  # bytes: headers of a record, of its batch and of the answer it comes in
 
 _CLIENT: dict[str, Value] = {
     "reconnect.backoff.max.ms": 1_000,  # how late a client may notice that Kafka is back; the default is 10 s
@@ -110,8 +140,8 @@ def producer_config(settings: Settings) -> Config:
 
 def consumer_config(settings: Settings, group_id: str) -> Config:
     """Settings of a member of ``group_id``. Raises ConfigError for a refused key."""
-    config = _config(settings, _CLIENT, _CONSUMER, {"group.id": group_id})
-    interval = float(str(config.get("max.poll.interval.ms", 300_000))) / 1000
+    config = _fitting(_config(settings, _CLIENT, _CONSUMER, {"group.id": group_id}))
+    interval = (_number(config.get("max.poll.interval.ms", 300_000)) or math.inf) / 1000
     if interval < 2 * settings.store_timeout:
         # A worker inside a store call cannot poll: the group would take its partitions away, again and again.
         raise ConfigError(
@@ -122,17 +152,36 @@ def consumer_config(settings: Settings, group_id: str) -> Config:
     return config
 
 
+def _fitting(config: Config) -> Config:
+    """What a consumer makes of the bound on what a producer may send: one variable holds the options of both.
+
+    librdkafka refuses a consumer that fetches less at a time than ``message.max.bytes``. That is no bound of logsync's:
+    brokers hand out a larger record alone. What a consumer must be able to receive is such a record.
+    """
+    largest = _number(config.get("message.max.bytes"))
+    if largest is not None and _SENT_BY_DEFAULT < largest <= _SENT_AT_MOST:
+        del config["message.max.bytes"]
+        if "receive.message.max.bytes" not in config and largest + _AROUND > _RECEIVED_BY_DEFAULT:
+            config["receive.message.max.bytes"] = largest + _AROUND
+    return config
+
+
+def _number(value: object) -> int | None:
+    """The value as a number; None for what librdkafka will refuse."""
+    text = str(value)
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 20 else None
+
+
 def build(client: Callable[[Config], C], config: Config) -> C:
     """Make a client. Raises ConfigError for a key or value that librdkafka does not take; never shows a value."""
     try:
         return client(config)
     except (KafkaException, ValueError, TypeError) as error:
         reason = str(error.args[0].str() if error.args and isinstance(error.args[0], KafkaError) else error)
-        for name, value in config.items():  # librdkafka repeats what it did not understand: it may be a password
-            if name not in _PUBLIC and isinstance(value, str) and value:
-                reason = reason.replace(value, "...")
+        values = Secrets()  # librdkafka repeats what it did not understand: it may be a password in the wrong place
+        values.keep(value for name, value in config.items() if name not in _PUBLIC and isinstance(value, str))
         raise ConfigError(
-            f"the Kafka client refused its settings: {reason}", fix="correct LOGSYNC_KAFKA_OPTIONS"
+            f"the Kafka client refused its settings: {values.hide(reason)}", fix="correct LOGSYNC_KAFKA_OPTIONS"
         ) from None
 
 
@@ -141,11 +190,12 @@ def _config(settings: Settings, *ruled: dict[str, Value]) -> Config:
     for part in ruled:
         config.update(part)
     for name, secret in settings.kafka_options.items():
-        reason = REFUSED.get(name)
+        reason = REFUSED.get(name.removeprefix(_SCOPE)) or REFUSED.get(name)
         if reason is not None:
             raise ConfigError(
                 f"LOGSYNC_KAFKA_OPTIONS may not set {name}: {reason}", fix=f"take {name} out of LOGSYNC_KAFKA_OPTIONS"
             )
+        config.pop(_ALIASES.get(name, name), None)  # else the client takes whichever of the two comes last
         config[name] = secret.get_secret_value()
     config["bootstrap.servers"] = settings.kafka
     config["client.id"] = config.get("client.id", "logsync")
@@ -206,7 +256,8 @@ class _Calm(logging.Filter):
         self._told: dict[str, float] = {}
 
     def filter(self, record: logging.LogRecord) -> bool:
-        text = record.getMessage()
+        text = hide(record.getMessage())
+        record.msg, record.args = text, ()  # also for a program that writes its log lines by itself
         if self._REMARK.search(text):
             return False
         same = self._CHANGING.sub("", text)

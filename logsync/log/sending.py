@@ -209,7 +209,7 @@ class Client:
             ) from None
         except KafkaException as error:
             self._retire(error.args[0])
-            raise AppendRejected(f"{self._topic}: {error.args[0].str()}", fix=_fix(error.args[0])) from None
+            raise AppendRejected(f"{self._topic}: {error.args[0].str()}", fix=_fix(error.args[0], "")) from None
 
     def receipt(self, pending: Pending) -> Receipt:
         """The proof that it is in the log. Raises what is known otherwise."""
@@ -221,7 +221,9 @@ class Client:
         self._retire(pending.error)
         reason = pending.error.str()
         if pending.error.code() in _NOT_IN_THE_LOG and not pending.repeat:
-            raise AppendRejected(f"{self._topic}: Kafka refused the event: {reason}", fix=_fix(pending.error))
+            raise AppendRejected(
+                f"{self._topic}: Kafka refused the event: {reason}", fix=_fix(pending.error, self._topic)
+            )
         raise self.unknown(pending, reason)
 
     def reached(self, partition: int, offset: int) -> None:
@@ -305,9 +307,18 @@ class Client:
             ctypes.pythonapi.Py_IncRef(ctypes.py_object(handle))
 
 
-def _fix(error: KafkaError) -> str:
+def _fix(error: KafkaError, topic: str) -> str:
+    """``topic``: the brokers of this topic refused it, and not already the client."""
     if error.code() in (KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.RECORD_LIST_TOO_LARGE):
-        return "make the event smaller, or raise message.max.bytes here and max.message.bytes on the topic"
+        if not topic:
+            return (
+                'make the event smaller, or set "message.max.bytes" in LOGSYNC_KAFKA_OPTIONS, for this writer and the '
+                "workers; then the topic's max.message.bytes must allow it, too"
+            )
+        return (
+            "make the event smaller, or raise max.message.bytes of the topic: `kafka-configs.sh --alter --topic "
+            f"{topic} --add-config max.message.bytes=N` with the brokers' address"
+        )
     if error.code() in (KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.CLUSTER_AUTHORIZATION_FAILED):
         return "give this user the right Write on the topic: docs/permissions.md"
     return ""
