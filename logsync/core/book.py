@@ -6,12 +6,14 @@ positions are kept apart because they move with every batch.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from datetime import datetime
 from typing import Any, Literal
 
 from pydantic import BaseModel
 
+from logsync.core.formats import UPDATE, number, upgraded
 from logsync.core.offsets import Offsets, OffsetsText
 from logsync.core.position import LogIdentity
 from logsync.errors import ConfigError, PositionConflict
@@ -76,12 +78,15 @@ class Book(BaseModel, frozen=True):
     def read(cls, stored: str | bytes, where: str) -> Book:
         """The book as a store has kept it, ``where`` in words. Raises ConfigError."""
         try:
-            return cls.model_validate_json(stored)
-        except ValueError as error:
+            return cls.model_validate(upgraded("book", json.loads(stored)))
+        except (ValueError, AttributeError) as error:
             raise ConfigError(
-                f"{where} holds no book that this version of logsync can read: {error}",
-                fix="run the version that wrote it, or a newer one",
+                f"{where} holds no book that this version of logsync can read: {error}", fix=UPDATE
             ) from None
+
+    def dump(self) -> str:
+        """The book as text, for the store to keep; :meth:`read` gives it back."""
+        return json.dumps({"format": number("book"), **self.model_dump(mode="json")})
 
     def next(self, *, audit: AuditEntry | None = None, **changes: Any) -> Book:
         """The following revision; ``store.write_book`` accepts it only on top of this one."""

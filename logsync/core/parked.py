@@ -19,6 +19,7 @@ from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 from logsync.core.event import Headers, Record
+from logsync.core.formats import UPDATE, number, upgraded
 from logsync.errors import ConfigError
 
 SequenceBy = Callable[[bytes | None, Headers], str | None]
@@ -64,7 +65,7 @@ class Parked(NamedTuple):
 
     def to_json(self) -> str:
         """For stores that keep text. :meth:`from_json` gives the same value back, bytes and all."""
-        fields = self._asdict()
+        fields = {"format": number("parked event"), **self._asdict()}
         fields["first_at"], fields["last_at"] = self.first_at.isoformat(), self.last_at.isoformat()
         _, _, key, value, headers, leader_epoch, timestamp = self.record
         fields["record"] = [_b64(key), _b64(value), [[n, _b64(v)] for n, v in headers], leader_epoch, timestamp]
@@ -74,7 +75,11 @@ class Parked(NamedTuple):
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Parked:
-        fields: dict[str, Any] = json.loads(text, object_hook=_plain)
+        """Read what :meth:`to_json` wrote. Raises ConfigError for a newer format."""
+        try:
+            fields = upgraded("parked event", json.loads(text, object_hook=_plain))
+        except ValueError as error:
+            raise ConfigError(f"the store holds {error}", fix=UPDATE) from None
         key, value, headers, leader_epoch, timestamp = fields["record"]
         return cls(
             **{name: fields[name] for name in cls._fields if name not in ("first_at", "last_at", "record")},

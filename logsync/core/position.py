@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from logsync.core.event import Decoded
+from logsync.core.formats import UPDATE, number, upgraded
+from logsync.errors import ConfigError
 
 
 class Position(NamedTuple):
@@ -45,12 +47,16 @@ class Position(NamedTuple):
         return self._replace(releases=self.releases + 1)
 
     def to_dict(self) -> dict[str, Any]:
-        return self._asdict()
+        return {"format": number("position"), **self._asdict()}
 
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> Position:
-        """Read what :meth:`to_dict` wrote; unknown fields of a newer version are ignored."""
-        return cls(**{name: fields[name] for name in cls._fields if name in fields})
+        """Read what :meth:`to_dict` wrote. Raises ConfigError for a newer format."""
+        try:
+            known = upgraded("position", fields)
+        except ValueError as error:
+            raise ConfigError(f"the store holds {error}", fix=UPDATE) from None
+        return cls(**{name: known[name] for name in cls._fields if name in known})
 
 
 class LogIdentity(NamedTuple):

@@ -154,7 +154,7 @@ class OpenSearch:
                 moved = {number.partition: number for number in positions}
                 changed = {name: mark._replace(positions=moved) for name, mark in marks.items() if mark is not None}
                 self._documents.write_marks(epoch, changed)
-            source = {"sink": layout.sink, "revision": book.revision, "book": book.model_dump(mode="json")}
+            source = {"sink": layout.sink, "revision": book.revision, "book": json.loads(book.dump())}
             if seq_no is None:
                 path, params = f"/{layout.books}/_create/{layout.sink}", {"require_alias": "true"}
             else:

@@ -10,6 +10,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from logsync.core.book import Book, book_conflict
+from logsync.core.formats import number
 from logsync.core.inspection import Inspection
 from logsync.core.parked import Parked, SequenceSummary
 from logsync.core.plan import Plan
@@ -33,8 +34,11 @@ if TYPE_CHECKING:
     from logsync.stores.postgres.link import Link
 
 _COLUMNS = "partition, next_offset, epoch, last_offset, last_id, leader_epoch, releases"  # as in Position
-_POSITIONS = f"SELECT {_COLUMNS} FROM logsync.position WHERE sink = %s"
-_ADD_POSITION = f"INSERT INTO logsync.position (sink, {_COLUMNS}) VALUES (%s, %s, %s, %s, %s, %s, %s, %s)"
+_POSITIONS = f"SELECT {_COLUMNS}, format FROM logsync.position WHERE sink = %s"
+_ADD_POSITION = (
+    f"INSERT INTO logsync.position (sink, {_COLUMNS}, format) "
+    f"VALUES (%s, %s, %s, %s, %s, %s, %s, %s, {number('position')})"
+)
 _FIRST_BOOK = "INSERT INTO logsync.book (sink, revision, body) VALUES (%s, %s, %s) ON CONFLICT DO NOTHING"
 _NEXT_BOOK = "UPDATE logsync.book SET revision = %s, body = %s WHERE sink = %s AND revision = %s"
 # Whoever writes another book meanwhile is waited for, or waits.
@@ -149,7 +153,7 @@ class Postgres:
 
     def write_book(self, book: Book, *, positions: Sequence[Position] | None = None) -> None:
         """See Store. A commit whose answer was lost raises StoreOutcomeUnknown: read the book again."""
-        body = book.model_dump_json()
+        body = book.dump()
         with self._transaction("write the book") as link:
             if book.revision == 1:
                 changed = link.ask(_FIRST_BOOK, book.sink, 1, body)
@@ -165,7 +169,8 @@ class Postgres:
     def positions(self) -> dict[int, Position]:
         with self._call("read the positions") as link:
             rows = link.ask(_POSITIONS, self._sink).fetchall()
-        found = [Position(*row) for row in rows]
+        names = (*_COLUMNS.split(", "), "format")
+        found = [Position.from_dict(dict(zip(names, row, strict=True))) for row in rows]
         return {at.partition: at._replace(last_id=at.last_id and unescaped(at.last_id)) for at in found}
 
     def apply(self, plan: Plan) -> None:

@@ -204,7 +204,7 @@ if kept[2] ~= kept[3] then
 end
 local position = stored and cjson.decode(stored)
 if not position or position.epoch ~= tonumber(ARGV[EPOCH]) or position.next_offset ~= tonumber(ARGV[NEXT])
-    or (position.releases or 0) ~= tonumber(ARGV[RELEASES]) then
+    or (position.releases or position.drains or 0) ~= tonumber(ARGV[RELEASES]) then
   return { 'conflict', stored or 'no position' }
 end
 

@@ -117,7 +117,7 @@ class Redis:
         if expected == 0:
             # The content begins: evictions before this moment do not matter.
             self._io.call("SET", self._evicted, self._now_evicted())
-        args = [b"%d" % expected, book.model_dump_json().encode(), self._sink.encode(), self.prefix.encode()]
+        args = [b"%d" % expected, book.dump().encode(), self._sink.encode(), self.prefix.encode()]
         args.append(b"keep" if positions is None else b"replace")
         for position in positions or ():
             args += (b"%d" % position.partition, _json(position))

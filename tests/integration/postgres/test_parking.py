@@ -403,7 +403,7 @@ def test_a_wipe_waits_for_the_rebuild_that_is_overtaking_it_and_deletes_nothing(
     with psycopg.connect(bench.dsn) as rival:
         rival.execute(
             "UPDATE logsync.book SET revision = %s, body = %s WHERE sink = %s",
-            (theirs.revision, theirs.model_dump_json(), bench.name),
+            (theirs.revision, theirs.dump(), bench.name),
         )
         thread.start()
         blocked = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%logsync.book%UPDATE%'"

@@ -122,7 +122,7 @@ def test_a_database_that_an_earlier_version_made_is_brought_up_to_date_and_keeps
     schema = SinkSchema(None)
     base.db.execute("INSERT INTO logsync.applied_schema (hash) VALUES (%s)", (schema.hash(),))
     book = Book(sink=base.name, environment="test", log=LogIdentity("cluster", "topic", "id", 1))
-    base.db.execute("INSERT INTO logsync.book VALUES (%s, 1, %s)", (base.name, book.model_dump_json()))
+    base.db.execute("INSERT INTO logsync.book VALUES (%s, 1, %s)", (base.name, book.dump()))
     base.db.execute("INSERT INTO logsync.position VALUES (%s, 0, 1, 42, 41, 'id-41', 3)", (base.name,))
     base.db.execute(f"GRANT USAGE ON SCHEMA logsync TO {base.name}_worker")
     with pytest.raises(ConfigError, match="schema print"):
