@@ -14,7 +14,7 @@ log = logging.getLogger("logsync.worker")
 CONFLICTS_WITHIN = 600.0
 """Seconds in which conflicts add up (P3). Two programs on one sink name conflict all the time; restores do not."""
 _SAY_EVERY = 30.0
-"""Seconds between two lines about one and the same outage."""
+"""Seconds between two log lines about the same outage."""
 
 
 class Backoff:

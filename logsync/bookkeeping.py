@@ -80,7 +80,7 @@ class Bookkeeper:
         return book
 
     def look(self) -> Book:
-        """Read the book again. Raises StoreUnavailable if it is another than this worker resumed under."""
+        """Read the book again. Raises StoreUnavailable if it is not the one that this worker resumed under."""
         current = self._sink.store.read_book()
         if current is None or current.resume_basis != self.book.resume_basis:
             raise StoreUnavailable(f"the book of sink {self._sink.name} was changed: it has to be read anew")
@@ -88,7 +88,7 @@ class Bookkeeper:
         return current
 
     def write(self, book: Book, positions: Sequence[Position] | None = None) -> None:
-        """Workers of one group may write the book at the same moment: the slower one reads it and begins again.
+        """Workers of one group may write the book at the same moment: the slower one reads it again and starts over.
 
         That is no conflict of positions and must not count as one (P3), hence the other error class.
         """
@@ -106,7 +106,7 @@ class Bookkeeper:
             self.write(current.next(requests=left))
 
     def skip(self, partition: int, events: Iterable[GivenUp]) -> None:
-        """Put these on the list of skips, for ever."""
+        """Put these on the list of skips. They stay there."""
         offsets: dict[tuple[str, datetime], list[int]] = {}
         for event in events:
             offsets.setdefault((event.reason, event.at), []).append(event.offset)

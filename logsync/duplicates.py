@@ -20,7 +20,8 @@ def duplicates(
     """Offsets of retried appends whose event stands in the log already, further up.
 
     ``meanwhile`` is called while the log is read, which may take long.
-    Also of those that cannot be decoded now: drained after an upgrade, they may find that range of the log gone.
+    Records that cannot be decoded are looked up as well: when they are retried after an upgrade, that range of the log
+    may be gone.
     """
     since = dict[int, int]()
     for event in events:
@@ -44,5 +45,6 @@ def _stood(event: Decoded, since: int, found: Mapping[str, int], find: Callable[
         return event.offset
     if found[event.id] >= since:
         return found[event.id]
-    # Before this event's own range, in that of another of the batch: the verdict must not depend on the cut.
+    # Found before this event's own range, in the range of another event of the batch. The verdict must not depend on
+    # how the log is cut into batches.
     return find(event.partition, {event.id}, since, event.offset).get(event.id, event.offset)

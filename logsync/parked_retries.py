@@ -1,6 +1,6 @@
-"""Parked events, tried again: what people asked for, what comes next, and as which plan. # K1
+"""Retries of parked events: what people asked for, what comes next, and as which plan. # K1
 
-The worker asks for an attempt and its plan, applies it like any other, and tells what came of it.
+The worker asks for an attempt and its plan, applies the plan like any other, and reports the result.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class ParkedAttempt(Attempt):
 
 
 class ParkedRetries:
-    """The way out for what is parked. Reads the store; only the worker applies."""
+    """How parked events leave. Reads the store; only the worker applies."""
 
     def __init__(
         self,
@@ -55,16 +55,16 @@ class ParkedRetries:
         self._retried_at = clock()  # when everything that waits was last tried unasked
 
     def resume(self, number: int) -> RetryQueue:
-        """What the store holds of this partition. Raises ConfigError if it has other names there."""
+        """What the store has parked of this partition. Raises ConfigError if its sequences have other names there."""
         queue = RetryQueue(self._sink.store.sequences(number))
         if queue.waiting and not self._only_retry:
             self._check_sequences(number)
         return queue
 
     def _check_sequences(self, partition: int) -> None:
-        """Under another ``sequence_by`` later events would not wait behind what is parked. # I8
+        """Raise ConfigError if ``sequence_by`` changed: later events would not wait behind what is parked. # I8
 
-        One parked event is looked at, not all: a rule that was changed for some keys only is not noticed.
+        Only one parked event is checked, so a rule that changed for some keys only is not noticed.
         """
         for entry in self._sink.store.parked(partition, limit=1):
             name = name_of(self._sink.sequence_by, entry.record)
@@ -78,7 +78,7 @@ class ParkedRetries:
                 )
 
     def begin(self, partition: Partition) -> ParkedAttempt | None:
-        """Begin the next attempt. None if nothing of the sequence that is next can be released now."""
+        """Begin the next attempt. None if nothing of the next sequence can be released now."""
         retries, store = partition.retries, self._sink.store
         if retries.discards and not retries.urgent:
             return self._give_up(partition, retries.discards[0])
@@ -93,13 +93,13 @@ class ParkedRetries:
             return None
         retries.known(retry, due[0])
         entries = within(due, RETRY_BYTES)
-        self._record(partition.number, given_up(entries))  # whoever marked them may have come no further
+        self._record(partition.number, given_up(entries))  # the worker that marked them may have died after that
         return ParkedAttempt([self._decode(entry.record) for entry in entries], task=retry, entries=entries)
 
     def _give_up(self, partition: Partition, asked: Discard) -> ParkedAttempt | None:
         """Mark what is still parked, then put it on record, and only then let it leave, as any other skip does.
 
-        The mark is the verdict. It is made in the store and moves the position, so the event was either applied
+        The mark decides. It is made in the store and moves the position, so the event was either applied
         before, by whoever held that position, and is parked no longer; or nobody applies it from now on.
         """
         store, discards = self._sink.store, partition.retries.discards
@@ -167,7 +167,7 @@ class ParkedRetries:
             self._retried_at = self._clock()
             for partition in partitions:
                 partition.retries.ask_all()
-        # While it does what somebody asked for, that person has looked; a restart per second would only slow it down.
+        # While the worker does what a person asked for, that person has looked: halting would only slow it down.
         if not self._only_retry and not any(partition.retries.asked for partition in partitions):
             for partition in partitions:
                 self._check_age(partition)

@@ -31,16 +31,16 @@ class Polled:
 
 
 class Partition:
-    """Assigned to this worker. It is read once ``position`` is known, which only the store can tell."""
+    """A partition that is assigned to this worker. It is read once the store has said its ``position``."""
 
     def __init__(self, number: int) -> None:
         self.number = number
         self.position: Position | None = None
-        """Where the store is; None: it has to be asked first."""
+        """Where the store is; None: the store has to be asked first."""
         self.retries = RetryQueue()
         """What is parked, and what of it is to be tried again."""
         self.ahead: Polled | None = None
-        """Polled, and to be applied in the next turn: it follows on ``position``."""
+        """Polled, and to be applied in the next turn: it begins at ``position``."""
         # Shown by the worker's status, also while the store does not answer.
         self.next_offset: int | None = None
         self.end: int | None = None
@@ -65,7 +65,7 @@ class Partition:
         self.parked = max(0, self.parked + len(made.parked) - len(made.released))
 
     def suspend(self) -> None:
-        """Nothing that was known of the store holds any more, nor what was read to follow on it. # I7 F1"""
+        """Forget what was known of the store, and what was read to be applied after it. # I7 F1"""
         self.position, self.retries, self.ahead = None, RetryQueue(), None
 
 
@@ -74,7 +74,7 @@ def begin_at(
 ) -> tuple[Position, tuple[int, int]]:
     """Where to read on, and the partition's first offset and end. ``position``: what the store says of it.
 
-    Raises ConfigError, StoreUnavailable, PositionGap and LogIdentityError where the log does not go on there.
+    Raises ConfigError, StoreUnavailable, PositionGap and LogIdentityError if the log cannot be continued there.
     """
     if position is None:
         raise ConfigError(

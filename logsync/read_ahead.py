@@ -13,14 +13,14 @@ from logsync.log.contract import Batch
 from logsync.partition import Partition, Polled
 
 AHEAD_FROM = 10
-"""A poll that brings the tenth part of a full batch, or leaves records for the next one, is read ahead: decoded in the
-store's waits, applied a turn later. Less is applied at once: nothing that waits alone has to wait for anything."""
+"""A poll that brings a tenth of a full batch, or leaves records for the next one, is read ahead: decoded while the
+store waits, and applied a turn later. A smaller one is applied at once, so that a single event never waits."""
 _SLICE = 32
 """Records decoded between two looks at whether the store has answered: a fraction of a millisecond."""
 
 
 class ReadAhead:
-    """What was polled and is not applied yet stands in its partition, and goes with it."""
+    """Decides what is read ahead. What was polled and not applied is kept in its partition and goes with it."""
 
     def __init__(self, partitions: Mapping[int, Partition], decode: Decode, batch_records: int) -> None:
         self._partitions, self._decode, self._full = partitions, decode, batch_records
@@ -34,9 +34,9 @@ class ReadAhead:
     def take(self, batch: Batch) -> list[tuple[Partition, Polled]]:
         """What to apply now: what the turn before has read ahead, else this batch, if it is too small for that.
 
-        Called before resume, when all that was read ahead follows on the positions as they are: whatever ends that
-        drops it with the partition or by ``Partition.suspend``. A part that began behind the position would be a
-        silent hole. # I7
+        Called before resume, when all that was read ahead begins at the positions as they are. When that is no longer
+        true it is dropped, with the partition or by ``Partition.suspend``: a part that began behind the position would
+        be a silent hole. # I7
         """
         read = {number: partition for number, partition in self._partitions.items() if partition.position is not None}
         polled = [(read[part.partition], Polled(part)) for part in batch.parts if part.partition in read]
@@ -55,8 +55,8 @@ class ReadAhead:
         self._spent = [spent for _, polled in ready for spent in (polled.part.records, polled.events)]
 
     def use_the_wait(self) -> bool:
-        """Free a slice of what was applied last, or decode one of what is applied next: a tenth and a quarter of a
-        worker's work. False if nothing is left to do.
+        """Free a slice of what was applied last, or decode a slice of what is applied next: these are a tenth and a
+        quarter of a worker's work. False if nothing is left to do.
         """
         while self._spent:
             if rest := self._spent[-1]:

@@ -53,7 +53,7 @@ class Worker:
 
     Runs on one thread; ``stop`` may be called from any other or from a signal handler. ``step`` is one turn of
     the loop. Errors that time can mend are waited for without limit; all others leave ``run`` as they are.
-    ``only_retry``: apply nothing new, only what people asked to be drained (K1: that is the owner's to do).
+    ``only_retry``: apply nothing new, only the parked events that people asked to retry (K1: the owner does that).
     """
 
     def __init__(
@@ -236,10 +236,10 @@ class Worker:
 
     def _look_if_due(self) -> None:
         """Is it still the same log, and how far does it reach? Before an apply, never older than LOOK_EVERY. # L1"""
-        began = self._clock()  # an answer is as old as its question, if this machine stood still in between
+        began = self._clock()  # the answer may be as old as the question: this machine may have stood still in between
         if began - self._looked_at < LOOK_EVERY:
             return
-        identity = self.reader.identity()  # also finds a topic that is not there: nothing is assigned then, for ever
+        identity = self.reader.identity()  # also finds a topic that does not exist: Kafka never assigns anything of it
         if self._books.known is not None:
             check_identity(self._books.known, self.sink, identity)
         for partition in self._read:

@@ -45,12 +45,12 @@ class WorkerStatus:
     parked: int = 0
     """Events that this worker set aside."""
     released: int = 0
-    """Parked events that it applied later, or passed over on somebody's word."""
+    """Parked events that it applied later, or skipped because a person said so."""
     batches: int = 0
     retries: int = 0
     conflicts: int = 0
     turned_at: float = 0.0
-    """When the loop last turned, or last read on in a lookup of retried appends; by the worker's clock."""
+    """When the loop last turned, or a lookup of retried appends last read a part of the log; by the worker's clock."""
     moved_at: float = 0.0
     """When a position last moved or was found at the log's end."""
     looked_at: float = 0.0

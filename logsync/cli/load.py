@@ -71,7 +71,7 @@ def sink_names() -> list[str]:
             if isinstance(getattr(_import(f"sinks.{name}"), "sink", None), Sink):
                 names.append(name)
         except LogsyncError:
-            names.append(name)  # whoever loads it gets the reason; leaving it out would be silent
+            names.append(name)  # loading it gives the reason; leaving it out would be silent
     return sorted(names)
 
 

@@ -54,7 +54,7 @@ def list_(
     settings, loaded = load_settings(), load_sink(sink)
     with _opened(loaded, settings) as store:
         found = parked.find(store, Selection())
-        shown = [  # without those that were drained since
+        shown = [  # without those that were released since
             (each, head)
             for each in found[:limit]
             for head in store.parked(each.partition, sequence=each.sequence, limit=1)
@@ -116,7 +116,7 @@ def retry(
 @parked_app.command("discard")
 def discard(
     sink: SinkArgument,
-    reason: Annotated[str, typer.Option("--reason", help="Why; kept for ever with the skip.", show_default=False)],
+    reason: Annotated[str, typer.Option("--reason", help="Why; kept with the skip.", show_default=False)],
     event: EventOption = None,
     key: KeyOption = None,
     error: ErrorOption = None,
@@ -164,7 +164,7 @@ def _found(store: Store, sink: Sink, selection: Selection) -> list[Found]:
 
 
 def _confirmed(store: Store, sink: Sink, selection: Selection, yes: bool, fix: str) -> list[Found]:
-    """What is meant, said aloud. Raises Refused unless ``yes``."""
+    """Print what is meant. Raises Refused unless ``yes``."""
     found = _found(store, sink, selection)
     out.say(f"{_count(found)} meant" + (f", of which the event {selection.event}" if selection.event else ""))
     if not yes:
@@ -174,7 +174,7 @@ def _confirmed(store: Store, sink: Sink, selection: Selection, yes: bool, fix: s
 
 def _given_up(book: Book, request: str, reason: str, at: datetime, meant: int) -> str:
     done = parked.discarded(book, reason=reason, at=at)
-    said = f"{done:,} of {meant:,} events are skipped for ever, on record"
+    said = f"{done:,} of {meant:,} events are skipped from now on, on record"
     if any(asked.id == request for asked in book.requests):
         return f"{said}; the next worker goes on with the others"
     return said if done == meant else f"{said}; the others were not parked any more when a worker came to them"
@@ -186,7 +186,7 @@ def _finish(
     """Wait for the request to be carried out, and say what came of it and what is left."""
     from logsync.run import run_retry
 
-    with out.worker(f"draining {sink.name}") as report:
+    with out.worker(f"retrying {sink.name}") as report:
         run_retry(sink, settings, request, on_progress=report)
     with access.opened(sink, settings) as store:
         waiting = {number: store.sequences(number) for number in sorted({each.partition for each in found})}

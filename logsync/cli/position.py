@@ -174,7 +174,7 @@ def _carry_out(move: positions.Move, settings: Settings, *, yes: bool) -> None:
 
 
 def _last_before(lookup: Lookup, partition: int, offset: int, span: Span) -> Record | None:
-    """The last record below ``offset``. Kafka reads forward only, and offsets have holes: look back ever further."""
+    """The last record below ``offset``. Kafka reads forward only and offsets have holes: look back in growing steps."""
     from logsync.log.lookup import Span
 
     stop, width = min(offset, span.high), 1

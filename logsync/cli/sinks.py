@@ -156,5 +156,5 @@ def skip(
         ops_records.skip(store, record, sink=loaded.name, reason=reason, now=datetime.now(UTC))
         after = store.positions().get(partition)
     if after is not None and after.next_offset > offset:
-        out.say("a worker passed the record at this very moment; whether it was applied, `logsync status` cannot tell")
+        out.say("a worker passed the record at the same moment: it may have been applied, `logsync status` cannot tell")
     out.say(f"sink {loaded.name} will pass over it; start its worker again")

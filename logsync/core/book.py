@@ -20,7 +20,7 @@ from logsync.errors import ConfigError, PositionConflict
 
 
 class AuditEntry(BaseModel, frozen=True):
-    """Something a person did to the sink by hand: kept for ever."""
+    """Something a person did to the sink by hand. It is never deleted."""
 
     at: datetime
     action: str
@@ -37,7 +37,7 @@ class Skip(BaseModel, frozen=True):
 
 
 class Request(BaseModel, frozen=True):
-    """Something that the owners of the partitions are asked to do: drain what waits. # K1
+    """Something that the owners of the partitions are asked to do: retry what is parked. # K1
 
     With a ``reason``: give up on the parked events in ``offsets`` first. Only the owner can tell which of them are
     parked still, so only the owner puts them on the list of skips.
@@ -95,7 +95,7 @@ class Book(BaseModel, frozen=True):
 
     @property
     def resume_basis(self) -> tuple[object, ...]:
-        """What a worker stands on: when this changes, it has to resume."""
+        """What a worker relies on: when this changes, it has to resume."""
         return self.epoch, self.state, self.log, self.environment
 
     def without(self, request: str, partition: int) -> tuple[Request, ...]:
@@ -126,5 +126,5 @@ class Book(BaseModel, frozen=True):
 
 
 def book_conflict(sink: str, expected: int, found: object = "another") -> PositionConflict:
-    """The error of whoever would change the book of ``sink`` and finds another revision than he read."""
+    """The error of a caller that would change the book of ``sink`` and finds another revision than it has read."""
     return PositionConflict(f"book of sink {sink}: expected revision {expected}, found {found}")

@@ -147,8 +147,8 @@ class _Decoder:
     def __call__(self, record: Record) -> Decoded:
         """Decode one record. Called for every record of a poll; never raises.
 
-        Headers that stand as ``encode`` wrote them are not looked up by name: that takes a third of the whole. Whatever
-        is wrong with such an event, the long way says.
+        Headers in the order in which ``encode`` wrote them are not looked up by name: that would take a third of the
+        time. If such an event is wrong, the long way says why.
         """
         partition, offset, key_bytes, value, headers, leader_epoch, _ = record
         if len(headers) == len(_PLAIN):

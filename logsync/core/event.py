@@ -56,7 +56,7 @@ class Event(NamedTuple, Generic[T_co]):
 
 
 class Tombstone(BaseModel, frozen=True):
-    """The event that a null value is: what its key named is gone. Every log knows this type.
+    """The event that a null value stands for: what its key named is gone. Every log knows this type.
 
     ``of`` is the registered name of the event type it ends, or None when the writer did not say.
     """

@@ -14,7 +14,7 @@ from logsync.errors import ConfigError, LogsyncError, LogUnavailable, StoreError
 
 
 class Severity(IntEnum):
-    """NOTE: a fact. WARNING: right today, but a fault would cost more than it must. ERROR: the sink does not run,
+    """NOTE: a fact. WARNING: right today, but a fault would do more harm than it has to. ERROR: the sink does not run,
     will halt, or could lose what it claims to hold."""
 
     NOTE = 0
@@ -57,7 +57,7 @@ def noting(findings: list[Finding], check: str) -> Iterator[None]:
     try:
         yield
     except LogsyncError as error:
-        # One cause may stop several questions: it is said once.
+        # One cause may stop several questions; it is reported once.
         if all(finding.found != error.message for finding in findings):
             start = f"start the server, or correct LOGSYNC_{check.partition('.')[0].upper()}"
             fix = error.fix or (start if isinstance(error, StoreError) else "")
@@ -70,4 +70,4 @@ def _why(error: LogsyncError) -> str:
         return "workers wait until this passes and lose nothing, but they apply nothing either"
     if isinstance(error, ConfigError):
         return "a worker refuses to run like this, rather than to go on with content that may differ from the log"
-    return "a worker halts here: going on would skip events, or apply them twice, without a word"
+    return "a worker halts here: going on would silently skip events or apply them twice"

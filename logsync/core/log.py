@@ -44,7 +44,7 @@ class Log:
     def event(self, name: str, *, key: str | Callable[[Any], object], version: int = 1) -> Callable[[type[M]], type[M]]:
         """Register a pydantic model as an event type of this log.
 
-        ``name`` is what stands in the log for ever: renaming the class is free, renaming the event is not.
+        ``name`` is what stands in the log and cannot change: the class may be renamed, the event may not.
         ``key`` names the field (or is a function of the model) that orders events: events of one key are
         applied in log order. ``version`` grows when old readers could not read the new shape.
 

@@ -1,4 +1,4 @@
-"""Sets of offsets that cost as much as they have ranges."""
+"""Sets of offsets, kept as ranges: size and speed depend on the number of ranges, not of offsets."""
 
 from __future__ import annotations
 

@@ -1,12 +1,12 @@
 """Events set aside without breaking the order of their key. Pure.
 
 What is parked is a *sequence*: once an event cannot be applied, every later event of its sequence waits behind it,
-in log order, until the sequence is drained; the other sequences go on (I8). A sequence is by default the events of
+in log order, until the sequence is released; the other sequences go on (I8). A sequence is by default the events of
 one key. Parked events live in the sink's own store and move there in the step that moves the position: a dead
 letter topic would be a dual write.
 
-A parked event carries a copy of its record. The log may let the original go by retention while nobody looks, and a
-worker that is down could not copy it in time.
+A parked event carries a copy of its record. Retention may delete the original from the log, and a worker that is down
+could not copy it in time.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ SequenceBy = Callable[[bytes | None, Headers], str | None]
 class Parking(NamedTuple):
     """How much may be parked before the worker halts, and whether it tries again by itself.
 
-    Reaching a limit halts the worker: many parked events are no accident of one event, and somebody has to look.
+    Reaching a limit halts the worker: many parked events are not the fault of one event, and a person has to look.
     """
 
     sequences: int = 1_000
@@ -38,7 +38,7 @@ class Parking(NamedTuple):
     age: timedelta = timedelta(days=7)
     """The longest that an event may wait."""
     retry_every: timedelta | None = None
-    """SequenceRetry everything that waits so often; None: only when ``logsync parked retry`` asks."""
+    """How often everything that waits is retried; None: only when ``logsync parked retry`` asks."""
 
 
 class Parked(NamedTuple):
@@ -70,7 +70,7 @@ class Parked(NamedTuple):
         _, _, key, value, headers, leader_epoch, timestamp = self.record
         fields["record"] = [_b64(key), _b64(value), [[n, _b64(v)] for n, v in headers], leader_epoch, timestamp]
         text = json.dumps(fields, separators=(",", ":"))
-        # JSON reads two lone surrogates in a row as the one character that they stand for elsewhere.
+        # JSON would read two lone surrogates in a row as one character.
         return json.dumps(_escaped(fields), separators=(",", ":")) if "\\ud" in text else text
 
     @classmethod
@@ -116,7 +116,7 @@ class SequenceSummary(NamedTuple):
     error: str
     """The class of the error of its first event."""
     unfinished: bool = False
-    """Replayable stores: a drain of its first event has begun and must be finished before anything else is applied."""
+    """Replayable stores: a release of its first event has begun and must end before anything else is applied."""
 
 
 Sequences = Mapping[str, SequenceSummary]
@@ -133,9 +133,9 @@ def by_key(key: bytes | None, headers: Headers) -> str | None:  # noqa: ARG001 -
     return "base64:" + base64.b64encode(key).decode() if _UNSEEN.search(text) else text
 
 
-# What no person could read in a terminal or copy into a command: control characters, blanks without width, marks that
-# turn the writing round. A list of our own: what Python calls printable changes with the Unicode version that it was
-# built with, and two workers would give one key two names.
+# What nobody can read in a terminal or copy into a command: control characters, blanks without width, marks that
+# reverse the writing direction. The list is our own: what Python calls printable depends on the Unicode version that it
+# was built with, so two workers could give one key two names.
 _UNSEEN = re.compile("[\x00-\x1f\x7f-\xa0\xad\u061c\u180e\u2000-\u200f\u2028-\u202f\u205f-\u206f\u3000\ufeff]")
 
 
@@ -171,7 +171,7 @@ def _escaped(found: Any) -> Any:
 
 
 def _plain(found: dict[str, Any]) -> Any:
-    """What ``_escaped`` was given, of each object that the JSON has."""
+    """The inverse of ``_escaped``, for each object of the JSON."""
     return base64.b64decode(found["bytes"]).decode("utf-8", "surrogatepass") if found.keys() == {"bytes"} else found
 
 

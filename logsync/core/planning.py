@@ -58,7 +58,7 @@ class ParkingPlanner:
         return waiting is not None and event.offset >= waiting.first
 
     def _name(self, event: Decoded) -> str:
-        """``name_of`` its record. Asked of every event while anything waits, hence the short way."""
+        """``name_of`` its record. Called for every event while anything waits, hence the short way."""
         if self._by_key and type(event) is Event and event.key and event.key.isascii() and event.key.isprintable():
             return event.key  # what by_key makes of these bytes; test_the_short_way_names_what_by_key_names
         return name_of(self._sink.sequence_by, self._record(event.offset))
@@ -126,7 +126,7 @@ def plan(
     last: Decoded | None = None
     chosen = bool(skips or duplicates)
     for event in events:
-        # The rules are asked only of what may come under one: of each event this would be a tenth of the planning.
+        # Only events that a rule may concern are checked: checking each one would take a tenth of the planning.
         rule = _passed_over(sink, event, skips, duplicates) if chosen or type(event) is not Event else None
         if rule is not None:
             skipped[rule] += 1
@@ -168,7 +168,7 @@ def plan_retry(
 ) -> Plan:
     """Try parked events of one sequence again, in order, up to the first that still fails. Pure.
 
-    ``events`` are the decoded ``entries``. ``next_offset`` stays where it is, the position counts one drain more.
+    ``events`` are the decoded ``entries``. ``next_offset`` stays where it is; the position counts one release more.
     """
     calls = _Calls(sink, partitions, refused or {})
     skipped: Counter[str] = Counter()
@@ -201,7 +201,7 @@ def plan_retry(
 def plan_discard(entries: Sequence[Parked], stored: Position, *, reason: str, at: datetime) -> Plan:
     """Mark parked events as given up. Pure.
 
-    The position counts one drain: whoever planned to apply one of them under the former position cannot any more.
+    The position counts one release, so a plan made under the former position can no longer apply one of them.
     """
     return Plan(
         stored, stored.released(), still_parked=[entry._replace(discarded=reason, last_at=at) for entry in entries]
@@ -320,7 +320,7 @@ def located(sink: Sink, event: Decoded, error: EventError) -> EventError:
 
 def at_fault(sink: Sink, error: EventError, made: Plan, events: Sequence[Decoded]) -> Decoded:
     """The event of the plan ``made`` that the store refused; the error gets its coordinates."""
-    if error.offset not in made.offsets:  # cutting the plan there could go on for ever, or past the log's end
+    if error.offset not in made.offsets:  # cutting the plan there could loop without end, or pass the log's end
         raise ConfigError(
             f"the {sink.store.kind} store refused an event at offset {error.offset}, of which there is no "
             f"write in its plan: {error.message}",

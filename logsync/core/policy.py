@@ -35,7 +35,7 @@ def disposition(
 
     ``parks``: the sink's author wants events with this error parked; it says nothing about other errors.
     ``attempt`` counts failures in a row, from 1. ``conflicts`` counts position conflicts under one unchanged
-    assignment: three mean that two programs use one sink name, and both would go on for ever. # P3
+    assignment: three mean that two programs use one sink name, and neither would ever stop. # P3
     ``chance`` in [0, 1) is the jitter, given by the caller so that this stays a function.
 
     An outage is retried without limit: a store that is down says nothing about the event, so no number of

@@ -24,7 +24,7 @@ class SequenceRetry(NamedTuple):
 
 
 class Discard(NamedTuple):
-    """Parked events to be given up. That comes before all retries: tried first, they might be applied."""
+    """Parked events to be given up. That comes before all retries: retried first, they might be applied."""
 
     request: str
     sequence: str | None
@@ -32,7 +32,7 @@ class Discard(NamedTuple):
     reason: str
     at: datetime
     marked: list[GivenUp]
-    """What is marked in the store: it is to be put on record."""
+    """Events that are marked in the store, and are still to be put on record."""
     after: int = -1
     """The last offset that was looked at."""
 
@@ -62,10 +62,10 @@ class RetryQueue:
             SequenceRetry(name, None, True) for name, known in found.items() if known.unfinished
         )
         self.discards: deque[Discard] = deque()
-        """Each with retries of the same request in the queue, which are through only after it."""
+        """For each of them the queue has retries of the same request, which are finished only after it."""
 
     def events(self) -> int:
-        """How many events wait. Walks over all sequences: for once per resume, not for once per plan."""
+        """How many events wait. Walks over all sequences: call it once per resume, not once per plan."""
         return sum(known.events for known in self.waiting.values())
 
     def oldest(self) -> tuple[str, SequenceSummary] | None:
@@ -89,12 +89,12 @@ class RetryQueue:
             self.waiting[entry.sequence] = known._replace(events=known.events + 1)
 
     def known(self, retry: SequenceRetry, first: Parked) -> None:
-        """The store holds events of this sequence. Seldom news: it was taken for empty, and a late request of another
-        worker brought one back."""
+        """The store holds events of this sequence. It is known already, unless it was taken for empty and a late
+        request of another worker brought an event back."""
         self.waiting.setdefault(retry.sequence, SequenceSummary(first.offset, 1, first.first_at, first.error))
 
     def tried(self, retry: SequenceRetry, made: Plan) -> None:
-        """The store has carried out a retry. Whether the sequence is empty now, only the store can tell."""
+        """The store has carried out a retry. Only the store can tell whether the sequence is empty now."""
         known = self.waiting[retry.sequence]._replace(unfinished=False)
         if made.released:
             known = known._replace(first=made.released[-1], events=max(1, known.events - len(made.released)), error="")
@@ -108,10 +108,10 @@ class RetryQueue:
         self.waiting.pop(retry.sequence, None)
 
     def ask(self, requests: Iterable[Request], partition: int) -> list[str]:
-        """Queue what people asked of ``partition``. Returns the requests for which nothing waits: they are through.
+        """Queue what people asked of ``partition``. Returns the requests for which nothing waits: they are done.
 
-        A request that is queued already goes on where it is: begun anew with every change of the book, it might never
-        end. A sequence whose first event was never tried is meant by every error: a retry was interrupted there.
+        A request that is queued already continues: if it began anew with every change of the book, it might never end.
+        A sequence whose first event was never tried matches every error: a retry was interrupted there.
         """
         asked = {request.id: request for request in requests if partition in request.partitions}
         self.queue = deque(retry for retry in self.queue if retry.request is None or retry.request in asked)
@@ -140,13 +140,13 @@ class RetryQueue:
             self.queue.extend(SequenceRetry(name) for name in self.waiting)
 
     def finished(self) -> None:
-        """What was interrupted in the first retry is through: whatever else waits in its sequence is not urgent, and
-        goes behind everything that is."""
+        """The interrupted release of the first sequence is finished. What else waits in that sequence is not urgent
+        and goes to the end of the queue."""
         self.queue.append(self.queue.popleft()._replace(unfinished=False))
 
     def done(self) -> str | None:
-        """Take the first retry away. Returns its request if that is through with the partition."""
+        """Take the first retry away. Returns its request if that is done with the partition."""
         retry = self.queue.popleft()
-        # What was asked for together stands together: only what is unfinished ever comes in front of anything.
+        # The retries of one request stand next to each other: only unfinished ones are ever put in front.
         more = bool(self.queue) and self.queue[0].request == retry.request
         return None if more else retry.request

@@ -10,9 +10,9 @@ partition, the *book* (``logsync.core.book``) and the *parked* events (``logsync
    raises PositionConflict and changes nothing (replayable: nothing that an applied event does not already
    cover). This is what fences a worker that lost its partition and does not know it yet. # I1 I2
 3. Errors leave in logsync's own classes. StoreUnavailable: nothing was applied. StoreOutcomeUnknown: all or
-   nothing was, the position tells. WriteRejected: one event's write was refused for its own sake, nothing
+   nothing was; the position says which. WriteRejected: one event's write was refused for its own sake, nothing
    was applied, ``offset`` names the first such event in log order. ConfigError: the set-up is wrong (no such
-   table, no rights, wrong password). Nothing else leaves, so the worker needs no other ``except``.
+   table, no rights, wrong password). No other class leaves, so the worker needs no other ``except``.
 4. Every call has a bound in time, shorter together than Kafka's max.poll.interval.ms.
 5. Building a store opens nothing. ``open`` connects; it may be called again after an error, and then
    replaces what was there. ``close`` never raises.
@@ -78,7 +78,7 @@ class Store(Protocol):
         """What this kind of store can and cannot do."""
 
     meanwhile: Callable[[], bool] | None
-    """Work of the worker's for the time in which this store waits for its server; set before ``open``. # F1
+    """Work that the worker has for the time in which this store waits for its server; set before ``open``. # F1
 
     Each call does a fraction of a millisecond of it on the caller's thread, touches neither store nor log, and
     returns False when nothing is left. A store may call it while it waits for an answer, within that call's bound in

@@ -38,6 +38,6 @@ class Write:
 
 @dataclass_transform(frozen_default=True)
 def inert(cls: type[T]) -> type[T]:
-    """A dataclass with slots, frozen for type checkers only: at run time that would take half of making a write, and
-    there are several per event."""
+    """A dataclass with slots. Frozen for type checkers only: at run time that would take half the cost of making a
+    write, and an event makes several."""
     return dataclass(slots=True)(cls)

@@ -183,7 +183,7 @@ class KafkaReader:
                 "equal to the log as it is now",
             )
         elif refused := denied(error, self.topic, self._settings.kafka, "Read", self.group):
-            raise refused  # the client would ask again for ever
+            raise refused  # the client would ask again without end
         else:  # the client recovers by itself; a topic that is gone is found by the identity check
             log.warning("kafka", extra={"error": error.str(), "partition": partition})
 
@@ -198,7 +198,7 @@ class KafkaReader:
         self._drop(self._use(), self._started)
 
     def _drop(self, consumer: Consumer, partitions: set[int]) -> None:
-        """Read no more from these, and forget what is here of them: it may stand behind the next ``start``."""
+        """Stop reading these, and forget their records that are here: the next ``start`` may be before them."""
         reading = self._started & partitions
         if reading:
             consumer.incremental_unassign([TopicPartition(self.topic, number) for number in reading])

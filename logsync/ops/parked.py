@@ -45,7 +45,7 @@ def find(store: Store, selection: Selection) -> list[Found]:
     """The sequences that ``selection`` means, oldest first; none if nothing that is meant is parked."""
     if selection.event is not None:
         event = next((entry for entry in entries(store) if selection.event in _names(entry)), None)
-        waiting = store.sequences(event.partition).get(event.sequence) if event else None  # None: drained since
+        waiting = store.sequences(event.partition).get(event.sequence) if event else None  # None: released since
         return [Found(event.partition, event.sequence, waiting, event)] if event and waiting else []
     found = [
         Found(partition, name, waiting, None)
@@ -66,7 +66,7 @@ def entries(store: Store, *, partition: int | None = None, sequence: str | None 
 
 
 def retry(store: Store, found: list[Found], selection: Selection, *, sink: str, now: datetime) -> str:
-    """Ask the owners to drain these sequences, each from its first event on. Returns the request's id."""
+    """Ask the owners to retry these sequences, each from its first event on. Returns the request's id."""
     request = _request(found, selection, now)
     audit = AuditEntry(at=now, action="parked-retry", detail=_detail(found, selection))
     amend(store, sink, lambda book: book.next(requests=(*book.requests, request), audit=audit))
@@ -103,7 +103,7 @@ def discard(
 
 
 def discarded(book: Book, *, reason: str, at: datetime) -> int:
-    """How many events are skips now on the word that was given for this reason, at this time."""
+    """How many events became skips for this reason, given at this time."""
     return sum(len(skip.offsets) for skip in book.skips if (skip.reason, skip.at) == (reason, at))
 
 

@@ -1,8 +1,8 @@
 """Moving a position by hand: to another offset of its log (set), or over to a copy of that log (adopt).
 
 ``plan_set`` and ``plan_adopt`` judge facts and touch nothing; ``carry_out`` does what they say, or nothing. The
-two questions behind every rule here: does the content then still equal what the position claims, and if not, who
-says so? And: can a worker that planned before the move still write after it?
+two questions behind every rule here are: does the content still equal what the position claims afterwards, and if not,
+which person says so? And can a worker that planned before the move still write after it?
 """
 
 from __future__ import annotations
@@ -230,7 +230,7 @@ def check_adoptable(sink: Sink, seen: Inspection, log: LogIdentity, environment:
         raise ConfigError(f"sink {sink.name}: its position belongs to this log already: there is nothing to adopt")
     if sink.store.traits.content_knows_offsets:
         # O4: versions are offsets of the old log, and after a crash documents may be ahead of the position. A new
-        # event at or below such an offset would be answered 409, which is success: lost without a word.
+        # event at or below such an offset would be answered 409, which counts as success: it would be lost silently.
         raise ConfigError(
             f"sink {sink.name}: documents in {sink.store.kind} hold offsets of the old log, and events of another log "
             "could be taken for older ones and vanish",

@@ -18,8 +18,8 @@ PARAMS = {
 }
 
 BRIEF = {**PARAMS, "filter_path": "errors"}
-"""For many documents: whether all went well. If not, the same request is sent again with PARAMS, to hear which did not:
-a document that went well answers 409 then, and that is success as ever."""
+"""For many documents: whether all went well. If not, the same request is sent again with PARAMS, to learn which failed.
+A document that went well then answers 409, which is success as always."""
 NUMBERED = {**PARAMS, "filter_path": PARAMS["filter_path"] + ",items.*._seq_no,items.*._primary_term"}
 
 

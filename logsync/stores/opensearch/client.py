@@ -45,7 +45,7 @@ def parse(url: str) -> tuple[list[str], str]:
 
 
 class Client:
-    """opensearch-py without its retries: it would resend single requests behind the back of the plan's order."""
+    """opensearch-py without its retries: it would resend single requests and break the order of the plan."""
 
     def __init__(self, hosts: list[str], timeout: float) -> None:
         with importing("opensearchpy", extra="opensearch"):

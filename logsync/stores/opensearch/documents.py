@@ -21,7 +21,7 @@ _FROM_PRIMARY = {"preference": "_primary"}
 
 
 class Draining(NamedTuple):
-    """A drain that has begun, the documents that it writes, and the generation in which nobody else writes them."""
+    """A release that has begun, the documents that it writes, and the generation in which only it writes them."""
 
     offset: int
     ids: tuple[str, ...]
@@ -75,8 +75,8 @@ class Documents:
     def read(self, epoch: int, keys: Collection[DocKey]) -> tuple[dict[str, Mark], dict[DocKey, Found]]:
         """Positions and documents in one request. Raises PositionConflict if an index is missing.
 
-        Asked anew for every plan and never remembered: after a restore of the index a remembered position would
-        let a plan write versions that claim events which the restored documents do not hold. # I2
+        Read again for every plan and never remembered. After a restore of the index, a remembered position would let a
+        plan write versions that claim events which the restored documents do not hold. # I2
         """
         layout = self._layout
         wanted = self._wanted_marks(epoch)

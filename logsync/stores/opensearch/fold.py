@@ -4,10 +4,10 @@
 which events it already holds, however often and in whatever batches they arrive; that makes ``UpdateDoc`` and
 its counters exact, and every replay a no-op.
 
-# O4: parked events break this: what "all its events" are changes when one is drained, or when one that stood in a
-batch is refused and parked. A worker that is late by such a change would write what is wrong by now, at a version that
-nobody has passed yet. So each such change begins a *generation* of the index, and a generation moves all versions up by
-more than any plan reaches: nothing that was planned before it can follow a document that was written in it.
+# O4: parked events break this. What "all its events" are changes when one is released, or when one of a batch is
+refused and parked. A worker that does not know of such a change yet would write what has become wrong, at a version
+that no document has passed. So each such change begins a *generation* of the index, and a generation moves all versions
+up by more than any plan spans: nothing that was planned before it can replace a document that was written in it.
 """
 
 from __future__ import annotations
@@ -167,7 +167,7 @@ def _bad_fields(what: str, fields: object) -> str:
 def reads(chain: list[Step]) -> bool:
     """True if the result may depend on the stored document: unless the last write replaces it whole.
 
-    One before the last is no help: an index that is ahead has seen it, and goes on from what it holds. # O2
+    A full write before the last one does not help: an index that is ahead has it already and continues from it. # O2
     """
     return type(chain[-1][1]) is UpdateDoc
 
@@ -263,7 +263,7 @@ def _default(value: object) -> str:
 
 
 _NAMES, _PLAIN = frozenset({str}), frozenset({str, int, bool, type(None)})
-# The standard encoder and not a faster one: it refuses NaN, sets and bytes, which would otherwise be guessed at.
+# The standard encoder and not a faster one: it refuses NaN, sets and bytes instead of guessing what they mean.
 _encode: Callable[[Any], str] = json.JSONEncoder(
     ensure_ascii=False, allow_nan=False, check_circular=False, separators=(",", ":"), default=_default
 ).encode

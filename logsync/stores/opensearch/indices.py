@@ -52,8 +52,8 @@ class Indices:
     def ensure(self, epoch: int) -> None:
         """Every declared name has its index of ``epoch``, and readers see that one. Safe to repeat.
 
-        An index of an older epoch loses its readers and keeps its content; one of a newer epoch, which only a rebuild
-        that was book_conflict can meet, keeps them. Raises ConfigError.
+        An index of an older epoch loses its readers and keeps its content. One of a newer epoch keeps its readers: only
+        a rebuild that another one has overtaken can meet it. Raises ConfigError.
         """
         layout = self._layout
         for name in layout.names:

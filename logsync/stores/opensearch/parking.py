@@ -1,7 +1,7 @@
-"""Events set aside and drained in a store that has no transactions.
+"""Events parked and released in a store that has no transactions.
 
-A plan parks before it writes documents, so that a crash leaves an event parked and applied by nobody. It drains in
-steps, each of which a crash or another worker may follow:
+A plan parks before it writes documents, so that a crash leaves an event parked and not applied. It releases in steps.
+After each of them a crash or another worker may come:
 
 1. claim: the index's mark names the event and its documents and begins a new generation (compare-and-set);
 2. the documents are written in this generation, so one that shows it holds the event and is not written again;
@@ -46,8 +46,8 @@ class Parking:
     def generation(self, plan: Plan, marks: Mapping[str, Mark]) -> dict[str, Mark] | None:
         """Begin a generation, if the plan needs one of its own. Returns the marks as they are then.
 
-        # A batch is sent before it is known that one of its events is refused. So documents may hold later events of
-        # the same key already, and a worker that is late may still bring such a document.
+        # A batch is sent before anybody knows that one of its events is refused. So documents may already hold later
+        # events of the same key, and a late worker may still send such a document.
         """
         noted = max(mark.noted for mark in marks.values())
         if any(entry.attempts and entry.offset in plan.refused for entry in plan.parked):
@@ -103,7 +103,7 @@ class Parking:
         marks, found = self._documents.read(start.epoch, chains)
         compare(start, marks)
         if self.settle(start, marks):
-            self.apply(plan)  # from its beginning: somebody may have begun the next drain meanwhile
+            self.apply(plan)  # from its beginning: somebody may have begun the next release meanwhile
             return
         doc_id = waiting.doc_id(start.partition, offset)
         stored = {
@@ -136,18 +136,18 @@ class Parking:
         self._documents.write_marks(start.epoch, moved)
         held = sorted(f"{name}/{written}" for name, ids in done.items() for written in ids)
         if held and any(entry.discarded is not None for entry in plan.still_parked):
-            # Written by a drain that was interrupted, or before the event was refused. No write takes that back.
+            # Written by a release that was interrupted, or before the event was refused. No write takes that back.
             log.warning(
                 "documents hold an event that is given up, until a rebuild",
                 extra={"sink": self._layout.sink, "offset": offset, "documents": held},
             )
 
     def settle(self, start: Position, marks: Mapping[str, Mark]) -> bool:
-        """Close what an interrupted drain left open, so that it can begin anew. True if there was any.
+        """Close what an interrupted release left open, so that it can begin again. True if there was any.
 
-        # The one who was interrupted may only be late, and so may be somebody else who came to settle this. So first
-        # a generation of our own: then nothing that they still send can follow what is sealed in it. What holds the
-        # event already is noted before it is sealed, and from then on by that note alone. The event stays parked.
+        # The interrupted worker may only be slow, and another one may be settling this as well. So we begin a
+        # generation of our own: nothing that they still send can replace what is sealed in it. Documents that hold the
+        # event already are noted before they are sealed, and from then on only that note counts. It stays parked.
         """
         level = len({mark.generation for mark in marks.values()}) == 1
         if level and not any(mark.draining for mark in marks.values()):
@@ -191,7 +191,7 @@ class Parking:
 
     def _seal(self, docs: list[Doc], epoch: int) -> None:
         for (name, doc_id), why in self._documents.post(docs, epoch).items():
-            # As it stands in the index, unchanged: somebody has to look at the mapping.
+            # Sent back unchanged as the index holds it: a person has to look at the mapping.
             raise StoreUnavailable(f"OpenSearch: document {doc_id!r:.80} of {name} cannot be written again: {why}")
 
 

@@ -1,14 +1,14 @@
 """The OpenSearch store: versioned documents first, then the position, each safe to repeat.
 
-What is written where, and why nobody can do harm:
+What is written where, and why no late or repeated request can do harm:
 
 - Documents carry a version made of epoch, generation and the offset of their last event (O3, O4). A replay, a late
   request and a worker that lost its partition get 409 from every document that is newer, and 409 is success.
 - Each index holds its own position (O2), so a restored index brings its position back with it; the sink
   resumes at the lowest. It moves by compare-and-set on its sequence number, after the documents.
 - Every request goes through an alias of the epoch, ``require_alias``: a worker from before a rebuild has none.
-- Parked events are documents of their own in each index (``waiting``), written before everything else of their plan;
-  how one is drained exactly once is told in ``parking``.
+- Parked events are documents of their own in each index (``waiting``), written before everything else of their plan.
+  ``parking`` says how one is released exactly once.
 
 The grade's limit, once: documents are no transaction. While the position stands before a batch (crash, refused
 write), documents may be ahead of it; they hold what the log says at a later offset, and replaying changes nothing.
@@ -323,8 +323,8 @@ class OpenSearch:
         """
         with self._opened.bound():
             indices, layout = self._indices, self._layout
-            # Listed before the book is compared: what a later rebuild makes is made under a later book, so whoever
-            # is book_conflict after this, and however late, deletes only what was there before.
+            # Listed before the book is compared. What a later rebuild makes is made under a later book. So a rebuild
+            # that is overtaken after this, however late, deletes only what was there before.
             owned = indices.owned()
             found = self._read_book()[0]
             if found is None or (found.epoch, found.revision) != (book.epoch, book.revision):

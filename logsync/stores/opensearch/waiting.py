@@ -27,7 +27,7 @@ _BODIES = 25  # parked records per request: they may have a megabyte each
 _NAME = 1_000  # characters of a sequence's name that are indexed; a keyword has a limit
 ANY: Source = {"prefix": {HIDDEN: "parked:"}}
 ABSENT: Source = dict(fold.TOMBSTONE)
-"""What stays of a parked event that was drained: a late request to park it again must find the place taken."""
+"""What stays of a parked event that was released: a late request to park it again must find the place taken."""
 
 
 def doc_id(partition: int, offset: int) -> str:
@@ -99,12 +99,12 @@ class WaitingEvents:
             ]
             if found or len(hits) < limit:
                 return found
-            after = hits[-1].offset  # all of them were drained since the search: what is empty is not yet the end
+            after = hits[-1].offset  # all of them were released since the search: an empty page is not yet the end
 
     def _bodies(self, hits: Sequence[_Hit]) -> list[Parked]:
         answers = self._documents.mget([{"_index": hit.where, "_id": hit.id} for hit in hits])
         stored = [answer["_source"] for answer in answers if checked(answer).get("found")]
-        # Drained since the search: it does not wait any more.
+        # Released since the search: it no longer waits.
         return [Parked.from_json(found[POSITION]["parked"]) for found in stored if waits(found)]
 
     def _scan(
@@ -112,7 +112,7 @@ class WaitingEvents:
     ) -> Iterator[_Hit]:
         """Every parked event once, in log order, of whichever index has it."""
         names = ",".join(self._layout.writer(name, epoch) for name in self._layout.names)
-        some = {"ignore_unavailable": "true"}  # whoever needs the missing index reads its position, and says so
+        some = {"ignore_unavailable": "true"}  # reading the positions reports an index that is missing
         whole(self._client.request("POST", f"/{names}/_refresh", params=some), "refresh")
         params = {
             **some,

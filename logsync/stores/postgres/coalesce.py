@@ -16,7 +16,7 @@ RowWrite = Upsert | Increment | Delete
 Key = Any
 """Of one column its value, of several the tuple of their values."""
 # Postgres' numeric holds 131072 digits before the point and 16383 after it. Decimal's own default would round
-# sums to 28 digits without a word, and the rounding would depend on how the log was cut into batches.  # G4
+# sums to 28 digits silently, and the rounding would depend on how the log was cut into batches.  # G4
 NUMERIC_DIGITS = 131_072
 EXACT = Context(prec=150_000, traps=[Inexact, InvalidOperation, Overflow])
 

@@ -53,7 +53,7 @@ def inspect(store: Postgres, sink: str, settings: StoreSettings) -> Inspection:
     seen = Inspection()
     with closing(store), noting(seen.findings, "postgres.server"):
         store._connect(sink, settings)
-        with store._call("examine") as link:
+        with store._call("inspect") as link:
             link.ask("BEGIN READ ONLY")
             seen.findings += judge(dict(link.ask(_FACTS).fetchall()))
             with noting(seen.findings, "postgres.server"):

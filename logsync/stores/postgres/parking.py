@@ -22,8 +22,8 @@ ON CONFLICT (sink, partition, log_offset) DO {}
 _PARK = _KEEP.format("NOTHING")  # K2
 _AGAIN = _KEEP.format("UPDATE SET error = EXCLUDED.error, body = EXCLUDED.body")
 _RELEASE = "DELETE FROM logsync.parked WHERE sink = %s AND partition = %s AND log_offset = ANY(%s::bigint[])"
-# One pass over the table and one sort, whatever the server believes about its size: it was filled a moment ago, and
-# nothing has been counted yet. The time goes out without a zone, as the session may have any.
+# One pass over the table and one sort, whatever the server believes about its size: the table was filled a moment ago,
+# and the server has no statistics of it yet. The time is sent without a zone, because the session may have any.
 _SEQUENCES = """
 SELECT DISTINCT ON (sequence) sequence, log_offset, count(*) OVER (PARTITION BY sequence),
        first_at AT TIME ZONE 'UTC', error

@@ -41,7 +41,7 @@ _ADD_POSITION = (
 )
 _FIRST_BOOK = "INSERT INTO logsync.book (sink, revision, body) VALUES (%s, %s, %s) ON CONFLICT DO NOTHING"
 _NEXT_BOOK = "UPDATE logsync.book SET revision = %s, body = %s WHERE sink = %s AND revision = %s"
-# Whoever writes another book meanwhile is waited for, or waits.
+# Waits for a transaction that is writing another book, or makes it wait.
 _STILL_BOOK = "SELECT FROM logsync.book WHERE sink = %s AND revision = %s FOR UPDATE"
 
 
@@ -297,7 +297,7 @@ class Postgres:
         except Exception:
             self._settle(link)
             raise
-        except BaseException:  # somebody wants this process to stop: no more round trips
+        except BaseException:  # the process is being stopped: no more round trips
             self.close()
             raise
         finally:

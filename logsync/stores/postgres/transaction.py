@@ -60,7 +60,7 @@ FROM unnest(current_schemas(false)) WITH ORDINALITY AS path (name, n)
 def opening(timeout: float, search_path: str) -> list[Statement]:
     """How every transaction of the store begins. ``timeout`` in seconds bounds each statement; twice as long bounds
     (Postgres 17 and later) the whole transaction, should its client fall silent."""
-    # Each well before our own deadline, and locks first: the server's words say more than "no answer".
+    # Each well before our own deadline, and locks first: the server's message says more than "no answer".
     limit, lock = str(max(1, int(timeout * 800))), str(max(1, int(timeout * 500)))
     whole = str(max(1, int(timeout * 2000)))  # after our own deadline: a COMMIT that was sent may still win (P4)
     return [BEGIN, Statement(_SETTINGS, (whole, limit, lock, limit, search_path))]
@@ -194,7 +194,7 @@ class Transaction:
                 while seen is not None and not isinstance(seen, psycopg.Error):
                     seen = seen.__cause__ or seen.__context__
                 if isinstance(seen, psycopg.Error):
-                    self._judge(seen)  # the database's trouble, whatever the handler made of it
+                    self._judge(seen)  # an error of the database, whatever the handler did with it
                 raise Refusal(error) from error
             finally:
                 guarded._end()
