@@ -15,6 +15,10 @@ from typing import NamedTuple
 
 from logsync.core.receipt import Receipt
 from logsync.core.secrets import hide
+from logsync.core.text import short
+
+_SHOWN = 200
+"""Characters of an event's id and type that a message repeats: a stranger may have written a megabyte."""
 
 
 class LogsyncError(Exception):
@@ -78,13 +82,22 @@ class EventError(LogsyncError):
 
     def __str__(self) -> str:
         where = f"{self.topic}, partition {self.partition}, offset {self.offset}"
-        what = f"event {self.event_id or 'without id'} of type {self.event_type or 'unknown'}"
+        named = short(self.event_id, _SHOWN) if self.event_id else "without id"
+        what = f"event {named} of type {short(self.event_type, _SHOWN) if self.event_type else 'unknown'}"
         text = f"{where}: {what}: {self.message}" + "".join(f"\n  {line}" for line in self.trace)
         return f"{text}\n  to mend it: {self.fix}" if self.fix else text
 
 
 class DecodeError(EventError):
     """The record's bytes or headers are not an event of this log."""
+
+
+class Unreadable(EventError):
+    """The log cannot be read at this offset: a damaged batch, or one that is too large for the client. Never parked.
+
+    Nobody can tell which events it held, nor their keys: whatever came after them of the same keys would overtake them.
+    # L6
+    """
 
 
 class UnknownEventType(EventError):

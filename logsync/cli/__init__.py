@@ -14,6 +14,7 @@ import typer
 from logsync.cli import consume, doctor, out, parked, position, records, sinks, status, topic
 from logsync.cli.exits import Exit, epilog, exit_for
 from logsync.cli.imports import put_last
+from logsync.core.text import indented
 from logsync.errors import LogsyncError
 from logsync.log import closing
 
@@ -85,7 +86,7 @@ def _run(argv: Sequence[str] | None) -> NoReturn:
     except LogsyncError as error:
         if debug:
             out.say(traceback.format_exc())
-        out.say(out.plain(f"error: {error}"))
+        out.say(indented(f"error: {error}"))
         sys.exit(exit_for(error))
     except Exception:  # noqa: BLE001 - the last line of defence says what it is and where
         out.say(traceback.format_exc())

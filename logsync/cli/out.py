@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import Any, Literal
 
 from logsync.core.secrets import hide
+from logsync.core.text import escaped_json, plain
 
 _EVERY = 5.0  # seconds between progress lines where no bar can be drawn
 _SHORT = 100  # characters of free text in one line of a table
@@ -21,8 +22,13 @@ def say(text: str) -> None:
     print(hide(text), file=sys.stderr, flush=True)
 
 
-def print_json(value: Any) -> None:
-    print(json.dumps(value, indent=2, ensure_ascii=False, default=str))
+def print_json(value: Any, *, indent: int | None = 2) -> None:
+    print(as_json(value, indent=indent))
+
+
+def as_json(value: Any, *, indent: int | None = 2) -> str:
+    """JSON that prints on any terminal: what a stranger wrote is escaped where it would be obeyed, or cannot print."""
+    return escaped_json(json.dumps(value, indent=indent, ensure_ascii=False, default=str))
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, title: str = "") -> None:
@@ -40,15 +46,16 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, tit
     Console(width=None if sys.stdout.isatty() else _PIPE_WIDTH).print(table)
 
 
-def plain(text: str) -> str:
-    """The text without control characters: records hold any bytes, and a terminal obeys escape sequences."""
-    return "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text)
-
-
 def short(text: str) -> str:
     """The text as one line of a table."""
-    line = " ".join(text.split())
-    return line if len(line) <= _SHORT else line[: _SHORT - 1] + "…"
+    line = " ".join(text[: 10 * _SHORT].split())
+    return plain(line if len(line) <= _SHORT else line[: _SHORT - 1] + "…")
+
+
+def cut(text: str, most: int) -> str:
+    """At most ``most`` characters of a text; what is left out is counted."""
+    left = len(text) - most
+    return text if left <= 0 else f"{text[:most]}\n... and {left:,} more characters; --json shows all"
 
 
 def _cell(value: object) -> str:

@@ -16,6 +16,7 @@ from logsync.cli.options import JsonOption, SinkArgument, YesOption
 from logsync.core.codec import Decoder
 from logsync.core.event import Record
 from logsync.core.inspection import Inspection
+from logsync.core.text import plain
 from logsync.errors import ConfigError
 from logsync.ops import access, positions
 from logsync.settings import Settings, load_settings
@@ -57,7 +58,7 @@ def _print(name: str, seen: Inspection) -> None:
         *(("by hand", f"{entry.at:%Y-%m-%d %H:%M} UTC: {entry.action} {entry.detail}") for entry in book.audit),
     ]
     for label, text in facts:
-        print(out.plain(f"{label:<24}{text}"))
+        print(plain(f"{label:<24}{text}"))
     columns = ("#partition", "#next offset", "#epoch", "#last offset", "last event", "#leader epoch")
     out.print_table(columns, [tuple(at)[:6] for _, at in sorted((seen.positions or {}).items())])
 
@@ -163,7 +164,7 @@ def _carry_out(move: positions.Move, settings: Settings, *, yes: bool) -> None:
         at = move.stored.get(number)
         before = "no position" if at is None else f"next offset {at.next_offset:,}"
         after = f"after event {target.last_id}" if target.last_id else "after no event that has an id"
-        out.say(out.plain(f"{move.sink.name}, partition {number}: {before} -> {target.next_offset:,}, {after}"))
+        out.say(plain(f"{move.sink.name}, partition {number}: {before} -> {target.next_offset:,}, {after}"))
     for sentence in move.says:
         out.say(sentence)
     if not yes:

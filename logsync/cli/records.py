@@ -14,12 +14,14 @@ from logsync.cli.exits import NotFound
 from logsync.cli.load import find_log
 from logsync.cli.options import JsonOption
 from logsync.core.event import Record
+from logsync.core.text import indented, plain
 from logsync.errors import ConfigError
 from logsync.ops.records import describe, relate
 from logsync.settings import load_settings
 
 SinkOption = Annotated[str | None, typer.Option("--sink", help="Read the log of this sink.", show_default=False)]
 LogOption = Annotated[str | None, typer.Option("--log", help="Read this log: pkg.mod:log.", show_default=False)]
+_LINES, _LINE, _VALUE = 200, 2_000, 100_000  # how much of a record is shown to people: lines, and characters
 _OFFSET = re.compile(r"^(?:(\d+):)?(\d+)$")
 
 
@@ -96,7 +98,7 @@ def history(
     facts = [describe(record, the_log) for record in found]
     if as_json:
         for fact in facts:
-            print(json.dumps(fact, ensure_ascii=False, default=str))
+            out.print_json(fact, indent=None)
         return
     out.print_table(
         ("record", "time", "type", "event id", "value"),
@@ -104,7 +106,7 @@ def history(
             (f"{fact['partition']}:{fact['offset']}", fact["time"], fact["type"], fact["id"], _line(fact["value"]))
             for fact in facts
         ],
-        title=f"{the_log.topic}: {len(facts)} events of key {out.plain(key)}",
+        title=f"{the_log.topic}: {len(facts)} events of key {plain(key)}",
     )
 
 
@@ -121,7 +123,11 @@ def _print(fact: dict[str, Any]) -> None:
     sink = fact.pop("sink", None)
     undecodable, headers, value = (fact.pop(name) for name in ("undecodable", "headers", "value"))
     lines = [f"{name:<14}{'-' if text is None else text}" for name, text in fact.items()]
-    lines += [f"header {name}: {text}" for name, text in headers.items()]
+    lines += [
+        f"header {name}: {text}"
+        for name, found in headers.items()
+        for text in (found if isinstance(found, list) else [found])
+    ]
     if undecodable:
         lines += ["cannot be decoded", f"  expected {undecodable['expected']}", f"  found    {undecodable['found']}"]
     else:
@@ -129,8 +135,11 @@ def _print(fact: dict[str, Any]) -> None:
     if sink:
         handled = "handles this type" if sink["handled"] else "has no handler for this type"
         lines += [f"sink {sink['name']} {handled}; next offset {sink['position']}; this record is {sink['is']}"]
-    lines += [value if isinstance(value, str) else json.dumps(value, indent=2, ensure_ascii=False)]
-    print(out.plain("\n".join(lines)))
+    lines = [out.cut(plain(line), _LINE) for line in lines[:_LINES]] + [
+        f"... and {len(lines) - _LINES:,} more lines; --json shows all" for _ in lines[_LINES : _LINES + 1]
+    ]
+    lines += [out.cut(indented(value), _VALUE) if isinstance(value, str) else out.cut(out.as_json(value), _VALUE)]
+    print("\n".join(lines))
 
 
 def _line(value: Any) -> str:

@@ -13,6 +13,7 @@ from logsync.cli.load import load_sink
 from logsync.cli.options import SinkArgument, YesOption
 from logsync.core.sink import Sink
 from logsync.core.store import Store
+from logsync.core.text import plain
 from logsync.errors import ConfigError, EventError
 from logsync.ops import access
 from logsync.ops import rebuild as rebuilding
@@ -134,8 +135,8 @@ def skip(
 ) -> None:
     """Pass over ONE record on record, for one sink: the way on after a halt when the record is at fault.
 
-    The record stays in the log, and a rebuild skips it again. Start the worker again afterwards: it reads the
-    list when it resumes.
+    Where the log cannot be read, all that is lost in one damaged batch is passed over at once. The record stays in the
+    log, and a rebuild skips it again. Start the worker again afterwards: it reads the list when it resumes.
 
     Example: logsync skip db 0 4711 --reason "sent by a test" --yes
     """
@@ -147,7 +148,10 @@ def skip(
     if record is None:
         raise NotFound(f"{loaded.log.topic} has no record at partition {partition}, offset {offset}: nothing to skip")
     fact = describe(record, loaded.log)
-    out.say(f"{partition}:{offset} of {loaded.log.topic}: {fact['type']} {fact['id']}, key {fact['key']}")
+    if record.fault is not None and record.fault.last is not None:
+        out.say(f"{partition}:{offset} to {partition}:{record.fault.last} of {loaded.log.topic}: {record.fault.why}")
+    else:
+        out.say(plain(f"{partition}:{offset} of {loaded.log.topic}: {fact['type']} {fact['id']}, key {fact['key']}"))
     if not fact["undecodable"] and fact["type"] in loaded.handled:
         out.say(f"this is a good event of a type that {loaded.name} handles; its effect will be missing")
     if not yes:

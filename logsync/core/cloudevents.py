@@ -8,8 +8,8 @@ version of the event's shape travels as the extension attribute ``dataversion``;
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
-from datetime import UTC, datetime
+from collections.abc import Callable, Iterable
+from datetime import datetime
 from functools import lru_cache
 
 from pydantic import BaseModel, ValidationError
@@ -17,6 +17,8 @@ from pydantic import BaseModel, ValidationError
 from logsync.core.codec import Decode, Encoded, EventTypes
 from logsync.core.event import Decoded, Event, Headers, Ignored, Record, Tombstone, Undecodable
 from logsync.core.models import JsonModel, MadeAnew, describe
+from logsync.core.moments import moment, since_1970
+from logsync.core.text import short
 from logsync.errors import AppendRejected
 
 RETRY_FROM = "logsync-retry-from"
@@ -25,6 +27,8 @@ _DIGITS = 19  # of the largest 64-bit offset
 # The headers of an event without extensions, in the order in which ``encode`` writes them.
 _PLAIN = ("ce_specversion", "ce_id", "ce_type", "ce_source", "ce_time", "content-type")
 _JSON = b"application/json"
+_SHOWN = 200  # characters of a stranger that a message repeats; as many as a name of a type may have
+_HEADERS = 20  # names of headers that a message repeats
 _SPEC = ("ce_specversion", b"1.0")
 _Shared = tuple[tuple[str, bytes], ...]
 _RESERVED = ("ce_", "logsync-", "content-type")
@@ -148,115 +152,125 @@ class _Decoder:
         """Decode one record. Called for every record of a poll; never raises.
 
         Headers in the order in which ``encode`` wrote them are not looked up by name: that would take a third of the
-        time. If such an event is wrong, the long way says why.
+        time. Nor does ``moment`` read a time as ``encode`` writes it. If such an event is wrong, the long way says why.
         """
-        partition, offset, key_bytes, value, headers, leader_epoch, _ = record
+        partition, offset, key_bytes, value, headers, leader_epoch, _, _ = record
         if len(headers) == len(_PLAIN):
             (n0, spec), (n1, event_id), (n2, type_bytes), (n3, _), (n4, time_bytes), (n5, media) = headers
             if (n0, n1, n2, n3, n4, n5) == _PLAIN and spec == b"1.0" and media == _JSON and event_id:
                 try:
                     name, version, validate_json = self._models[type_bytes, b"1"]  # type: ignore[index]
-                    time = datetime.fromisoformat(time_bytes.decode())  # type: ignore[union-attr]
-                    if time.tzinfo is not None:
-                        # Not by Event(...): its generated __new__ is a call more, and takes twice as long.
-                        return tuple.__new__(Event, (
-                            event_id.decode(), name, version, None if key_bytes is None else key_bytes.decode(), time,
-                            validate_json(value), partition, offset, leader_epoch, headers, None,
-                        ))  # fmt: skip
+                    # 2026-01-31T12:00:00.123456+00:00: of what has "-", "T" and "." there, Python reads no other form.
+                    t: bytes = time_bytes  # type: ignore[assignment]
+                    if t[7] == 45 and t[10] == 84 and t[19] == 46 and t[-6:] == b"+00:00":
+                        time = datetime.fromisoformat(t.decode())
+                    else:
+                        time = moment(t)
+                    # Not by Event(...): its generated __new__ is a call more, and takes twice as long.
+                    return tuple.__new__(Event, (
+                        event_id.decode(), name, version, None if key_bytes is None else key_bytes.decode(), time,
+                        validate_json(value), partition, offset, leader_epoch, headers, None,
+                    ))  # fmt: skip
                 except Exception:  # noqa: BLE001, S110 - validators are user code and bytes are anything
                     pass
         return self._by_name(record)
 
     def _by_name(self, record: Record) -> Decoded:
-        partition, offset, key_bytes, value, headers, leader_epoch, timestamp = record
-        found = dict(headers)
-        get = found.get
+        partition, offset, _, value, headers, leader_epoch, _, fault = record
+        if fault is not None:
+            if fault.last is None:
+                return Undecodable(
+                    partition, offset, leader_epoch, None, None, False, "headers whose names are UTF-8", fault.why
+                )
+            where = "" if fault.last == offset else f"; that is all from offset {offset} to {fault.last}"
+            return Undecodable(
+                partition, offset, leader_epoch, None, None, False, "a record that can be read", fault.why + where, True
+            )
+        named = dict(headers)
+        get = named.get
         event_id = _text(get("ce_id"))
         if value is None:
-            return self._tombstone(record, found, event_id)
+            return self._tombstone(record, named, event_id)
         type_bytes = get("ce_type")
         if not type_bytes or not event_id or get("ce_specversion") != b"1.0":
-            missing = [name for name in ("ce_specversion", "ce_id", "ce_type") if not found.get(name)]
+            missing = [name for name in ("ce_specversion", "ce_id", "ce_type") if not named.get(name)]
             return Undecodable(
-                partition, offset, leader_epoch, event_id, _text(type_bytes), False,
+                partition, offset, leader_epoch, event_id, _type(type_bytes), False,
                 "a CloudEvents 1.0 record in binary mode (headers ce_specversion=1.0, ce_id, ce_type)",
-                f"headers {sorted(found)} without {missing}" if missing
-                else f"ce_specversion={_text(found['ce_specversion'])}",
+                f"headers {_listed(named)} without {missing}" if missing
+                else f"ce_specversion={_shown(named['ce_specversion'] or b'')}",
             )  # fmt: skip
         if type_bytes not in self._wanted:
             if type_bytes in self._known:
                 return Ignored(partition, offset, leader_epoch, event_id, type_bytes.decode())
             return Undecodable(
-                partition, offset, leader_epoch, event_id, _text(type_bytes), True,
-                f"a type registered on the log: {_names(self._known)}", f"type {_text(type_bytes)!r}",
+                partition, offset, leader_epoch, event_id, _type(type_bytes), True,
+                f"a type registered on the log: {_names(self._known)}", f"type '{_shown(type_bytes)}'",
             )  # fmt: skip
         version_bytes = get("ce_dataversion") or b"1"
         entry = self._models.get((type_bytes, version_bytes))
         if entry is None:
             versions = sorted(v.decode() for t, v in self._models if t == type_bytes)
             return Undecodable(
-                partition, offset, leader_epoch, event_id, _text(type_bytes), True,
+                partition, offset, leader_epoch, event_id, _type(type_bytes), True,
                 f"a registered version of {_text(type_bytes)}: {', '.join(versions)}",
-                f"version {_text(version_bytes)}",
+                f"version {_shown(version_bytes)}",
             )  # fmt: skip
         name, version, validate_json = entry
-        try:
-            media = get("content-type")
-            if media is not None and media != _JSON and not _is_json(media):
-                raise ValueError(f"content-type {_text(media)}, expected application/json")
-            time_bytes = get("ce_time")
-            if time_bytes:
-                time = datetime.fromisoformat(time_bytes.decode())
-                if time.tzinfo is None:
-                    raise ValueError(f"ce_time {_text(time_bytes)} has no time zone")
-            else:  # optional in CloudEvents; the record's own timestamp is in the log too, so still a fact
-                time = datetime.fromtimestamp(timestamp / 1000, UTC)
-            retry = get(RETRY_FROM)
-            return Event(
-                event_id, name, version, None if key_bytes is None else key_bytes.decode(), time,
-                validate_json(value), partition, offset, leader_epoch, headers, _offset(retry),
-            )  # fmt: skip
-        except (ValidationError, MadeAnew) as error:
-            return Undecodable(
-                partition, offset, leader_epoch, event_id, name, False,
-                f"JSON that {name} version {version} accepts",
-                describe(error) if isinstance(error, ValidationError) else str(error),
-            )  # fmt: skip
-        except Exception as error:  # noqa: BLE001 - validators are user code and bytes are anything
-            return Undecodable(
-                partition, offset, leader_epoch, event_id, name, False,
-                f"JSON that {name} version {version} accepts", f"{type(error).__name__}: {error}",
-            )  # fmt: skip
+        return self._event(record, named, event_id, name, version, validate_json)
 
-    def _tombstone(self, record: Record, found: dict[str, bytes | None], event_id: str | None) -> Decoded:
-        partition, offset, key_bytes, _, headers, leader_epoch, timestamp = record
+    def _tombstone(self, record: Record, named: dict[str, bytes | None], event_id: str | None) -> Decoded:
         # A tombstone from elsewhere has no headers at all. Its place in the log is the only id it can have.
-        event_id = event_id or f"{self._topic}/{partition}/{offset}"
+        event_id = event_id or f"{self._topic}/{record.partition}/{record.offset}"
         if not self._tombstones:
-            return Ignored(partition, offset, leader_epoch, event_id, Tombstone.TYPE)
+            return Ignored(record.partition, record.offset, record.leader_epoch, event_id, Tombstone.TYPE)
+        return self._event(record, named, event_id, Tombstone.TYPE, 1, None)
+
+    def _event(
+        self,
+        record: Record,
+        named: dict[str, bytes | None],
+        event_id: str,
+        name: str,
+        version: int,
+        validate_json: Callable[[bytes], BaseModel] | None,
+    ) -> Decoded:
+        """The event, or what was expected where something else was found. ``validate_json`` None: a tombstone."""
+        partition, offset, key_bytes, value, headers, leader_epoch, timestamp, _ = record
         try:
-            if not key_bytes:
-                raise ValueError("null value and no key")
-            of = _text(found.get("ce_type"))
-            time_bytes, retry = found.get("ce_time"), found.get(RETRY_FROM)
-            time = (
-                datetime.fromisoformat(time_bytes.decode())
-                if time_bytes
-                else datetime.fromtimestamp(timestamp / 1000, UTC)
-            )
-            if time.tzinfo is None:
-                raise ValueError(f"ce_time {_text(time_bytes)} has no time zone")
-            key = key_bytes.decode()
-            data = Tombstone(key=key, of=None if of in (None, Tombstone.TYPE) else of)
-            return Event(
-                event_id, Tombstone.TYPE, 1, key, time, data, partition, offset, leader_epoch, headers,
-                _offset(retry),
-            )  # fmt: skip
-        except Exception as error:  # noqa: BLE001 - bytes are anything
-            return Undecodable(
-                partition, offset, leader_epoch, event_id, Tombstone.TYPE, False,
-                "a tombstone: null value with a key", f"{type(error).__name__}: {error}",
-            )  # fmt: skip
+            expected = "content-type application/json"
+            media = named.get("content-type")
+            if validate_json is not None and media is not None and media != _JSON and not _is_json(media):
+                raise ValueError(f"content-type {_shown(media)}")
+            expected = "a ce_time as in RFC 3339, such as 2026-01-31T12:00:00Z"
+            time_bytes = named.get("ce_time")
+            # It is optional in CloudEvents; the record's own timestamp is in the log too, so still a fact.
+            time = moment(time_bytes) if time_bytes else since_1970(timestamp)
+            if time is None:
+                raise ValueError(f"none, and a record whose timestamp is {timestamp} ms after 1970")
+            expected = f"an offset in {RETRY_FROM}"
+            retry = _offset(named.get(RETRY_FROM))
+            expected = "a key in UTF-8"
+            key = None if key_bytes is None else key_bytes.decode()
+            data: BaseModel
+            if validate_json is None:
+                expected = "a tombstone: null value with a key"
+                if not key:
+                    raise ValueError("null value and no key")
+                of = _text(named.get("ce_type"))
+                data = Tombstone(key=key, of=None if of in (None, Tombstone.TYPE) else of)
+            else:
+                expected = f"JSON that {name} version {version} accepts"
+                data = validate_json(value)  # type: ignore[arg-type]  # _by_name has asked
+            return Event(event_id, name, version, key, time, data, partition, offset, leader_epoch, headers, retry)
+        except (ValidationError, MadeAnew) as error:
+            found = short(describe(error) if isinstance(error, ValidationError) else str(error), 2 * _SHOWN)
+        except UnicodeDecodeError as error:
+            found = f"{_shown(error.object)}, whose byte {error.start} is not UTF-8"
+        except Exception as error:  # noqa: BLE001 - validators are user code and bytes are anything
+            text = str(error)
+            found = short(text if type(error) is ValueError else f"{type(error).__name__}: {text}", _SHOWN)
+        return Undecodable(partition, offset, leader_epoch, event_id, name, False, expected, found)
 
 
 def _offset(header: bytes | None) -> int | None:
@@ -264,7 +278,7 @@ def _offset(header: bytes | None) -> int | None:
     if header is None:
         return None
     if not header.isdigit() or len(header) > _DIGITS:
-        raise ValueError(f"{RETRY_FROM} is {_text(header[:40])!r}, expected an offset")
+        raise ValueError(f"{RETRY_FROM} '{_shown(header)}', expected an offset of at most {_DIGITS} digits")
     return int(header)
 
 
@@ -275,6 +289,24 @@ def _is_json(media: bytes) -> bool:
 
 def _text(value: bytes | None) -> str | None:
     return None if value is None else value.decode("utf-8", "replace")
+
+
+def _shown(value: bytes) -> str:
+    """Bytes of a stranger in a message: printable, and not too many of them."""
+    return short(value.decode("utf-8", "backslashreplace"), _SHOWN)
+
+
+def _type(value: bytes | None) -> str | None:
+    """The name of a type that nobody registered. One longer than any name that can be registered is cut."""
+    text = _text(value)
+    return text if text is None or len(text) <= _SHOWN else text[:_SHOWN] + "..."
+
+
+def _listed(named: Iterable[str]) -> str:
+    """The names of headers; of very many, the first few."""
+    names = sorted(named)
+    more = f" and {len(names) - _HEADERS:,} more" if len(names) > _HEADERS else ""
+    return f"{[short(name, _SHOWN) for name in names[:_HEADERS]]}{more}"
 
 
 def _names(names: Iterable[bytes]) -> str:

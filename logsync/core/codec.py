@@ -100,5 +100,7 @@ def Decoder(log: EventTypes, handled: Iterable[str]) -> Decode:
 
 
 def id_of(log: EventTypes, record: Record) -> str | None:
-    """The event id of this record of ``log``, None if it has none."""
+    """The event id of this record of ``log``, None if it has none that can be read."""
+    if record.fault is not None:
+        return None
     return log.codec.id_of(record.headers, record.value, f"{log.topic}/{record.partition}/{record.offset}")

@@ -14,8 +14,17 @@ T_co = TypeVar("T_co", covariant=True)
 Headers = list[tuple[str, bytes | None]]
 
 
+class Fault(NamedTuple):
+    """Why what stands in the log could not be read as a record."""
+
+    why: str
+    last: int | None = None
+    """None: key and value are there, and only the headers cannot be told. Else nothing can be read from the record's
+    offset up to this one: a damaged batch, or one that is too large for the client."""
+
+
 class Record(NamedTuple):
-    """One Kafka record, undecoded."""
+    """One Kafka record, undecoded; or a place in the log that has none that can be read (``fault``)."""
 
     partition: int
     offset: int
@@ -25,6 +34,8 @@ class Record(NamedTuple):
     leader_epoch: int | None = None
     timestamp: int = 0
     """Milliseconds since 1970, from the broker or the producer as the topic says. For display only."""
+    fault: Fault | None = None
+    """None for every record that could be read."""
 
 
 class Event(NamedTuple, Generic[T_co]):
@@ -88,6 +99,8 @@ class Undecodable(NamedTuple):
     """True: a well-formed event of a type or version that nobody registered. False: broken bytes."""
     expected: str
     found: str
+    unreadable: bool = False
+    """True: the log could not be read here, so nobody knows which events this was, nor their keys."""
 
 
 Decoded = Event[BaseModel] | Ignored | Undecodable

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
-from logsync.core.event import Headers, Record
+from logsync.core.event import Fault, Headers, Record
 from logsync.core.formats import UPDATE, number, upgraded
 from logsync.errors import ConfigError
 
@@ -67,8 +67,10 @@ class Parked(NamedTuple):
         """For stores that keep text. :meth:`from_json` gives the same value back, bytes and all."""
         fields = {"format": number("parked event"), **self._asdict()}
         fields["first_at"], fields["last_at"] = self.first_at.isoformat(), self.last_at.isoformat()
-        _, _, key, value, headers, leader_epoch, timestamp = self.record
+        _, _, key, value, headers, leader_epoch, timestamp, fault = self.record
         fields["record"] = [_b64(key), _b64(value), [[n, _b64(v)] for n, v in headers], leader_epoch, timestamp]
+        if fault is not None:
+            fields["record"].append(fault)
         text = json.dumps(fields, separators=(",", ":"))
         # JSON would read two lone surrogates in a row as one character.
         return json.dumps(_escaped(fields), separators=(",", ":")) if "\\ud" in text else text
@@ -80,7 +82,7 @@ class Parked(NamedTuple):
             fields = upgraded("parked event", json.loads(text, object_hook=_plain))
         except ValueError as error:
             raise ConfigError(f"the store holds {error}", fix=UPDATE) from None
-        key, value, headers, leader_epoch, timestamp = fields["record"]
+        key, value, headers, leader_epoch, timestamp, *fault = fields["record"]
         return cls(
             **{name: fields[name] for name in cls._fields if name not in ("first_at", "last_at", "record")},
             first_at=datetime.fromisoformat(fields["first_at"]),
@@ -88,6 +90,7 @@ class Parked(NamedTuple):
             record=Record(
                 fields["partition"], fields["offset"], _bytes(key), _bytes(value),
                 [(name, _bytes(header)) for name, header in headers], leader_epoch, timestamp,
+                Fault(*fault[0]) if fault else None,
             ),
         )  # fmt: skip
 

@@ -10,7 +10,7 @@ from functools import partial
 
 from pydantic import BaseModel
 
-from logsync.core.event import Decoded, Event, Ignored, Record
+from logsync.core.event import Decoded, Event, Ignored, Record, Undecodable
 from logsync.core.handlers import name, named
 from logsync.core.parked import Parked, Sequences, by_key, name_of
 from logsync.core.plan import Plan
@@ -19,7 +19,7 @@ from logsync.core.position import Position
 from logsync.core.raised import in_words, last_lines
 from logsync.core.sink import Sink
 from logsync.core.write import Write
-from logsync.errors import ConfigError, DecodeError, EventError, HandlerError, ParkingFull, UnknownEventType
+from logsync.errors import ConfigError, DecodeError, EventError, HandlerError, ParkingFull, UnknownEventType, Unreadable
 
 _MESSAGE = 4_000
 """Characters of an error that are kept with a parked event: an exception may carry a whole document in its text."""
@@ -51,6 +51,8 @@ class ParkingPlanner:
 
         An event that is older than the first one that waits is a replay of what was applied before that.
         """
+        if type(event) is Undecodable and event.unreadable:
+            return False  # it has no key, and stands for events of any
         name = self._name(event)
         if name in self._grown:
             return True
@@ -247,8 +249,7 @@ class _Calls:
         ConfigError. Parked, it would set the whole log aside. # S2
         """
         if type(event) is not Event:
-            kind = UnknownEventType if event.unknown_type else DecodeError  # type: ignore[union-attr]
-            raise self._located(event, kind(f"expected {event.expected}; found {event.found}"))  # type: ignore[union-attr]
+            raise self._located(event, _undecodable(event))  # type: ignore[arg-type]
         handler = self._handlers.get(type(event.data))
         if handler is None:
             what = f"expected a handler of {event.type} for version {event.version} too, as the sink handles the type"
@@ -306,11 +307,23 @@ def _parked_or_failed(sink: Sink, event: Decoded, error: EventError, aside: Park
     return None
 
 
+def _undecodable(event: Undecodable) -> EventError:
+    kind = Unreadable if event.unreadable else UnknownEventType if event.unknown_type else DecodeError
+    return kind(f"expected {event.expected}; found {event.found}")
+
+
 def located(sink: Sink, event: Decoded, error: EventError) -> EventError:
     """``error`` with the coordinates of ``event`` and the commands that show and mend it."""
     error.topic, error.partition, error.offset = sink.log.topic, event.partition, event.offset
     error.event_id, error.event_type = event.id, event.type
     where = f"{sink.address} {event.partition} {event.offset}"
+    if isinstance(error, Unreadable):
+        error.fix = (
+            "if it is too large, raise receive.message.max.bytes in LOGSYNC_KAFKA_OPTIONS; if it is damaged, let "
+            "another replica lead the partition, or restore the broker's file; then start again. "
+            f'`logsync skip {where} --reason "..." --yes` passes over all that cannot be read there, on record'
+        )
+        return error
     error.fix = (
         f"`logsync show {event.partition}:{event.offset} --sink {sink.address}` shows the record; deploy a fixed "
         f'handler or model and start again, or pass over it on record: `logsync skip {where} --reason "..." --yes`'

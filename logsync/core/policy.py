@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from logsync.errors import EventError, LogsyncError, LogUnavailable, ParkingFull, PositionConflict, StoreError
+from logsync.errors import (
+    EventError,
+    LogsyncError,
+    LogUnavailable,
+    ParkingFull,
+    PositionConflict,
+    StoreError,
+    Unreadable,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +50,7 @@ def disposition(
     attempts may turn it into a halt or a drop.
     """
     if isinstance(error, EventError):
-        return Park() if parks and not isinstance(error, ParkingFull) else Halt()
+        return Park() if parks and not isinstance(error, ParkingFull | Unreadable) else Halt()
     if isinstance(error, PositionConflict):
         return Halt() if conflicts >= CONFLICTS_BEFORE_HALT else Retry(0.0)
     if isinstance(error, StoreError | LogUnavailable):

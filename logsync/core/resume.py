@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from datetime import datetime
 
 from logsync.core.book import AuditEntry, Book
+from logsync.core.event import Fault
 from logsync.core.position import LogIdentity, Position
 from logsync.core.sink import Sink
 from logsync.errors import ConfigError, LogIdentityError, PositionGap, StoreUnavailable
@@ -126,12 +127,15 @@ def check_range(position: Position, low: int, high: int, sink: Sink) -> None:
         )
 
 
-def check_last(position: Position, found_id: str | None, sink: Sink) -> None:
-    """Raise LogIdentityError if the last applied record is not the one that the log holds there. # L2"""
-    if position.last_id is not None and found_id != position.last_id:
+def check_last(position: Position, found: str | Fault | None, sink: Sink) -> None:
+    """Raise LogIdentityError if the last applied record is not the one that the log holds there. # L2
+
+    ``found``: the id that stands there. A record that cannot be read any more proves nothing.
+    """
+    if position.last_id is not None and found != position.last_id and not isinstance(found, Fault):
         raise LogIdentityError(
             f"sink {sink.name}: {sink.log.topic}, partition {position.partition}, offset {position.last_offset}: the "
-            f"sink applied event {position.last_id} there, the log now holds {found_id or 'nothing'}: the "
+            f"sink applied event {position.last_id} there, the log now holds {found or 'nothing'}: the "
             "log lost its tail and grew again",
             fix=f"`logsync rebuild {sink.address} --yes` makes the store equal to the log as it is now",
         )

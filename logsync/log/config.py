@@ -84,7 +84,9 @@ _ALIASES = {
 }
 """Other names of keys that logsync sets below."""
 _SENT_BY_DEFAULT, _SENT_AT_MOST = 1_000_000, 1_000_000_000  # message.max.bytes, as librdkafka has it
-_RECEIVED_BY_DEFAULT = 100_000_000  # receive.message.max.bytes
+_RECEIVED_BY_DEFAULT = 32 * 1024 * 1024
+"""receive.message.max.bytes: how large one batch may be when it is decompressed (in zstd; the client does not bound the
+other codecs). One that is larger halts a worker by name: a few kilobytes in the log may be gigabytes in memory. # L6"""
 _AROUND = 1024 * 1024  # bytes: headers of a record, of its batch and of the answer it comes in
 
 _CLIENT: dict[str, Value] = {
@@ -158,11 +160,11 @@ def _fitting(config: Config) -> Config:
     librdkafka refuses a consumer that fetches less at a time than ``message.max.bytes``. That is no bound of logsync's:
     brokers hand out a larger record alone. What a consumer must be able to receive is such a record.
     """
-    largest = _number(config.get("message.max.bytes"))
+    largest, received = _number(config.get("message.max.bytes")), _RECEIVED_BY_DEFAULT
     if largest is not None and _SENT_BY_DEFAULT < largest <= _SENT_AT_MOST:
         del config["message.max.bytes"]
-        if "receive.message.max.bytes" not in config and largest + _AROUND > _RECEIVED_BY_DEFAULT:
-            config["receive.message.max.bytes"] = largest + _AROUND
+        received = max(received, largest + _AROUND)
+    config.setdefault("receive.message.max.bytes", received)
     return config
 
 

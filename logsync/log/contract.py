@@ -1,7 +1,8 @@
 """The contract of a LogReader: one member of a sink's consumer group. ``tests/contract`` holds both readers to it.
 
 1. ``poll`` returns records of *started* partitions only, each partition's in offset order, none twice and none
-   left out since its ``start``. Holes between offsets are normal (transaction markers, compaction).
+   left out since its ``start``. Holes between offsets are normal (transaction markers, compaction); a place that
+   cannot be read is none of them, but a record with a ``fault``.
 2. A partition that the group assigns is announced in ``Batch.assigned`` and read from only after ``start``:
    where to begin is the store's to say, and asking the store inside a rebalance callback would block the group.
 3. A partition that is revoked or lost is announced in ``Batch.revoked``, and ``poll`` never returns its records
@@ -18,7 +19,7 @@ from collections.abc import Callable, Collection
 from operator import attrgetter
 from typing import NamedTuple, Protocol
 
-from logsync.core.event import Record
+from logsync.core.event import Fault, Record
 from logsync.core.position import LogIdentity, Position
 
 BATCH_BYTES = 1 << 20
@@ -33,7 +34,8 @@ class Part(NamedTuple):
     records: list[Record]
     next_offset: int
     """The log's end if the reader has reached it, else 0. It may lie past the last record: transaction markers and
-    filtered ranges are offsets too, and without them lag would never reach zero. # L4"""
+    filtered ranges are offsets too, and without them lag would never reach zero. # L4
+    After a last record with a fault: the offset at which the log can be read again."""
 
     def record(self, offset: int) -> Record:
         """The record that stands at ``offset``."""
@@ -88,8 +90,11 @@ class LogReader(Protocol):
     def bounds(self, partition: int) -> tuple[int, int]:
         """The partition's first offset and its end (the next offset to be written). Raises LogUnavailable."""
 
-    def id_at(self, partition: int, offset: int) -> str | None:
-        """The event id at this offset, None if no record with an id stands there. Raises LogUnavailable."""
+    def id_at(self, partition: int, offset: int) -> str | Fault | None:
+        """The event id at this offset, None if no record with an id stands there, or why that cannot be read.
+
+        Raises LogUnavailable.
+        """
 
     def find(
         self, partition: int, ids: Collection[str], start: int, stop: int, meanwhile: Callable[[], None] = ...

@@ -15,13 +15,14 @@ import logging
 import time
 from bisect import bisect_right
 from collections.abc import Callable, Collection
+from contextlib import suppress
 from itertools import accumulate
 from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from logsync.core.codec import EventTypes, id_of
-from logsync.core.event import Record
+from logsync.core.event import Fault, Record
 from logsync.core.position import LogIdentity, Position
 from logsync.errors import LogUnavailable, PositionGap
 from logsync.log import closing
@@ -29,6 +30,7 @@ from logsync.log.admin import Kafka, denied
 from logsync.log.config import build, consumer_config
 from logsync.log.contract import BATCH_BYTES, Batch, Part
 from logsync.log.facts import check_topic
+from logsync.log.faults import BROKEN, REFUSED, Quiet, without_headers
 from logsync.log.lookup import ANSWER, Lookup
 from logsync.settings import Settings
 
@@ -67,6 +69,8 @@ class KafkaReader:
         self._sent: dict[int, Position] = {}  # the one request that is under way; see _send
         self._send_at = 0.0
         self._early: list[Any] = []  # of polls before: brought while a scan served the group, or too much for a batch
+        self._following: dict[int, int] = {}  # of what is being read: the next offset to be returned
+        self._quiet = Quiet()
         self._serve_at = 0.0
         self._interrupted = False
         self._consumer: Consumer | None = None
@@ -148,26 +152,66 @@ class KafkaReader:
         self._serve_at = time.monotonic() + _SERVE_EVERY
         records: dict[int, list[Record]] = {}
         ends: dict[int, int] = {}
+        broken: dict[int, int] = {}  # how many records of a partition came before what cannot be read
         for message in messages:
-            if message.error() is not None:
-                self._note(message, ends)
-                continue
             partition = message.partition()
-            # Not by Record(...): its generated __new__ is a call more, and takes twice as long.
-            record = tuple.__new__(Record, (
-                partition, message.offset(), message.key(), message.value(), message.headers() or [],
-                message.leader_epoch(), message.timestamp()[1],
-            ))  # fmt: skip
+            if message.error() is not None:
+                if message.error().code() in BROKEN | REFUSED and partition in self._started:
+                    broken.setdefault(partition, len(records.get(partition, ())))
+                elif partition not in broken:
+                    self._note(message, ends)
+                continue
+            try:
+                # Not by Record(...): its generated __new__ is a call more, and takes twice as long.
+                record = tuple.__new__(Record, (
+                    partition, message.offset(), message.key(), message.value(), message.headers() or [],
+                    message.leader_epoch(), message.timestamp()[1], None,
+                ))  # fmt: skip
+            except Exception as error:  # noqa: BLE001 - the client's own, whatever it is
+                record = without_headers(message, error)
             if partition in records:
                 records[partition].append(record)
             else:
                 records[partition] = [record]
+        for partition, count in broken.items():
+            # What came after the error is noise: the checksum's may have been of a batch that is simply left out. # L6
+            del records.setdefault(partition, [])[count:]
+            ends.pop(partition, None)
         # A partition that was revoked while this batch was collected is not started any more.
+        for partition in (records.keys() | ends.keys()) & self._started:
+            self._following[partition] = max(
+                records[partition][-1].offset + 1 if records.get(partition) else 0,
+                ends.get(partition, self._following[partition]),
+            )
+        for partition in broken.keys() & self._started:
+            self._drop(consumer, {partition})  # what the client fetches after an error is noise
+            if not self._end_with_fault(partition, records, ends):
+                log.warning("read again", extra={"partition": partition, "next": self._following[partition]})
+                self._read_from(partition, self._following[partition])
+        for partition in self._quiet.due(self._started - records.keys() - ends.keys(), self._following):
+            with suppress(LogUnavailable):  # a slow Kafka, and not a broken log
+                self._end_with_fault(partition, records, ends)
         seen = sorted((records.keys() | ends.keys()) & self._started)
         parts = [Part(number, records.get(number, []), ends.get(number, 0)) for number in seen]
         batch = Batch(parts, self._assigned, self._revoked, bool(self._early))
         self._assigned, self._revoked = [], []
         return batch
+
+    def _end_with_fault(self, partition: int, records: dict[int, list[Record]], ends: dict[int, int]) -> bool:
+        """Look by another client at what comes next. If that cannot read it either, the part ends with that fault."""
+        at = self._following[partition]
+        record = next(self._lookup.read(partition, at, self._lookup.bounds(partition).high), None)
+        if record is None or record.fault is None or record.fault.last is None:
+            return False
+        records.setdefault(partition, []).append(record)
+        ends[partition] = self._following[partition] = record.fault.last + 1
+        self._read_from(partition, record.fault.last + 1)
+        return True
+
+    def _read_from(self, partition: int, offset: int) -> None:
+        self._drop(self._use(), {partition})
+        self._use().incremental_assign([TopicPartition(self.topic, partition, offset)])
+        self._started.add(partition)
 
     def _note(self, message: Any, ends: dict[int, int]) -> None:
         error = message.error()
@@ -175,7 +219,11 @@ class KafkaReader:
         if error.code() == KafkaError._PARTITION_EOF:
             ends[partition] = message.offset()
         elif error.code() == KafkaError._AUTO_OFFSET_RESET and partition in self._started:
-            low, high = self.bounds(partition)
+            (low, high), following = self.bounds(partition), self._following[partition]
+            if low <= following <= high < (message.offset() or 0):  # it has none where only the epoch differs
+                # Where the client went by the noise of a damaged batch; told late, as no restart takes it back.
+                self._read_from(partition, following)
+                return
             raise PositionGap(
                 f"{self.topic}, partition {partition}: the next offset {message.offset()} is outside the log, which "
                 f"holds {low} to {high}: {error.str()}",
@@ -193,6 +241,7 @@ class KafkaReader:
         self._drop(self._use(), {position.partition})
         self._use().incremental_assign([self._place(position)])
         self._started.add(position.partition)
+        self._following[position.partition] = position.next_offset
 
     def stop(self) -> None:
         self._drop(self._use(), self._started)
@@ -240,12 +289,12 @@ class KafkaReader:
         return self._cluster().identify(self.topic)
 
     def bounds(self, partition: int) -> tuple[int, int]:
-        return self._lookup.bounds(partition)
+        found = self._lookup.bounds(partition)
+        self._quiet.ends[partition] = found.high
+        return found
 
-    def id_at(self, partition: int, offset: int) -> str | None:
-        for record in self._lookup.read(partition, offset, offset + 1):
-            return id_of(self._log, record)
-        return None
+    def id_at(self, partition: int, offset: int) -> str | Fault | None:
+        return self._lookup.id_at(partition, offset)
 
     def find(
         self,

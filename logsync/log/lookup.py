@@ -19,9 +19,9 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from logsync.core.cloudevents import CLOUD_EVENTS
 from logsync.core.codec import Codec
-from logsync.core.event import Record
+from logsync.core.event import Fault, Record
 from logsync.errors import ConfigError
-from logsync.log import closing
+from logsync.log import closing, faults
 from logsync.log.admin import failure
 from logsync.log.config import LastError, build, consumer_config
 from logsync.settings import Settings
@@ -34,6 +34,7 @@ ANSWER = 10.0
 _FIRST_TRY = 0.5  # seconds until a question is put again; twice as long each time
 _TICK = 0.1  # seconds between two calls of ``between`` while Kafka sends nothing
 _STALE = (KafkaError._TIMED_OUT, KafkaError._UNKNOWN_PARTITION)
+_SILENCE = 3.0  # seconds of a range until it is asked what Kafka sends; and how long that may take
 _BATCH = 1_000  # records between two calls of ``between``; a few milliseconds
 _BEFORE_MS, _AFTER_MS = 60_000, 600_000  # how far a record's timestamp may stray from the time in its event's id
 
@@ -141,14 +142,16 @@ class Lookup:
         first = self.first_at(partition, offset)
         return first if first is not None and first.offset == offset else None
 
-    def id_at(self, partition: int, offset: int) -> str | None:
-        """The event id at ``offset``, None if no record with an id stands there."""
+    def id_at(self, partition: int, offset: int) -> str | Fault | None:
+        """The event id at ``offset``, None if no record with an id stands there, or why that cannot be read."""
         for record in self.read(partition, offset, offset + 1):
-            return self.id_of(record)
+            return record.fault or self.id_of(record)
         return None
 
     def id_of(self, record: Record) -> str | None:
-        """The event id of this record, None if it has none."""
+        """The event id of this record, None if it has none that can be read."""
+        if record.fault is not None:
+            return None
         place = f"{self.topic}/{record.partition}/{record.offset}"
         return self._codec.id_of(record.headers, record.value, place)
 
@@ -202,16 +205,28 @@ class Lookup:
     def read(self, partition: int, start: int, stop: int) -> Iterator[Record]:
         """The records in [start, stop). Ends at ``stop`` or at the partition's end, whichever is first.
 
+        Where nothing can be read stands one record with a ``fault``, and the reading goes on behind that. # L6
         It takes as long as it needs while Kafka goes on sending; memory is bounded by what a consumer prefetches.
         Raises LogUnavailable, also in the middle.
         """
-        if start >= stop:
-            return
-        consumer = self._use()
+        while start < stop:
+            for record in self._stretch(partition, start, stop):
+                yield record
+                if record.offset == stop - 1:
+                    return  # what stands behind it may not be there yet
+                if record.fault is not None and record.fault.last is not None:
+                    start = record.fault.last + 1
+                    break
+            else:
+                return
+
+    def _stretch(self, partition: int, start: int, stop: int) -> Iterator[Record]:
+        """``read`` up to the first place where nothing can be read, which is told as its last record."""
+        consumer, following, refusals = self._use(), start, 0
         with self._answered():
             consumer.assign([TopicPartition(self.topic, partition, start)])
             try:
-                heard = time.monotonic()
+                heard, asked = time.monotonic(), False
                 while time.monotonic() - heard < self._timeout:
                     self._between()
                     first: Any = consumer.poll(_TICK)
@@ -219,9 +234,18 @@ class Lookup:
                     messages = [] if first is None else [first, *consumer.consume(_BATCH - 1, 0)]
                     for message in messages:
                         error = message.error()
-                        if error is not None and error.code() in _REFUSED:
+                        code = KafkaError.NO_ERROR if error is None else error.code()
+                        if code in _REFUSED:
                             raise KafkaException(error)
-                        if error is not None and error.code() != KafkaError._PARTITION_EOF:
+                        refusals += code in faults.REFUSED
+                        if code in faults.BROKEN or refusals >= faults.REFUSALS:
+                            consumer.unassign()
+                            fault = Fault(
+                                faults.why(error), self._last_of(partition, message.offset(), following, code)
+                            )
+                            yield Record(partition, following, None, None, [], fault=fault)
+                            return
+                        if error is not None and code != KafkaError._PARTITION_EOF:
                             # The client goes on by itself; silence in the end is the error. Whether its group may be
                             # used does not matter: nothing is asked of it.
                             continue
@@ -229,13 +253,77 @@ class Lookup:
                         # aborted) is told, not waited for.
                         if error is not None or message.offset() >= stop:
                             return
-                        yield record_of(message)
-                        if message.offset() == stop - 1:
-                            return  # what stands behind it may not be there yet
-                        heard = time.monotonic()  # after the yield: the caller may have taken its time
+                        yield faults.record_of(message)
+                        following = message.offset() + 1
+                        heard, asked = time.monotonic(), False  # after the yield: the caller may have taken its time
+                    if not messages and not asked and time.monotonic() - heard > _SILENCE:
+                        asked = True
+                        if self._makes_nothing_of(partition, following):
+                            yield Record(
+                                partition, following, None, None, [], fault=Fault(faults.MADE_NOTHING, following)
+                            )
+                            return
             finally:
                 consumer.unassign()
         raise self._failure(None)
+
+    def _last_of(self, partition: int, base: int, offset: int, code: int) -> int:
+        """The last offset of the broken batch that begins at ``base`` and holds ``offset``.
+
+        Nothing names it, but reading from any of its offsets fails with the same base. An error that tells none is
+        taken to be about ``offset`` alone: to search on could jump over good records between two bad ones.
+        """
+        if code not in faults.BROKEN or base > offset:
+            return offset
+        bad, step, good = offset, 1, self.bounds(partition).high
+        while bad + step < good and self._base_at(partition, bad + step) == base:
+            bad, step = bad + step, 2 * step
+        good = min(good, bad + step)
+        while good - bad > 1:
+            middle = (bad + good) // 2
+            if self._base_at(partition, middle) == base:
+                bad = middle
+            else:
+                good = middle
+        return bad
+
+    def _base_at(self, partition: int, offset: int) -> int | None:
+        """Where the broken batch at ``offset`` begins; None if nothing is told that is wrong there."""
+        consumer = self._use()
+        consumer.assign([TopicPartition(self.topic, partition, offset)])
+        try:
+            deadline = time.monotonic() + _SILENCE
+            while time.monotonic() < deadline:
+                self._between()
+                message: Any = consumer.poll(_TICK)
+                error = None if message is None else message.error()
+                if message is not None and (error is None or error.code() == KafkaError._PARTITION_EOF):
+                    return None
+                if error is not None and error.code() in faults.BROKEN:
+                    return int(message.offset())
+        finally:
+            consumer.unassign()
+        return None
+
+    def _makes_nothing_of(self, partition: int, offset: int) -> bool:
+        """Does Kafka send what stands at ``offset``, and the client make nothing of it? Asked after a silence.
+
+        By a client of its own, because statistics that nobody takes pile up.
+        """
+        seen = faults.Progress(self.topic, partition)
+        settings = {"statistics.interval.ms": seen.EVERY, "fetch.wait.max.ms": 10}
+        config = {**consumer_config(self._settings, self._group), **settings, "error_cb": self._last}
+        consumer = build(lambda given: Consumer({**given, "stats_cb": seen}), config)
+        try:
+            consumer.assign([TopicPartition(self.topic, partition, offset)])
+            deadline = time.monotonic() + _SILENCE
+            while time.monotonic() < deadline and not seen.stands_still:
+                self._between()
+                if consumer.poll(_TICK) is not None:
+                    return False
+        finally:
+            closing.close(consumer)
+        return seen.stands_still
 
     def _use(self) -> Consumer:
         if self._consumer is None:
@@ -257,11 +345,3 @@ class Lookup:
 
 
 _REFUSED = (KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC)
-
-
-def record_of(message: Any) -> Record:
-    """The record that a message of the client is. Called for what is looked up; ``poll`` of a group has its own."""
-    return Record(
-        message.partition(), message.offset(), message.key(), message.value(), message.headers() or [],
-        message.leader_epoch(), message.timestamp()[1],
-    )  # fmt: skip

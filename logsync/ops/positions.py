@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from logsync.core.book import AuditEntry, Book, Skip
 from logsync.core.codec import Decoder, id_of
-from logsync.core.event import Decoded, Record
+from logsync.core.event import Decoded, Fault, Record
 from logsync.core.inspection import Inspection
 from logsync.core.offsets import Offsets
 from logsync.core.plan import Plan
@@ -61,7 +61,7 @@ def plan_set(
     offset: int,
     span: tuple[int, int],
     before: Decoded | None,
-    last_found: str | None,
+    last_found: str | Fault | None,
     reason: str,
     now: datetime,
 ) -> Move:
@@ -85,10 +85,9 @@ def plan_set(
     # A log that lost its tail has other events now where the store saw some. # L2
     lost = at is not None and (
         at.next_offset > high
-        or (
-            at.last_id is not None and at.last_offset is not None and at.last_offset >= low and last_found != at.last_id
-        )
-    )
+        or (at.last_id is not None and at.last_offset is not None and at.last_offset >= low
+            and last_found != at.last_id and not isinstance(last_found, Fault))
+    )  # fmt: skip
     if sink.store.traits.content_knows_offsets and (at is None or lost):
         raise ConfigError(
             f"sink {sink.name}: "

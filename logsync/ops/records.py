@@ -3,28 +3,38 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from logsync.core.book import AuditEntry, Book
 from logsync.core.codec import Decoder
 from logsync.core.event import Event, Record, Undecodable
 from logsync.core.log import Log
+from logsync.core.moments import since_1970
 from logsync.core.sink import Sink
 from logsync.core.store import Store
 from logsync.errors import ConfigError, StoreError
 from logsync.ops.access import amend, look
 from logsync.settings import Settings
 
+_DEEPER = 100
+"""Levels that whoever prints a value may nest it deeper, and call deeper, than ``describe`` has tried."""
+
 
 def skip(store: Store, record: Record, *, sink: str, reason: str, now: datetime) -> Book:
-    """Put one record on the list of those to pass over. Workers read the list when they resume.
+    """Put one record on the list of those to pass over, or all of a range that cannot be read.
+
+    Workers read the list when they resume.
 
     Raises ConfigError when the position is past the record already: then it was applied or passed over, and
     a skip would change nothing now but the content after a rebuild. Skipping it twice is one skip.
     """
     partition, offset = record.partition, record.offset
-    audit = AuditEntry(at=now, action="skip", detail={"partition": partition, "offset": offset, "reason": reason})
+    detail = {"partition": partition, "offset": offset, "reason": reason}
+    last = offset
+    if record.fault is not None and record.fault.last is not None:
+        last = detail["last"] = record.fault.last
+    audit = AuditEntry(at=now, action="skip", detail=detail)
 
     def add(book: Book) -> Book | None:
         # Read after the book: a worker that passes the record between the two reads is caught here or, if it
@@ -38,7 +48,7 @@ def skip(store: Store, record: Record, *, sink: str, reason: str, now: datetime)
             )
         if offset in book.skips_of(partition):
             return None
-        return book.next(skips=book.skipping(partition, [offset], reason=reason, at=now), audit=audit)
+        return book.next(skips=book.skipping(partition, range(offset, last + 1), reason=reason, at=now), audit=audit)
 
     return amend(store, sink, add)
 
@@ -46,13 +56,21 @@ def skip(store: Store, record: Record, *, sink: str, reason: str, now: datetime)
 def describe(record: Record, log: Log) -> dict[str, Any]:
     """Everything about a record, as JSON values. Bytes that are not UTF-8 show as ``\\x..`` escapes."""
     decoded = Decoder(log, log.names)(record)
-    headers = {name: _text(value) for name, value in record.headers}
-    time = decoded.time if isinstance(decoded, Event) else datetime.fromtimestamp(record.timestamp / 1000, UTC)
+    headers: dict[str, Any] = {}
+    for name, value in record.headers:
+        text = _text(value)
+        if name not in headers:
+            headers[name] = text
+        else:  # Kafka allows that, and the last one counts
+            headers[name] = [*(headers[name] if isinstance(headers[name], list) else [headers[name]]), text]
+    time = decoded.time if isinstance(decoded, Event) else since_1970(record.timestamp)
+    if record.fault is not None and record.fault.last is not None:
+        time = None
     return {
         "topic": log.topic,
         "partition": record.partition,
         "offset": record.offset,
-        "time": time.isoformat(),
+        "time": time and time.isoformat(),
         "leader_epoch": record.leader_epoch,
         "id": decoded.id,
         "type": decoded.type,
@@ -87,12 +105,22 @@ def relate(sink: Sink, facts: list[dict[str, Any]], settings: Settings) -> None:
 
 
 def _value(value: bytes | None) -> Any:
+    """What stands in the value: JSON, if it is one that can be written again, or else its text."""
     if value is None:
         return None
     try:
-        return json.loads(value)
-    except ValueError:
+        read = json.loads(value, parse_constant=_no_json)
+        probe = read
+        for _ in range(_DEEPER):
+            probe = [probe]
+        json.dumps(probe, allow_nan=False, indent=1)  # 1e400 is read as infinite; and indenting takes a deeper stack
+    except (ValueError, RecursionError):
         return _text(value)
+    return read
+
+
+def _no_json(name: str) -> Any:
+    raise ValueError(f"{name} is not JSON")
 
 
 def _text(value: bytes | None) -> str | None:

@@ -212,5 +212,5 @@ def test_the_log_is_the_one_that_all_sinks_share_or_must_be_named(here: Path) ->
 
 
 def test_what_a_record_holds_cannot_steer_the_terminal() -> None:
-    assert plain("a\x1b[2Jb\nc\x9b") == "a\\x1b[2Jb\nc\\x9b"
+    assert plain("a\x1b[2Jb\nc\x9b") == "a\\x1b[2Jb\\nc\\x9b"
     assert json.loads('"ü"') == plain("ü")

@@ -118,7 +118,7 @@ def test_a_known_type_without_a_handler_is_not_even_looked_at() -> None:
         ([*GOOD, ("ce_time", b"2026-03-01T12:30:00")], JSON, False, "no time zone"),
         ([*GOOD, ("ce_time", b"2026-03-01T12:30:00")], None, False, "no time zone"),
         *(
-            ([*GOOD, (RETRY_FROM, odd)], JSON, False, "expected an offset")
+            ([*GOOD, (RETRY_FROM, odd)], JSON, False, "logsync-retry-from '")
             for odd in (b"x", b"-5", b"1_0", b"9" * 5000)
         ),
     ],
@@ -132,6 +132,34 @@ def test_what_is_no_event_becomes_a_value_that_says_what_was_expected_and_found(
     assert says in found.found
     assert found.expected
     assert (found.partition, found.offset) == (0, 7)
+
+
+@pytest.mark.parametrize(
+    ("headers", "key", "expected", "found"),
+    [
+        ([*GOOD, ("ce_time", b"yesterday")], b"b", "a ce_time as in RFC 3339", "'yesterday': it has another form"),
+        ([*GOOD, ("ce_time", b"2026-02-30T00:00:00Z")], b"b", "a ce_time as in RFC 3339", "day is out of range"),
+        (GOOD, b"\xff", "a key in UTF-8", "\\xff, whose byte 0 is not UTF-8"),
+        ([*GOOD, (RETRY_FROM, b"x")], b"b", "an offset in logsync-retry-from", "'x'"),
+        ([*GOOD, ("content-type", b"text/\x1b[2J")], b"b", "content-type application/json", "text/\\x1b[2J"),
+    ],
+)
+def test_what_is_wrong_is_named_and_not_taken_for_json(headers: Headers, key: bytes, expected: str, found: str) -> None:
+    made = decode(record(JSON, headers, key))
+    assert isinstance(made, Undecodable)
+    assert made.expected.startswith(expected)
+    assert found in made.found
+
+
+def test_a_time_in_any_form_of_rfc_3339_stands_in_the_event() -> None:
+    for text in (b"2026-03-01t12:30:00z", b"2026-03-01 12:30:00-00:00", b"2026-02-28T23:59:60Z"):
+        assert isinstance(decode(record(JSON, [*GOOD, ("ce_time", text)])), Event)
+
+
+def test_a_record_beyond_the_calendar_has_no_time_of_its_own() -> None:
+    made = decode(record(JSON, GOOD)._replace(timestamp=2**63 - 1))
+    assert isinstance(made, Undecodable)
+    assert "timestamp" in made.found
 
 
 def test_values_are_not_repeated_in_messages() -> None:
@@ -165,7 +193,9 @@ PLAIN = encode(log, Paid(basket="b", cents=1), event_id="id-1", time=NOW).header
 
 def test_an_event_whose_headers_stand_as_written_is_decoded_as_any_other() -> None:
     """Every header once with another name, value or place: what is looked up by name says what it must become."""
-    odd = [None, b"", b"1.0", b"\xff", b"basket.seen", b"2026-03-01T12:30:00", b"text/plain", b"application/json"]
+    odd = [None, b"", b"1.0", b"\xff", b"basket.seen", b"2026-03-01T12:30:00", b"text/plain", b"application/json",
+           b"2026-W09-7T12:30:00.123456+00:00", b"2026-03-01T12:30:00.123456+00:60", b"2026-03-01t12:30:00.1+00:00",
+           b"2026-03-01T12:30:00.1+00:00", b"2026-03-01T123000.1234567+00:00"]  # fmt: skip
     cases: list[Headers] = [PLAIN, PLAIN[::-1]]
     for at, (name, value) in enumerate(PLAIN):
         cases += [[*PLAIN[:at], (name, other), *PLAIN[at + 1 :]] for other in odd]

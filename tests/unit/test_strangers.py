@@ -1,0 +1,106 @@
+"""What strangers put into a topic, through a whole worker in memory: halted at by name, parked, or counted; no more."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+
+from logsync.core.event import Fault, Record
+from logsync.errors import HandlerError, Unreadable
+from logsync.ops.records import describe, skip
+from logsync.stores.memory import Memory
+from logsync.testing import MemoryLog
+from tests.unit.shop import OrderPlaced, log, make_sink
+from tests.unit.test_worker import finish, three, worker
+
+LOST = Fault("a batch that is damaged", 3)
+
+
+def damaged(source: MemoryLog, fault: Fault = LOST) -> Record:
+    """The next offset of ``source`` cannot be read."""
+    record = Record(0, len(source.records[0]), None, None, [], fault=fault)
+    source.records[0].append(record)
+    return record
+
+
+def test_what_cannot_be_read_halts_a_sink_that_parks_everything() -> None:
+    """Nobody knows its keys: events of these would overtake it."""
+    source, store = three(), Memory()
+    damaged(source)
+    source.append(OrderPlaced(order="z", cents=1))
+    with pytest.raises(Unreadable) as caught:
+        finish(worker(source, store, sink=make_sink(store, on_error="park")), source)
+    assert caught.value.offset == store.positions()[0].next_offset == 3
+    assert "receive.message.max.bytes" in caught.value.fix
+    assert "logsync skip db 0 3" in caught.value.fix
+
+
+def test_what_cannot_be_read_does_not_join_the_records_that_wait_without_a_key() -> None:
+    source, store = three(), Memory()
+    source.append_raw(None, b"{", [("ce_specversion", b"1.0"), ("ce_id", b"i"), ("ce_type", b"order.placed")])
+    damaged(source, Fault("a batch that is damaged", 4))
+    with pytest.raises(Unreadable):
+        finish(worker(source, store, sink=make_sink(store, on_error="park")), source)
+    assert [entry.offset for entry in store.parked(0)] == [3]
+
+
+def test_all_of_a_damaged_batch_is_skipped_by_one_command() -> None:
+    source, store = three(), Memory()
+    lost = damaged(source, Fault("a batch that is damaged", 5))
+    for _ in range(2):
+        source.append_marker()  # the rest of that batch: no reader sees it
+    source.append(OrderPlaced(order="z", cents=1))
+    with pytest.raises(Unreadable):
+        finish(worker(source, store), source)
+    book = skip(store, lost, sink="db", reason="disk", now=datetime(2026, 1, 1, tzinfo=UTC))
+    assert str(book.skips_of(0)) == "3-5"
+    assert book.audit[-1].detail["last"] == 5
+    finish(worker(source, store), source)
+    assert store.content.row("orders", order="z") == {"order": "z", "cents": 1}
+
+
+def test_a_record_whose_headers_cannot_be_told_is_parked_in_its_own_sequence() -> None:
+    source, store = three(), Memory()
+    source.records[0].append(Record(0, 3, b"odd", b"{}", [], fault=Fault("a header with the name b'\\xff'")))
+    source.append(OrderPlaced(order="z", cents=1))
+    finish(worker(source, store, sink=make_sink(store, on_error="park")), source)
+    assert [(entry.offset, entry.sequence, entry.error) for entry in store.parked(0)] == [(3, "odd", "DecodeError")]
+    assert store.content.row("orders", order="z") is not None
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        (b"[" * 100_000, "[" * 100_000),
+        (b'{"a": ' * 970 + b"1" + b"}" * 970, '{"a": ' * 970 + "1" + "}" * 970),
+        (b'{"a": NaN}', '{"a": NaN}'),
+        (b'{"a": 1e400}', '{"a": 1e400}'),
+        (b"9" * 5000, "9" * 5000),
+        (b'"\\ud800"', "\ud800"),
+        (b"\xff\x00", "\\xff\x00"),
+        (b"", ""),
+        (None, None),
+    ],
+)
+def test_every_value_can_be_described(value: bytes | None, shown: object) -> None:
+    assert describe(Record(0, 0, b"k", value, [("h", b"1")], 0, 2**63 - 1), log)["value"] == shown
+
+
+def test_headers_of_one_name_are_all_shown() -> None:
+    found = describe(Record(0, 0, b"k", b"", [("h", b"1"), ("h", None), ("i", b"\xff"), ("h", b"3")], 0, 0), log)
+    assert found["headers"] == {"h": ["1", None, "3"], "i": "\\xff"}
+
+
+def test_a_message_has_no_more_of_a_stranger_than_a_person_can_read() -> None:
+    source, store = three(), Memory()
+    source.append_raw(
+        b"k", b"{}",
+        [("ce_specversion", b"1.0"), ("ce_id", b"i" * 10_000), ("ce_type", b"\x1b[2J" * 100_000),
+         *((f"h{n}\n" * 1_000, b"") for n in range(1_000))],
+    )  # fmt: skip
+    with pytest.raises(Exception, match="type registered") as caught:
+        finish(worker(source, store), source)
+    assert not isinstance(caught.value, HandlerError)
+    assert len(str(caught.value)) < 2_000
+    assert "\x1b" not in str(caught.value)
