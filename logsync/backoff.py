@@ -5,14 +5,14 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
-from logsync.core.policy import Retry, disposition
+from logsync.core.policy import CONFLICTS_BEFORE_HALT, Retry, disposition
 from logsync.core.sink import Sink
 from logsync.errors import ConfigError, LogsyncError, PositionConflict
 
 log = logging.getLogger("logsync.worker")
 
 CONFLICTS_WITHIN = 600.0
-"""Seconds in which conflicts add up (P3). Two programs on one sink name conflict all the time; restores do not."""
+"""Seconds in which conflicts add up (P3). Two programs on one sink name conflict all the time."""
 _SAY_EVERY = 30.0
 """Seconds between two log lines about the same outage."""
 
@@ -23,7 +23,8 @@ class Backoff:
     def __init__(self, sink: Sink, clock: Callable[[], float], chance: Callable[[], float]) -> None:
         self._sink, self._clock, self._chance = sink, clock, chance
         self._attempt = 0
-        self._conflicts: list[float] = []  # when
+        self._conflicts: list[float] = []  # when a rival moved the position
+        self._set_back: list[float] = []  # when the store went back
         self._until = 0.0
         self._said_at = float("-inf")
 
@@ -32,20 +33,25 @@ class Backoff:
         """Seconds until the store may be asked again."""
         return max(0.0, self._until - self._clock())
 
-    def obey(self, error: LogsyncError) -> None:
-        """Returns if time can mend it: ``left`` says when to go on. Raises what a person has to mend."""
+    def obey(self, error: LogsyncError, went_back: bool = False) -> None:
+        """Returns if time can mend it: ``left`` says when to go on. Raises what a person has to mend.
+
+        ``went_back``: this conflict comes from the store itself, see ``resume.went_back``.
+        """
         if isinstance(error, PositionConflict):
-            now = self._clock()
-            self._conflicts = [*(at for at in self._conflicts if now - at < CONFLICTS_WITHIN), now]
+            now, times = self._clock(), self._set_back if went_back else self._conflicts
+            times[:] = [*(at for at in times if now - at < CONFLICTS_WITHIN), now]
         self._attempt += 1
-        verdict = disposition(error, attempt=self._attempt, conflicts=len(self._conflicts), chance=self._chance())
+        verdict = disposition(
+            error,
+            attempt=self._attempt,
+            conflicts=len(self._conflicts),
+            set_back=len(self._set_back),
+            chance=self._chance(),
+        )
         if not isinstance(verdict, Retry):
             if isinstance(error, PositionConflict):
-                raise ConfigError(
-                    f"sink {self._sink.name}: its position was moved by somebody else {len(self._conflicts)} times "
-                    f"under one assignment: two programs use this sink name. Last: {error.message}",  # P3
-                    fix="give one of them another sink name",
-                ) from error
+                raise self._moved(error) from error
             raise error
         self._until = self._clock() + verdict.after
         if self._attempt == 1 or self._clock() - self._said_at >= _SAY_EVERY:
@@ -54,6 +60,18 @@ class Backoff:
                 "waiting, nothing is lost",
                 extra={"sink": self._sink.name, "attempt": self._attempt, "why": str(error)},
             )
+
+    def _moved(self, error: PositionConflict) -> ConfigError:  # P3
+        name, times = self._sink.name, len(self._conflicts)
+        what, fix = f"its position was moved by somebody else {times} times", "give one of them another sink name"
+        also = ""
+        if len(self._conflicts) < CONFLICTS_BEFORE_HALT:
+            what, also = f"its position was set back {len(self._set_back)} times", ", or something restores its store"
+            fix += ", or end what restores the store, and start again"
+        return ConfigError(
+            f"sink {name}: {what} under one assignment: two programs use this sink name{also}. Last: {error.message}",
+            fix=fix,
+        )
 
     def applied(self, next_offset: int) -> None:
         """A plan is in the store: whatever failed before is over."""
@@ -64,3 +82,4 @@ class Backoff:
     def reassigned(self) -> None:
         """Another assignment: conflicts that come from the change of owners do not add up."""
         self._conflicts.clear()
+        self._set_back.clear()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 
 from logsync.core.book import Book, Skip
@@ -10,9 +10,9 @@ from logsync.core.offsets import Offsets
 from logsync.core.parked import GivenUp
 from logsync.core.plan import Plan
 from logsync.core.position import LogIdentity, Position
-from logsync.core.resume import check_book, first_book
+from logsync.core.resume import check_book, first_book, went_back
 from logsync.core.sink import Sink
-from logsync.errors import ConfigError, PositionConflict, StoreUnavailable
+from logsync.errors import ConfigError, LogsyncError, PositionConflict, StoreUnavailable
 from logsync.log.contract import LogReader
 
 
@@ -86,6 +86,18 @@ class Bookkeeper:
             raise StoreUnavailable(f"the book of sink {self._sink.name} was changed: it has to be read anew")
         self.known = current
         return current
+
+    def judge(self, error: LogsyncError, wrote: Mapping[int, Position]) -> tuple[LogsyncError, bool]:
+        """What there is to obey, and whether it is a conflict that comes from the store itself. # P3
+
+        ``wrote``: the positions that the worker has read or written. A store that cannot tell is what there is to obey.
+        """
+        if not isinstance(error, PositionConflict) or self.known is None:
+            return error, False
+        try:
+            return error, went_back(self.known, wrote, self._sink.store.read_book(), self._sink.store.positions())
+        except LogsyncError as other:
+            return other, False
 
     def write(self, book: Book, positions: Sequence[Position] | None = None) -> None:
         """Workers of one group may write the book at the same moment: the slower one reads it again and starts over.

@@ -208,6 +208,8 @@ class Worker:
         book = self._books.resume(self.reader.identity(), self.reader)
         stored = store.positions()
         self._met_store_at = self._clock()
+        if any(partition.number not in stored for partition in self._waiting):
+            self._books.look()  # emptied since the book was read: that is no loss of positions, and it begins anew
         for partition in self._waiting:
             number = partition.number
             position, (_, high) = begin_at(stored.get(number), number, sink, book, self.reader)
@@ -253,7 +255,7 @@ class Worker:
     def _obey(self, error: LogsyncError) -> None:
         """Do what the policy says about this error: wait and resume from the store, or let it out."""
         self.status.conflicts += isinstance(error, PositionConflict)
-        self._backoff.obey(error)
+        self._backoff.obey(*self._books.judge(error, {each.number: each.stored for each in self._read}))
         # The plan is dropped. An outcome that is unknown needs nothing more: if the late original still commits, the
         # position read below or the next compare-and-set shows it, and nothing is applied twice. # P4
         self.reader.stop()

@@ -65,6 +65,8 @@ class Book(BaseModel, frozen=True):
     environment: str
     log: LogIdentity
     epoch: int = 1
+    began: datetime | None = None
+    """When the sink was claimed: tells one life of a store from the next, whose first book may say the same. # P3"""
     state: Literal["ready", "wiping"] = "ready"
     """``wiping``: a rebuild began to delete and did not finish yet; workers wait, and only a rebuild may go on."""
     handled: frozenset[str] = frozenset()
@@ -96,7 +98,7 @@ class Book(BaseModel, frozen=True):
     @property
     def resume_basis(self) -> tuple[object, ...]:
         """What a worker relies on: when this changes, it has to resume."""
-        return self.epoch, self.state, self.log, self.environment
+        return self.epoch, self.began, self.state, self.log, self.environment
 
     def without(self, request: str, partition: int) -> tuple[Request, ...]:
         """The requests that are left once ``partition`` is through with this one."""

@@ -51,6 +51,7 @@ def first_book(
         sink=sink.name,
         environment=environment,
         log=log,
+        began=now,
         handled=sink.handled,
         audit=(audit,) if from_log_start else (),
     )
@@ -86,6 +87,19 @@ def check_book(
         return book
     audit = AuditEntry(at=now, action="accept-from-now", detail={"types": sorted(late)}) if late else None
     return book.next(handled=sink.handled, skipped=book.skipped - sink.handled, audit=audit)
+
+
+def went_back(known: Book, wrote: Mapping[int, Position], book: Book | None, stored: Mapping[int, Position]) -> bool:
+    """True if a conflict comes from the store and from no second program: it was restored, emptied or rebuilt. # P3
+
+    ``known`` and ``wrote``: the book that a worker resumed under, and the positions that it has read or written since.
+    ``book`` and ``stored``: what the store holds now. A second program goes on in the same book and moves positions
+    forward, as this one does. No program moves one back: a restore does, a failover to a copy that was behind, an empty
+    store. One that was emptied and then restored may be further than the worker was: there the book is another.
+    """
+    if book is None or (book.began, book.epoch) != (known.began, known.epoch) or book.revision < known.revision:
+        return True
+    return any(number not in stored or stored[number].place < position.place for number, position in wrote.items())
 
 
 def check_environment(book: Book, sink: Sink, environment: str) -> None:

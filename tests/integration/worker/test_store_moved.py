@@ -10,6 +10,8 @@ import redis
 from .harness import Case, named, until
 
 EXIT_CONFIG = 3
+SMALL = {"LOGSYNC_BATCH_RECORDS": "10"}
+"""There is always another plan on its way when the store goes back."""
 
 
 class Snapshot:
@@ -27,6 +29,8 @@ class Snapshot:
 
     def restore(self) -> None:
         with psycopg.connect(self._url) as connection:
+            for table, _ in reversed(self._tables):  # bookkeeping first, as a plan does: the worker may be within one
+                connection.execute(f"LOCK TABLE {table}")
             for number, (table, rows) in enumerate(self._tables):
                 connection.execute(f"DELETE FROM {table} WHERE {rows}")
                 connection.execute(f"INSERT INTO {table} SELECT * FROM {self._name}_copy{number}")
@@ -80,6 +84,39 @@ def test_a_flushed_redis_is_filled_again_from_the_logs_first_event(case: Case, r
     case.catches_up("cache")
     worker.terminate()
     case.is_the_fold("cache")
+
+
+@pytest.mark.servers("kafka", "redis")
+def test_a_redis_that_is_flushed_four_times_under_load_is_the_fold_in_the_end(case: Case) -> None:  # P3
+    """Each time the next plan finds no position. That is no second program, and the worker begins again."""
+    worker = case.start("cache", env=SMALL)
+    client = redis.Redis.from_url(case.env["LOGSYNC_REDIS"])
+    for _ in range(4):
+        case.append_mix(400)
+        until(lambda: case.positions("cache").get(0, 0) > 20, "a worker in the middle of the log")
+        client.flushall()
+    case.append_mix(20)
+    case.catches_up("cache")
+    assert worker.running
+    worker.terminate()
+    case.is_the_fold("cache")
+
+
+@pytest.mark.servers("kafka", "postgres")
+def test_a_postgres_that_is_restored_four_times_under_load_is_the_fold_in_the_end(case: Case) -> None:  # P3
+    case.append_mix(60)
+    worker = case.start("db", env=SMALL)
+    case.catches_up("db")
+    snapshot = Snapshot(case)
+    for _ in range(4):
+        case.append_mix(400)
+        until(lambda: case.positions("db").get(0, 0) > 80, "a worker in the middle of the log")
+        snapshot.restore()
+    case.append_mix(20)
+    case.catches_up("db")
+    assert worker.running
+    worker.terminate()
+    case.is_the_fold("db")
 
 
 @pytest.mark.servers("kafka", "redis")
