@@ -1,7 +1,7 @@
 """The stores, one module or folder each; and all that somebody needs who writes another one.
 
-``Store`` is the contract, and ``logsync.testing.store_contract`` holds a store to it. The writes are in
-``logsync.writes.rows``, ``keys`` and ``docs``, to be used again or added to.
+``Store`` is the contract. ``logsync.testing.store_contract`` holds a store to it, and ``examples/store_sqlite`` shows
+one being written. The writes are in ``logsync.writes.rows``, ``keys`` and ``docs``, to be used again or added to.
 """
 
 from logsync.core.book import Book, book_conflict

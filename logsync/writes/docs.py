@@ -8,6 +8,8 @@ from typing import Any
 
 from logsync.core.write import Place, Write
 
+__all__ = ["DeleteDoc", "Doc", "IndexDoc", "UpdateDoc"]
+
 Doc = Mapping[str, Any]
 
 

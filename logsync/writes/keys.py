@@ -14,6 +14,11 @@ from typing import Any, ClassVar, NamedTuple
 
 from logsync.core.write import Place, Write
 
+__all__ = [
+    "Del", "ExpireAt", "HDel", "HIncr", "HSet", "Incr", "Kept", "KeyWrite", "SAdd", "SRem", "Scores", "Set", "Text",
+    "Value", "ZAdd", "ZIncr", "ZRem",
+]  # fmt: skip
+
 Value = str | bytes | int
 Text = str | bytes
 """A value as Redis keeps it: what is text is str here, other bytes are bytes."""

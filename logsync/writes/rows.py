@@ -10,6 +10,8 @@ from typing import Any, ClassVar
 from logsync.core.event import Event
 from logsync.core.write import Place, Write, inert
 
+__all__ = ["STATEMENTS", "Delete", "InTransaction", "Increment", "Row", "Rows", "Sql", "Upsert", "matches"]
+
 Row = Mapping[str, Any]
 Rows = tuple[Row, ...]
 STATEMENTS: Place = ("statements",)

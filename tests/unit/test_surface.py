@@ -9,7 +9,18 @@ import sys
 
 import pytest
 
-MODULES = ("logsync", "logsync.stores.postgres", "logsync.stores.redis", "logsync.stores.opensearch", "logsync.testing")
+MODULES = (
+    "logsync",
+    "logsync.stores",
+    "logsync.stores.postgres",
+    "logsync.stores.redis",
+    "logsync.stores.opensearch",
+    "logsync.testing",
+    "logsync.testing.store_contract",
+    "logsync.writes.rows",
+    "logsync.writes.keys",
+    "logsync.writes.docs",
+)
 
 
 @pytest.mark.parametrize("name", MODULES)

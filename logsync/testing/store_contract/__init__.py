@@ -43,7 +43,8 @@ for _part in ("applying", "books", "durability", "given", "laws", "parking"):
 
 from logsync.testing.store_contract.contract import StoreContract  # noqa: E402 - its asserts are rewritten
 from logsync.testing.store_contract.embedded import OwnProcess  # noqa: E402
-from logsync.testing.store_contract.given import Meant, Sample  # noqa: E402
+from logsync.testing.store_contract.given import Limits, Meant, Sample  # noqa: E402
+from logsync.testing.store_contract.making import first_book  # noqa: E402
 from logsync.writes.content import Content  # noqa: E402
 
-__all__ = ["Content", "Meant", "OwnProcess", "Sample", "StoreContract"]
+__all__ = ["Content", "Limits", "Meant", "OwnProcess", "Sample", "StoreContract", "first_book"]

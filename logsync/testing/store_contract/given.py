@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, NoReturn
+from typing import ClassVar, NoReturn, Protocol
 
 import pytest
 
@@ -24,8 +24,10 @@ class Meant:
     as_if: Sequence[Write]
 
 
-Sample = Callable[[str, int], Write | Meant]
-"""``sample(key, n)``: a write to this key with this number. Two samples of one key should meet at one place."""
+class Sample(Protocol):
+    """Makes a write to this key with this number. Samples of different classes meet at one place for one key."""
+
+    def __call__(self, key: str, n: int, /) -> Write | Meant: ...
 
 
 @dataclass(frozen=True)
@@ -102,12 +104,12 @@ class Given:
         for store in self._clients:
             store.close()
 
-    def client(self, sink: str = "", *, bound: float | None = None) -> Store:
+    def client(self, sink: str = "") -> Store:
         """A store, opened: another worker, or another sink. It is closed after the claim."""
         sink = sink or self.sink
         store = self.make_store(sink)
         self._clients.append(store)
-        store.open(sink, self.settings() if bound is None else self.brief(bound))
+        store.open(sink, self.settings())
         return store
 
     @property
@@ -129,9 +131,9 @@ class Given:
         """The settings with this ``store_timeout``, in seconds."""
         return Limits(bound, self.settings())
 
-    def begun(self, sink: str = "", *, partitions: int = 1, bound: float | None = None) -> Store:
+    def begun(self, sink: str = "", *, partitions: int = 1) -> Store:
         """A store whose sink begins at the first event of a log."""
-        store = self.client(sink, bound=bound)
+        store = self.client(sink)
         self.begin(store, sink, partitions=partitions)
         return store
 

@@ -1,0 +1,3 @@
+"""The store of examples/store_sqlite keeps the contract; its tests stand beside it."""
+
+from examples.store_sqlite.test_store import *  # noqa: F403 - every test of it
