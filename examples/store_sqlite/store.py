@@ -86,7 +86,7 @@ class Sqlite:
             found = self._revision(connection)
             if found != book.revision - 1:
                 raise book_conflict(self._sink, book.revision - 1, found)
-            row = (self._sink, book.revision, book.model_dump_json())
+            row = (self._sink, book.revision, book.dump())
             connection.execute("REPLACE INTO logsync_book VALUES (?, ?, ?)", row)
             if positions is not None:
                 connection.execute("DELETE FROM logsync_position WHERE sink = ?", [self._sink])

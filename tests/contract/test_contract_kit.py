@@ -8,10 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
 
+from examples.store_sqlite import Sqlite
+from logsync.core.book import Book
 from logsync.core.write import Place, Write
 from logsync.stores.memory import Memory
 from logsync.testing.store_contract import Sample, durability
@@ -75,6 +78,24 @@ def test_a_fault_that_only_a_dying_server_shows_is_noticed(
 
 def test_there_are_as_many_faults_as_there_are_names() -> None:
     assert len(IN_MEMORY) + len(ON_MACHINES) >= 60
+
+
+class ReadsWhatIsNewer(Sqlite):
+    """a book is read whatever its format is"""
+
+    def read_book(self) -> Book | None:
+        row = self._ask("SELECT body FROM logsync_book WHERE sink = ?", self._sink).fetchone()
+        return Book.model_validate_json(row[0]) if row else None
+
+
+def test_a_store_that_reads_what_a_newer_version_wrote_is_noticed(tmp_path: Path) -> None:
+    class Kit(MemoryGiven):
+        outlives_the_process = True
+
+        def make_store(self, sink: str) -> Sqlite:
+            return ReadsWhatIsNewer(tmp_path / "a.db")
+
+    notices(Kit(), "test_what_a_newer_version_wrote_is_refused")
 
 
 # Writes

@@ -25,6 +25,7 @@ class MemoryGiven(StoreContract):
 
     puts, adds, deletes = Upsert, Increment, Delete
     creates = ()
+    outlives_the_process = False
 
     def setup_method(self) -> None:
         super().setup_method()

@@ -7,9 +7,9 @@ import pytest
 from logsync.core.book import AuditEntry, Request, Skip
 from logsync.core.offsets import Offsets
 from logsync.core.position import Position
-from logsync.errors import PositionConflict
+from logsync.errors import ConfigError, PositionConflict
 from logsync.testing.store_contract.given import Given
-from logsync.testing.store_contract.making import NOON, ODD, first_book, parks, steps, waiting
+from logsync.testing.store_contract.making import NOON, ODD, first_book, newer_version, parks, steps, waiting
 
 
 class Books(Given):
@@ -39,6 +39,20 @@ class Books(Given):
         )  # fmt: skip
         store.write_book(changed)
         assert self.client().read_book() == changed
+
+    def test_what_a_newer_version_wrote_is_refused(self) -> None:
+        """Half-reading it would be worse: whoever writes it back drops what it did not know.
+
+        A position may be columns of a table: it is never read without the book.
+        """
+        if not self.outlives_the_process:
+            return
+        with newer_version():
+            self.begun().apply(parks(Position(0, 0), waiting(1), to=2))
+        with pytest.raises(ConfigError):
+            self.client().read_book()
+        with pytest.raises(ConfigError):
+            self.client().parked(0)
 
     def test_the_book_is_replaced_only_on_top_of_the_revision_it_was_made_from(self) -> None:
         store, rival = self.begun(), self.client()

@@ -54,6 +54,8 @@ class Given:
     """The class in ``writes`` that takes away what ``puts`` has made of the same key."""
     creates: Sequence[str]
     """Names of what ``open`` creates on the server; ``schema`` tells each of them. Empty: it creates nothing."""
+    outlives_the_process: ClassVar[bool] = True
+    """False for a store that keeps everything in this process: no other version of logsync ever reads what it keeps."""
     must_prove: ClassVar[bool] = False
     """True: a claim that a missing hook leaves open is a failure. Say so once ``kill``, ``pause`` and ``restart`` are
     there, so that nobody takes one of them away unnoticed."""

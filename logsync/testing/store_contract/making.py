@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 
+from logsync.core import formats
 from logsync.core.book import Book
 from logsync.core.event import Record
 from logsync.core.parked import Parked
@@ -15,6 +17,18 @@ from logsync.core.write import Write
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 ODD = 'a "key" with ünïcode, a \\ and a \x00'
 """A name that a store may have to escape: for ids, sequences and messages, which other people invent."""
+
+
+@contextmanager
+def newer_version() -> Iterator[None]:
+    """In this block everything is written in formats that this version of logsync does not read yet."""
+    present = formats.UPGRADES
+    newer = {kind: (*steps, dict) for kind, steps in present.items()}
+    formats.UPGRADES = newer
+    try:
+        yield
+    finally:
+        formats.UPGRADES = present
 
 
 def first_book(sink: str, *, partitions: int = 1) -> Book:
