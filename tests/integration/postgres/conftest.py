@@ -67,6 +67,11 @@ class Bench:
         return int(row[0])
 
 
+def waits(bench: Bench) -> list[int]:
+    """The offsets of what is parked, as a new worker finds them."""
+    return [found.offset for found in bench.store().parked(0)]
+
+
 @pytest.fixture
 def db(settings: Settings) -> Iterator[psycopg.Connection[Any]]:
     # The role of the test servers is called logsync as well: see SEARCH_PATH in transaction.py.
