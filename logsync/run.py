@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from logsync.core.sink import Sink
 from logsync.errors import LogUnavailable, StoreError
 from logsync.log.group import KafkaReader
+from logsync.observe.listening import Listening
 from logsync.observe.server import Health
 from logsync.ops.access import opened
 from logsync.settings import Settings
@@ -43,14 +44,15 @@ def run_worker(
     until_end: bool = False,
     from_log_start: bool = False,
     accept_from_now: bool = False,
-    health_port: int | None = None,
+    health: Listening | None = None,
     on_progress: Callable[[int, int], None] = lambda *_: None,
 ) -> None:
     """Run one worker of ``sink`` on this thread until SIGTERM or SIGINT, or until it is caught up.
 
     ``until_end`` stops once the positions reach the log's end as it was when the worker began. With several
     workers in the group it waits for the partitions assigned to this one, or for all if it has none.
-    Meanwhile ``on_progress(done, total)`` is called, often, with offsets since the start of this run.
+    Meanwhile ``on_progress(done, total)`` is called, often, with offsets since the start of this run, and ``health``
+    is where /live, /ready and /metrics are served.
     Raises LogsyncError for what a person has to mend. The first signal lets the plan in the store finish,
     within ``settings.drain_timeout``; a second one ends the process at once. Both are safe at any moment.
     A program that calls this itself, and not by `logsync consume`, ends as ``logsync.log.closing.late`` says.
@@ -58,9 +60,9 @@ def run_worker(
     reader = KafkaReader(sink.log, sink.name, settings)
     worker = Worker(sink, reader, settings, from_log_start=from_log_start, accept_from_now=accept_from_now)
     with ExitStack() as stack:
-        if health_port is not None:
+        if health is not None:
             bound = 2 * settings.store_timeout + 60
-            stack.enter_context(Health(sink.name, worker.status, health_port, bound=bound))
+            stack.enter_context(Health(sink.name, worker.status, health, bound=bound))
         stack.enter_context(_signals(worker, settings.drain_timeout))
         stack.enter_context(collected_rarely())
         stack.enter_context(worker)

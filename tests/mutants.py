@@ -43,6 +43,7 @@ class Tests(TypedDict):
     servers: str
 
 
+SAID = ("tests/unit/test_no_secret_leaves.py", "tests/unit/test_secrets.py", "tests/unit/test_addresses.py")
 SIMULATED: tuple[str, ...] = ("tests/property/test_opensearch_parking.py",)
 
 
@@ -60,6 +61,18 @@ GUARDS = (
           "                self.reader.commit(made.end)\n                self._look_if_due()  # L1: not once"),
     Guard("I2 resume where the store is", "logsync/worker.py",
           "self.reader.start(position)\n", "self.reader.start(position.at(high))\n"),
+    Guard("no secret in an error", "logsync/errors.py",
+          "self.message = hide(message)", "self.message = message", SAID),
+    Guard("no secret in a log line", "logsync/observe/logs.py",
+          "    shown = hide(text)\n", "    shown = text\n", SAID),
+    Guard("an address is read in one way", "logsync/core/addresses.py",
+          """    torn = "@" in path or""", """    torn = False and "@" in path or""", SAID),
+    Guard("the prefix topic. hides no key", "logsync/log/config.py",
+          "REFUSED.get(name.removeprefix(_SCOPE))", "REFUSED.get(name)", ("tests/unit/test_config.py",)),
+    Guard("health tells nothing of servers", "logsync/observe/health.py",
+          "the worker's log says why", "{report.reason}", ("tests/unit/test_health_server.py",)),
+    Guard("health bounds its connections", "logsync/observe/server.py",
+          "        if len(self._open) > MOST:", "        if False:", ("tests/unit/test_health_server.py",)),
     Guard("F1 read-ahead goes with a resume", "logsync/partition.py",
           "self.position, self.retries, self.ahead = None, RetryQueue(), None",
           "self.position, self.retries = None, RetryQueue()"),

@@ -10,6 +10,7 @@ import typer
 from logsync.cli import out
 from logsync.cli.load import load_sink
 from logsync.cli.options import SinkArgument
+from logsync.observe.listening import Listening
 from logsync.settings import load_settings
 
 
@@ -20,6 +21,13 @@ class LogFormat(StrEnum):
     json = "json"
 
 
+def _listening(text: str) -> Listening:
+    try:
+        return Listening.at(text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+
+
 def consume(
     sink: SinkArgument,
     until_end: Annotated[
@@ -27,9 +35,10 @@ def consume(
     ] = False,
     log_format: Annotated[LogFormat, typer.Option(help="Log lines for people or for machines.")] = LogFormat.human,
     health: Annotated[
-        int | None,
+        Listening | None,
         typer.Option(
-            metavar="PORT", min=0, max=65535, help="Serve /live, /ready and /metrics here.", show_default=False
+            parser=_listening, metavar="[HOST:]PORT", show_default=False,
+            help="Serve /live, /ready and /metrics: PORT for this machine alone, 0.0.0.0:PORT or :PORT for others, too."
         ),
     ] = None,
     from_log_start: Annotated[
@@ -62,6 +71,6 @@ def consume(
             until_end=until_end,
             from_log_start=from_log_start,
             accept_from_now=accept_from_now,
-            health_port=health,
+            health=health,
             on_progress=report,
         )

@@ -1,4 +1,8 @@
-"""Health for an orchestrator: does the loop turn, and does the worker make progress against the log?"""
+"""Health for an orchestrator: does the loop turn, and does the worker make progress against the log?
+
+Whoever can reach the port may read this, without a password. So it tells states and numbers: no names or addresses of
+servers and nothing that they or their clients said. Those are in the worker's log.
+"""
 
 from __future__ import annotations
 
@@ -17,9 +21,9 @@ def alive(report: WorkerStatus, now: float, bound: float) -> tuple[bool, str]:
 def ready(report: WorkerStatus, now: float) -> tuple[bool, str]:
     """Readiness: progress against the log's end as the broker tells it, not the worker's own opinion."""
     if report.state is WorkerState.STANDBY:
-        return True, "no partition is assigned: other workers of the sink hold them all"
+        return True, "standby: no partition is assigned, other workers of the sink hold them all"
     if report.state is not WorkerState.RUNNING:
-        return False, f"{report.state.value}: {report.reason}"
+        return False, f"{report.state.value}: the worker's log says why"
     if report.positions and now - report.looked_at > STALE:
         return False, f"the log's end was last read {now - report.looked_at:.0f} s ago"
     if report.lag and now - report.moved_at > STALE:
