@@ -6,6 +6,7 @@ Importing this package opens no connection and starts no thread.
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from logsync.core.envelope import Envelope
 from logsync.core.event import Event, Tombstone
 from logsync.core.log import Log
 from logsync.core.parked import Parking
@@ -40,6 +41,7 @@ __all__ = [
     "AsyncProducer",
     "ConfigError",
     "DecodeError",
+    "Envelope",
     "Event",
     "EventError",
     "HandlerError",

@@ -31,12 +31,13 @@ def show(
     ],
     sink: SinkOption = None,
     log: LogOption = None,
+    is_id: Annotated[bool, typer.Option("--id", help="It is an event id, also if it looks like an offset.")] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Show one record: headers, key, value, whether it can be decoded, and how far a sink is from it.
 
     Without --sink or --log the log that all sinks under sinks/ share is read. An event id is searched near
-    the time that it carries, and only then in the whole log.
+    the time that it carries, if it does, and only then in the whole log. Two events may have one id.
 
     Example: logsync show 0:4711 --sink db
     """
@@ -45,7 +46,7 @@ def show(
     settings = load_settings()
     the_log, the_sink = find_log(sink, log)
     with Lookup(settings, the_log.topic) as lookup:
-        match = _OFFSET.match(where)
+        match = None if is_id else _OFFSET.match(where)
         if match is None:
             with out.progress(f"searching {the_log.topic}") as report:
                 records = lookup.find(where, progress=report)
@@ -58,7 +59,7 @@ def show(
                 after = f"; the next record is at {first.offset}" if first else ""
                 raise NotFound(
                     f"{the_log.topic}, partition {partition}: no record at offset {match[2]}; the log holds "
-                    f"{span.low} to before {span.high}{after}"
+                    f"{span.low} to before {span.high}{after} (if {where} is the id of an event, say --id)"
                 )
     if not records:
         raise NotFound(f"no event with the id {where!r} in {the_log.topic}")

@@ -87,8 +87,7 @@ class CloudEvents:
         if tombstone and isinstance(event, Tombstone) and event.of:
             out = [("ce_type", event.of.encode()) if name == "ce_type" else (name, found) for name, found in out]
         for header, text in headers:
-            _check_header(header, text)
-            out.append((header, text.encode()))
+            out.append(_header(header, text))
         # Not by Encoded(...): its generated __new__ is a call more.
         return tuple.__new__(Encoded, (key_bytes, value, out))
 
@@ -122,11 +121,18 @@ def _stamp(time: datetime) -> tuple[str, bytes]:
     return "ce_time", time.isoformat().encode()
 
 
-def _check_header(name: str, text: str) -> None:
+def _header(name: str, text: str) -> tuple[str, bytes]:
+    """A header of the caller's. Raises AppendRejected for what cannot be one."""
+    try:
+        name.encode()
+        value = text.encode()
+    except (AttributeError, UnicodeError):
+        raise AppendRejected(f"header {name!a} is no text, or its value is none") from None
     if name.startswith(_RESERVED):
         raise AppendRejected(f"header {name!r} is reserved; use another name")
     if name == "traceparent" and not _TRACEPARENT.match(text):
         raise AppendRejected(f"traceparent {text!r} is not of the form 00-<32 hex>-<16 hex>-<2 hex>")
+    return name, value
 
 
 class _Decoder:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import time
 from collections.abc import Mapping
+from datetime import datetime
+from time import monotonic
 
 from pydantic import BaseModel
 
@@ -26,15 +27,21 @@ class AsyncProducer:
         self._opening: asyncio.Task[Client] | None = None
 
     async def append(
-        self, event: BaseModel, *, headers: Mapping[str, str] | None = None, timeout: float | None = None
+        self,
+        event: BaseModel,
+        *,
+        id: str | None = None,
+        time: datetime | None = None,
+        headers: Mapping[str, str] | None = None,
+        timeout: float | None = None,
     ) -> Receipt:
         """Append one event. Returns when all in-sync replicas have it; see ``Producer.append``.
 
         If the call is cancelled while it waits, the event may be in the log or may still reach it, and nobody is told:
         shield the call if that matters.
         """
-        deadline = time.monotonic() + (self._producer.settings.append_timeout if timeout is None else timeout)
-        event_id, encoded = prepare(self._producer.log, event, headers)
+        deadline = monotonic() + (self._producer.settings.append_timeout if timeout is None else timeout)
+        event_id, encoded = prepare(self._producer.log, event, headers, id, time)
         client = await self._client(deadline)
         loop = asyncio.get_running_loop()
         reported = asyncio.Event()
@@ -48,7 +55,7 @@ class AsyncProducer:
         client.send(pending)
         client.reports.leave()
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(deadline - time.monotonic()):
+            async with asyncio.timeout(deadline - monotonic()):
                 await reported.wait()
         return client.receipt(pending)
 
@@ -62,11 +69,11 @@ class AsyncProducer:
             return client
         # One thread opens for all that wait; each waits until its own deadline at most.
         if self._opening is None or self._opening.done():
-            limit = time.monotonic() + self._producer.settings.append_timeout
+            limit = monotonic() + self._producer.settings.append_timeout
             self._opening = asyncio.create_task(asyncio.to_thread(self._producer.client, limit))
             self._opening.add_done_callback(_seen)
         try:
-            async with asyncio.timeout(deadline - time.monotonic()):
+            async with asyncio.timeout(deadline - monotonic()):
                 return await asyncio.shield(self._opening)
         except TimeoutError:
             raise AppendRejected("nothing was sent: Kafka did not answer in time", fix="try again later") from None

@@ -12,29 +12,35 @@ from pydantic import BaseModel
 from uuid_utils import uuid7
 
 from logsync.core.codec import Encoded
+from logsync.core.envelope import Envelope
 from logsync.core.log import Log
 from logsync.errors import AppendIncomplete, AppendOutcomeUnknown, AppendRejected, AppendReport, LogsyncError
-from logsync.log.sending import Client, Pending
+from logsync.log.sending import Client, Pending, prepare
 from logsync.settings import Settings
 
-Item = BaseModel | tuple[BaseModel, Mapping[str, str]]
+Item = BaseModel | Envelope | tuple[BaseModel, Mapping[str, str]]
 
 WINDOW = 5_000
 """Events that may be on their way at once. What is unknown after a failure is never more than this."""
-_LINGER = 5  # milliseconds that a batch may wait for more; a single append waits for nothing
 _INSTANT = 0.001  # seconds that the time of an event may be behind the clock: events made in a row share it
 _SERVE = 256  # events between two looks at the delivery reports, unless time runs out first
 _GRACE = 10.0  # seconds; a record times out by itself: this only bounds the wait for its report
 
 
-class BulkAppend:
-    """One run of append_many, on one thread, over a client of its own."""
+def _enclosed(log: Log, item: Envelope | tuple[BaseModel, Mapping[str, str]], now: datetime) -> tuple[str, Encoded]:
+    found = item if isinstance(item, Envelope) else Envelope(item[0], headers=item[1])
+    return prepare(log, found.event, found.headers, found.id, now if found.time is None else found.time)
 
-    def __init__(self, log: Log, settings: Settings, timeout: float) -> None:
-        """Raises AppendRejected if Kafka does not answer within ``timeout`` seconds."""
+
+class BulkAppend:
+    """One run of append_many, on one thread, over a client that nobody else uses meanwhile."""
+
+    def __init__(self, log: Log, settings: Settings, client: Client, give_back: Callable[[Client], None]) -> None:
+        """``give_back`` gets the client when nothing is under way and no record has failed; else it is closed here."""
         self._log = log
         self._settings = settings
-        self._client = Client.open(log, settings, timeout, linger=_LINGER, polls=False)
+        self._client = client
+        self._give_back = give_back
         self._sent = 0  # first attempts handed over; a refused event ends the feed, so it is the next one's index, too
         self._repeats = 0  # retries handed over
         self._reports = 0
@@ -76,13 +82,15 @@ class BulkAppend:
         encode, new_id = log.codec.encode, uuid7
         for item in events:
             index = self._sent
-            event, headers = item if isinstance(item, tuple) else (item, None)
             if (tick := clock()) > until:  # this event's own time: its iterable may have waited for it
                 now, until = datetime.now(UTC), tick + _INSTANT
                 pause = index
             try:
-                event_id = str(new_id())
-                encoded = encode(log, event, event_id=event_id, time=now, headers=headers.items() if headers else ())
+                if isinstance(item, tuple):
+                    event_id, encoded = _enclosed(log, item, now)
+                else:
+                    event_id = str(new_id())
+                    encoded = encode(log, item, event_id=event_id, time=now)
                 number = client.partition(encoded.key)
                 # Not a Pending: it is needed only if this one fails, and made then.
                 client.produce(encoded, number, partial(settled, number, index, event_id, encoded, ends[number]))
@@ -164,7 +172,7 @@ class BulkAppend:
             self._client.reports.take(0.05)
 
     def _end(self, progress: Callable[[int], None] | None, cause: Exception | None) -> AppendReport:
-        """Wait for the last reports, and say what became of each event. The client is kept only for a retry."""
+        """Wait for the last reports, and say what became of each event. A failed client is kept only for a retry."""
         self._settle()
         rejected, unknown = dict(self._refused), {}
         for index in sorted(self._failed):
@@ -174,7 +182,9 @@ class BulkAppend:
                 rejected[index] = error
             except AppendOutcomeUnknown as error:
                 unknown[index] = error
-        if not unknown:
+        if self._failures == 0:
+            self._give_back(self._client)
+        elif not unknown:
             self._client.close(0.0)
         if progress is not None:
             progress(self._appended)

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import os
 import threading
-import time
 import weakref
 from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime
+from time import monotonic
 
 from pydantic import BaseModel
 
 from logsync.core.log import Log
 from logsync.core.receipt import Receipt
 from logsync.errors import AppendRejected, AppendReport
-from logsync.log.bulk import BulkAppend
+from logsync.log.bulk import BulkAppend, Item
+from logsync.log.bulk_client import BulkClient
 from logsync.log.config import producer_config
 from logsync.log.sending import Client, Pending, prepare
 from logsync.settings import Settings, load_settings
@@ -35,20 +37,31 @@ class Producer:
         self._closed = False
         self._lock = threading.Lock()
         self._finalizer: weakref.finalize[..., Producer] | None = None
+        self._bulk = BulkClient(log, self.settings)
+        weakref.finalize(self, self._bulk.close)  # at the interpreter's exit, too
         _ALIVE.add(self)
 
     def append(
-        self, event: BaseModel, *, headers: Mapping[str, str] | None = None, timeout: float | None = None
+        self,
+        event: BaseModel,
+        *,
+        id: str | None = None,
+        time: datetime | None = None,
+        headers: Mapping[str, str] | None = None,
+        timeout: float | None = None,
     ) -> Receipt:
         """Append one event. Returns when all in-sync replicas have it.
 
+        ``id`` names it where it comes from (a webhook's own id), by default it is a new UUIDv7. It does not
+        deduplicate: two appends with one id are two events. # A4
+        ``time`` (timezone-aware) is when it happened, by default now.
         ``headers`` travel with it; ``traceparent`` and ``tracestate`` carry a W3C trace. ``timeout`` is in
         seconds, by default ``settings.append_timeout``; after that the client gives up in any case. # A3
         Raises AppendRejected (surely not in the log: answer 503 or 400, append again as you like) or
         AppendOutcomeUnknown (may be in the log: only its ``retry()`` sends it again without a double).
         """
-        deadline = time.monotonic() + (self.settings.append_timeout if timeout is None else timeout)
-        event_id, encoded = prepare(self.log, event, headers)
+        deadline = monotonic() + (self.settings.append_timeout if timeout is None else timeout)
+        event_id, encoded = prepare(self.log, event, headers, id, time)
         client = self.client(deadline)
         number = client.partition(encoded.key)
         pending = Pending(event_id, encoded, number, client.ends[number])
@@ -58,22 +71,24 @@ class Producer:
 
     def append_many(
         self,
-        events: Iterable[BaseModel | tuple[BaseModel, Mapping[str, str]]],
+        events: Iterable[Item],
         *,
         progress: Callable[[int], None] | None = None,
     ) -> AppendReport:
-        """Append events in order, as fast as Kafka takes them; an event may come with its headers.
+        """Append events in order, as fast as Kafka takes them. An event with an id, a time or headers of its own comes
+        in an ``Envelope``; with headers alone it may come as ``(event, headers)``.
 
         Takes from ``events`` only what is soon to be sent: a generator of millions needs no memory. Returns when
-        all of them are in the log. ``progress`` is called now and then with how many are.
+        all of them are in the log. ``progress`` is called now and then with how many are. The connection is its own,
+        and is kept open for the next call for a minute.
         Raises AppendIncomplete at the first failure: it feeds no more, gives up what is queued, and its
         ``report`` says what became of each event. # A2
         """
-        deadline = time.monotonic() + self.settings.append_timeout
+        deadline = monotonic() + self.settings.append_timeout
         if self._closed:
             raise self._is_closed()
-        # A client of its own: when it gives up its queue, the appends of other threads stay. It batches, too.
-        return BulkAppend(self.log, self.settings, deadline - time.monotonic()).run(events, progress)
+        client = self._bulk.take(deadline - monotonic())
+        return BulkAppend(self.log, self.settings, client, self._bulk.give_back).run(events, progress)
 
     @property
     def open_client(self) -> Client | None:
@@ -85,7 +100,7 @@ class Producer:
         client = self.open_client
         if client is not None:
             return client
-        if not self._lock.acquire(timeout=max(0.0, deadline - time.monotonic())):
+        if not self._lock.acquire(timeout=max(0.0, deadline - monotonic())):
             raise AppendRejected("nothing was sent: Kafka did not answer in time", fix="try again later")
         try:
             if self._closed:
@@ -93,7 +108,7 @@ class Producer:
             if self._client is None or not self._client.usable:
                 if self._client is not None:
                     self._client.close(0.0)  # it met a fatal error, and so did everything that it had under way
-                left = max(0.01, deadline - time.monotonic())
+                left = max(0.01, deadline - monotonic())
                 # One append waits for no other: what comes while requests are in flight is batched all the same.
                 client = Client.open(self.log, self.settings, left, linger=0)
                 self._client = client
@@ -112,6 +127,7 @@ class Producer:
         client, self._client = self._client, None
         if client is not None:
             client.close(self.settings.append_timeout if timeout is None else timeout)
+        self._bulk.close()
         if self._finalizer is not None:
             self._finalizer.detach()
 
@@ -128,6 +144,7 @@ class Producer:
         """Runs in a child process: a thread of the parent may have held the lock, and nobody here would release it."""
         self._lock = threading.Lock()
         self._client = None
+        self._bulk.after_fork()
 
 
 _ALIVE: weakref.WeakSet[Producer] = weakref.WeakSet()

@@ -30,6 +30,7 @@ from pydantic import BaseModel
 from uuid_utils import uuid7
 
 from logsync.core.codec import Encoded
+from logsync.core.envelope import checked_id, checked_time
 from logsync.core.log import Log
 from logsync.core.receipt import Receipt
 from logsync.errors import AppendOutcomeUnknown, AppendRejected, ConfigError, LogUnavailable
@@ -104,14 +105,18 @@ class Pending:
 
 
 def prepare(
-    log: Log, event: BaseModel, headers: Mapping[str, str] | None, now: datetime | None = None
+    log: Log,
+    event: BaseModel,
+    headers: Mapping[str, str] | None,
+    given_id: str | None = None,
+    given_time: datetime | None = None,
 ) -> tuple[str, Encoded]:
-    """Give the event its id and time, and make its bytes. Raises AppendRejected.
+    """Give the event its id and time, unless the caller did, and make its bytes. Raises AppendRejected.
 
     UUIDv7 ids of one process are in the order they were made, also within a millisecond.
     """
-    event_id = str(uuid7())
-    time = now or datetime.now(UTC)
+    event_id = str(uuid7()) if given_id is None else checked_id(given_id)
+    time = datetime.now(UTC) if given_time is None else checked_time(given_time)
     return event_id, log.codec.encode(
         log, event, event_id=event_id, time=time, headers=headers.items() if headers else ()
     )

@@ -9,6 +9,7 @@ from typing import TypeVar
 from pydantic import BaseModel
 
 from logsync.core.codec import Decoder, encode
+from logsync.core.envelope import checked_id, checked_time
 from logsync.core.event import Event, Record
 from logsync.core.log import Log
 from logsync.core.plan import Plan
@@ -24,9 +25,10 @@ from logsync.writes.content import Content
 M = TypeVar("M", bound=BaseModel)
 
 
-def event(log: Log, data: M, *, offset: int = 0, time: datetime = START) -> Event[M]:
+def event(log: Log, data: M, *, offset: int = 0, id: str | None = None, time: datetime = START) -> Event[M]:
     """The Event that a handler gets for ``data``, through the real bytes: ``assert list(handler(event(log, ...)))``."""
-    coded = encode(log, data, event_id=f"event-0-{offset}", time=time)
+    event_id = f"event-0-{offset}" if id is None else checked_id(id)
+    coded = encode(log, data, event_id=event_id, time=checked_time(time))
     record = Record(0, offset, coded.key, coded.value, coded.headers, 0, 0)
     decoded = Decoder(log, [log.by_model[type(data)].name])(record)
     if not isinstance(decoded, Event):

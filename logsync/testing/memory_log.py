@@ -11,6 +11,7 @@ from typing import TypeVar
 from pydantic import BaseModel
 
 from logsync.core.codec import encode, id_of
+from logsync.core.envelope import checked_id, checked_time
 from logsync.core.event import Record
 from logsync.core.log import Log
 from logsync.core.position import LogIdentity, Position
@@ -35,11 +36,20 @@ class MemoryLog:
         self.committed: dict[int, int] = {}
         self.down = False
 
-    def append(self, event: BaseModel, *, partition: int = 0, headers: Iterable[tuple[str, str]] = ()) -> Record:
+    def append(
+        self,
+        event: BaseModel,
+        *,
+        partition: int = 0,
+        id: str | None = None,
+        time: datetime | None = None,
+        headers: Iterable[tuple[str, str]] = (),
+    ) -> Record:
         """Append an event as a Producer would, at the end of ``partition``."""
-        time = START + timedelta(seconds=len(self.records[partition]))
-        event_id = f"event-{partition}-{len(self.records[partition])}"
-        coded = encode(self.log, event, event_id=event_id, time=time, headers=headers)
+        offset = len(self.records[partition])
+        event_id = f"event-{partition}-{offset}" if id is None else checked_id(id)
+        moment = START + timedelta(seconds=offset) if time is None else checked_time(time)
+        coded = encode(self.log, event, event_id=event_id, time=moment, headers=headers)
         return self.append_raw(coded.key, coded.value, list(coded.headers), partition=partition)
 
     def append_raw(

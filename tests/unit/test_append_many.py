@@ -57,13 +57,12 @@ class FakeKafka:
 
 @pytest.fixture
 def feed(monkeypatch: pytest.MonkeyPatch) -> Callable[[FakeKafka], bulk.BulkAppend]:
-    log, settings = Log("t"), Settings(_env_file=None)
+    log, settings, given_back = Log("t"), Settings(_env_file=None), list[Client]()
 
     def make(kafka: FakeKafka) -> bulk.BulkAppend:
         client = Client(log, settings, kafka, LastError(), [0], polls=False)  # type: ignore[arg-type]
-        monkeypatch.setattr(bulk.Client, "open", lambda *_, **__: client)
         monkeypatch.setattr(bulk, "_SERVE", 1)
-        return bulk.BulkAppend(log, settings, 1.0)
+        return bulk.BulkAppend(log, settings, client, given_back.append)
 
     return make
 

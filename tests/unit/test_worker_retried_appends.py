@@ -9,9 +9,9 @@ import pytest
 
 from logsync.core.cloudevents import RETRY_FROM
 from logsync.stores.memory import Memory
-from logsync.testing import MemoryReader
+from logsync.testing import MemoryLog, MemoryReader
 from logsync.worker import Worker
-from tests.unit.shop import make_sink
+from tests.unit.shop import OrderPlaced, log, make_sink
 from tests.unit.working import Clock, finish, settings, three, worker
 
 
@@ -22,6 +22,16 @@ def test_a_retry_whose_original_is_in_the_log_is_applied_once() -> None:  # A1
     made = finish(worker(source, store), source)
     assert store.content.row("totals", name="cents") == {"name": "cents", "n": 18}
     assert made.status.skipped == {"duplicate:order.placed": 1}
+
+
+def test_two_appends_with_one_id_are_two_events_unless_one_is_a_retry_of_the_other() -> None:  # A4
+    source, store = MemoryLog(log), Memory()
+    for _ in range(2):
+        source.append(OrderPlaced(order="1", cents=5), id="evt_1")
+    original = source.records[0][0]
+    source.append_raw(original.key, original.value, [*original.headers, (RETRY_FROM, b"1")])
+    finish(worker(source, store), source)
+    assert store.content.row("totals", name="cents") == {"name": "cents", "n": 10}
 
 
 def test_a_lookup_that_goes_on_counts_as_alive() -> None:

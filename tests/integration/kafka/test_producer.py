@@ -16,6 +16,7 @@ from devstack import Stack
 from logsync import AppendOutcomeUnknown, AppendRejected, ConfigError, Log, Producer, Receipt, Tombstone
 from logsync.core.codec import Decoder
 from logsync.core.event import Event
+from logsync.log.lookup import Lookup
 from logsync.settings import Settings
 from tests.waiting import PATIENCE
 
@@ -42,6 +43,20 @@ def test_a_receipt_names_the_place_where_the_event_stands(shop: Shop) -> None:
     assert paid.traceparent == TRACE
     assert isinstance(gone, Event)
     assert (gone.id, gone.data) == (second.event_id, Tombstone(key="b1", of="basket.paid"))
+
+
+def test_an_id_and_a_time_that_the_caller_gives_stand_in_the_log_and_are_found(shop: Shop) -> None:
+    at = datetime(2025, 1, 2, 3, 4, tzinfo=UTC)
+    with Producer(shop.log, settings=shop.settings) as producer:
+        receipt = producer.append(Paid(basket="b1"), id="12345", time=at)
+        producer.append(Paid(basket="b2"), id="12345")
+        producer.append(Paid(basket="b3"))
+    first, *_ = shop.records()
+    found = Decoder(shop.log, ["basket.paid"])(first)
+    assert isinstance(found, Event)
+    assert (found.id, found.time, receipt.event_id) == ("12345", at, "12345")
+    with Lookup(shop.settings, shop.log.topic) as lookup:
+        assert [record.offset for record in lookup.find("12345", progress=lambda *_: None)] == [0, 1]
 
 
 def test_many_threads_append_through_one_producer_each_event_once(shop: Shop) -> None:

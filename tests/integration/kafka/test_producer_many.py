@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 
 from devstack import Stack
-from logsync import AppendIncomplete, AppendRejected, Outcome, Producer
+from logsync import AppendIncomplete, AppendRejected, Envelope, Outcome, Producer
 from logsync.log.bulk import WINDOW
+from logsync.log.sending import Client
 
 from .conftest import Open, Paid, Shop, id_of
 
@@ -36,6 +39,24 @@ def test_all_events_are_in_the_log_in_order(shop: Shop) -> None:
     )
     assert told == sorted(told)
     assert told[-1] == 20_000
+
+
+def test_a_hundred_calls_are_one_connection_and_one_order(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened, connect = [], Client.open
+
+    def counted(*given: Any, **options: Any) -> Client:
+        opened.append(connect(*given, **options))
+        return opened[-1]
+
+    monkeypatch.setattr(Client, "open", counted)
+    at = datetime(2025, 1, 2, tzinfo=UTC)
+    with Producer(shop.log, settings=shop.settings) as producer:
+        for call in range(100):
+            producer.append_many(Envelope(Paid(basket=f"{call}-{n}"), id=f"{call}-{n}", time=at) for n in range(3))
+        assert len(opened) == 1
+    assert not opened[0].usable
+    expected = [f"{call}-{n}" for call in range(100) for n in range(3)]
+    assert numbers(shop) == shop.ids() == expected
 
 
 def test_order_holds_within_each_partition(open_shop: Open) -> None:
