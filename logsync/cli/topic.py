@@ -10,6 +10,7 @@ import typer
 from logsync.cli import out
 from logsync.cli.load import load_log
 from logsync.cli.options import JsonOption
+from logsync.core.inspection import Finding, Severity
 from logsync.errors import ConfigError
 from logsync.settings import load_settings
 
@@ -43,8 +44,8 @@ def create(
     out.say(f"{'created' if made.created else 'left as it is, it exists already:'} {topic}")
     for difference in made.differences:
         out.say(f"warning: {difference}")
-    for warning in check_topic(made.facts, settings.accept_finite_retention):
-        out.say(f"warning: {warning}")
+    for line in _said(check_topic(made.facts, settings.accept_finite_retention)):
+        out.say(line)
 
 
 @app.command("describe")
@@ -63,11 +64,12 @@ def describe(
     settings = load_settings()
     facts = look(settings, _topic(name, log))
     try:
-        verdict, warnings = "fit to be a log", check_topic(facts, settings.accept_finite_retention)
+        verdict, findings = "fit to be a log", check_topic(facts, settings.accept_finite_retention)
     except ConfigError as error:
-        verdict, warnings = str(error), []
+        verdict, findings = str(error), []
     if as_json:
         identity = facts.identity._asdict()
+        warnings = [f"{each.found}: {each.why}" for each in findings if each.severity is Severity.WARNING]
         out.print_json({**asdict(facts), "identity": identity, "verdict": verdict, "warnings": warnings})
         return
     for label, value in (*facts.identity._asdict().items(), *asdict(facts).items()):
@@ -75,8 +77,12 @@ def describe(
             print(f"{label:<22}{value}")
     for partition, (low, high) in facts.offsets.items():
         print(f"{f'partition {partition}':<22}{low:,} to before {high:,}")
-    for line in (verdict, *(f"warning: {warning}" for warning in warnings)):
+    for line in (verdict, *_said(findings)):
         print(line)
+
+
+def _said(findings: list[Finding]) -> list[str]:
+    return [f"{each.severity.name.lower()}: {each.found}: {each.why}" for each in findings]
 
 
 def _topic(name: str | None, log: str | None) -> str:

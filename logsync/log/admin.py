@@ -126,6 +126,7 @@ class Kafka:
             found["message.timestamp.type"],
             {partition: (low[partition], high[partition]) for partition in low},
             found["unclean.leader.election.enable"] == "true",
+            len(self._met.brokers),
         )
 
     def offsets(self, topic: str, partitions: int, which: Literal["first", "end"]) -> dict[int, int]:

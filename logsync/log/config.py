@@ -242,15 +242,24 @@ class LastError:
         return self.error is not None and "certificate verify failed" in self.error.str()
 
     def __str__(self) -> str:
-        return "" if self.error is None else f" (the client's last error: {self.error.str()})"
+        return "" if self.error is None else f" (the client's last error: {_CHANGING.sub('', self.error.str())})"
+
+
+_CHANGING = re.compile(r" ?\(after \d+ms in state \w+(, \d+ identical error\(s\) suppressed)?\)|\d+(?= requests?)")
+"""What of a line differs from one to the next."""
+_PASSING = frozenset({"FAIL", "ERROR", "REQTMOUT", "GETPID"})
+"""librdkafka's names for troubles of a connection."""
 
 
 class _Calm(logging.Filter):
     """Keeps librdkafka's log lines readable: no remark that a consumer takes no producer setting (one list of
-    options serves all clients), and one line in 30 s for a trouble that repeats with every attempt to connect."""
+    options serves all clients) or that a fresh broker is asked again, no names of threads, and one line in 30 s for a
+    trouble that repeats with every attempt to connect. What it tries again by itself is a warning and no error."""
 
-    _REMARK = re.compile(r"CONFWARN.*is a (consumer|producer) property and will be ignored")
-    _CHANGING = re.compile(r"\(after \d+ms in state \w+\)|\d+(?= requests?)")
+    _REMARK = re.compile(
+        r"CONFWARN.*is a (consumer|producer) property and will be ignored|GETPID.*Coordinator load in progress"
+    )
+    _LINE = re.compile(r"(?P<what>[A-Z]+) \[[^\]]*\] \[thrd:[^\]]*\]: (?P<text>.*)", re.DOTALL)
     _EVERY = 30.0  # seconds
 
     def __init__(self) -> None:
@@ -262,7 +271,13 @@ class _Calm(logging.Filter):
         record.msg, record.args = text, ()  # also for a program that writes its log lines by itself
         if self._REMARK.search(text):
             return False
-        same = self._CHANGING.sub("", text)
+        same = _CHANGING.sub("", text)
+        if line := self._LINE.fullmatch(same):
+            same = line["text"]
+            passing = line["what"] in _PASSING
+            record.msg, record.args = "Kafka: %s%s", (same, "; the client tries again by itself" if passing else "")
+            if passing:
+                record.levelno, record.levelname = logging.WARNING, "WARNING"
         if record.created - self._told.get(same, float("-inf")) < self._EVERY:
             return False
         if len(self._told) > 100:
@@ -272,3 +287,4 @@ class _Calm(logging.Filter):
 
 
 log.addFilter(_Calm())
+log.addHandler(logging.NullHandler())  # without logging set up, what matters is raised; a script's output stays its own

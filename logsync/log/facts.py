@@ -9,6 +9,8 @@ from logsync.core.position import LogIdentity
 from logsync.errors import ConfigError
 
 FOREVER = -1
+COPIES = 3
+"""Replicas of a log that is to survive the loss of a broker, and go on."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,8 @@ class TopicFacts:
     """First offset and end (the next offset to be written) per partition."""
     unclean_election: bool = False
     """True if a broker that is not in sync may become the leader."""
+    brokers: int = COPIES
+    """How many brokers the cluster has."""
 
 
 def judge_topic(facts: TopicFacts, accept_finite_retention: frozenset[str] = frozenset()) -> list[Finding]:
@@ -43,6 +47,7 @@ def judge_topic(facts: TopicFacts, accept_finite_retention: frozenset[str] = fro
     accepted = topic in accept_finite_retention
     keep = alter("retention.ms=-1,retention.bytes=-1")
     refused = facts.in_sync < facts.min_insync_replicas
+    few = facts.brokers < COPIES and facts.replication < COPIES  # no setting of the topic mends that
     rules = (  # if this is so: how bad it is, its name, what the topic has, why that matters, what mends it
         ("compact" in facts.cleanup_policy, Severity.ERROR, "cleanup_policy",
          f"cleanup.policy={facts.cleanup_policy}, expected delete",
@@ -53,9 +58,12 @@ def judge_topic(facts: TopicFacts, accept_finite_retention: frozenset[str] = fro
         (finite and not accepted, Severity.ERROR, "retention", f"{finite}, expected -1",
          "old events vanish, and a store cannot be rebuilt without them",
          f"{keep}, or accept it by name: LOGSYNC_ACCEPT_FINITE_RETENTION='[\"{topic}\"]'"),
-        (facts.replication < 3, Severity.WARNING, "replication", f"replication {facts.replication}, expected 3",
+        (few, Severity.NOTE, "brokers", f"its copies on {facts.brokers} broker{'s' * (facts.brokers > 1)}",
+         "fit for development; a log that must last wants three brokers and replication 3", ""),
+        (facts.replication < COPIES and not few, Severity.WARNING, "replication",
+         f"replication {facts.replication}, expected 3",
          "losing brokers loses events", "`kafka-reassign-partitions` adds replicas, on a cluster of three brokers"),
-        (facts.min_insync_replicas < 2, Severity.WARNING, "min_insync_replicas",
+        (facts.min_insync_replicas < 2 and not few, Severity.WARNING, "min_insync_replicas",
          f"min.insync.replicas={facts.min_insync_replicas}, expected 2",
          "an acknowledged event may stand on one broker only",
          f"{alter('min.insync.replicas=2')}, with three replicas"),
@@ -76,8 +84,8 @@ def judge_topic(facts: TopicFacts, accept_finite_retention: frozenset[str] = fro
     ]
 
 
-def check_topic(facts: TopicFacts, accept_finite_retention: frozenset[str] = frozenset()) -> list[str]:
-    """Warnings about a topic that is a log. Raises ConfigError for one that cannot be. # L5
+def check_topic(facts: TopicFacts, accept_finite_retention: frozenset[str] = frozenset()) -> list[Finding]:
+    """Notes and warnings about a topic that is a log. Raises ConfigError for one that cannot be. # L5
 
     Compaction deletes events that stores have yet to see; so does retention, unless the topic was named in
     ``accept_finite_retention``.
@@ -86,4 +94,4 @@ def check_topic(facts: TopicFacts, accept_finite_retention: frozenset[str] = fro
     for finding in findings:  # the others are no reason to stop reading what is there
         if finding.severity is Severity.ERROR and finding.check in ("topic.cleanup_policy", "topic.retention"):
             raise ConfigError(f"{finding.found}: {finding.why}", fix=finding.fix)
-    return [f"{finding.found}: {finding.why}" for finding in findings]
+    return findings

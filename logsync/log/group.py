@@ -23,6 +23,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from logsync.core.codec import EventTypes, id_of
 from logsync.core.event import Fault, Record
+from logsync.core.inspection import Severity
 from logsync.core.position import LogIdentity, Position
 from logsync.errors import LogUnavailable, PositionGap
 from logsync.log import closing
@@ -280,9 +281,10 @@ class KafkaReader:
         return TopicPartition(self.topic, position.partition, position.next_offset, leader_epoch=position.leader_epoch)
 
     def check(self) -> None:
-        warnings = check_topic(self._cluster().describe(self.topic), self._settings.accept_finite_retention)
-        for warning in [] if self._warned else warnings:
-            log.warning("%s", warning)
+        findings = check_topic(self._cluster().describe(self.topic), self._settings.accept_finite_retention)
+        for finding in [] if self._warned else findings:
+            level = logging.INFO if finding.severity is Severity.NOTE else logging.WARNING
+            log.log(level, "%s: %s", finding.found, finding.why)
         self._warned = True
 
     def identity(self) -> LogIdentity:

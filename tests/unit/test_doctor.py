@@ -135,3 +135,12 @@ def test_what_is_parked_is_a_warning_and_an_error_where_a_worker_halts(limits: P
     assert "2 sequences with 8 events" in found.found
     assert "HandlerError 1" in found.found
     assert judge_parked(sink, {0: {}}, since) == []
+
+
+@pytest.mark.parametrize("brokers", [1, 2])
+def test_a_cluster_for_development_is_noted_calmly_and_not_warned_of(brokers: int) -> None:
+    (note,) = judge_topic(replace(TOPIC, brokers=brokers, replication=brokers, in_sync=brokers, min_insync_replicas=1))
+    assert (note.severity, note.check, note.fix) == (Severity.NOTE, "topic.brokers", "")
+    assert "fit for development" in note.why
+    warned = judge_topic(replace(TOPIC, replication=brokers, in_sync=brokers, min_insync_replicas=1))
+    assert [each.check for each in warned] == ["topic.replication", "topic.min_insync_replicas"], "three would be there"
