@@ -143,10 +143,11 @@ class Bookkeeper:
         types = {
             name.partition(":")[2] for name in made.skipped if name.startswith(("unhandled:", "unknown:"))
         } - self._sink.handled
-        if types - self.book.skipped:
+        if self.book.passing_over(types, self._sink.log.names) is not None:
             current = self._sink.store.read_book()  # another worker of the group may have written it meanwhile
             if current is None or current.epoch != made.start.epoch:
                 raise PositionConflict(f"the book of sink {self._sink.name} went away or has another epoch")
             self.known = current
-            if types - current.skipped:
-                self.write(current.next(skipped=current.skipped | types))
+            changed = current.passing_over(types, self._sink.log.names)
+            if changed is not None:
+                self.write(changed)

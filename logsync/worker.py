@@ -32,7 +32,7 @@ from logsync.parked_retries import ParkedRetries
 from logsync.partition import Partition, Polled, begin_at
 from logsync.read_ahead import ReadAhead
 from logsync.settings import Settings
-from logsync.worker_status import WorkerState, WorkerStatus
+from logsync.worker_status import ParkedLines, WorkerState, WorkerStatus
 
 log = logging.getLogger("logsync.worker")
 
@@ -70,6 +70,7 @@ class Worker:
         chance: Callable[[], float] = random.random,
     ) -> None:
         self.sink, self.reader, self.settings = sink, reader, settings
+        self._parked_lines = ParkedLines(sink.name, clock)
         self._partitions: dict[int, Partition] = {}  # assigned
         self.status = WorkerStatus(self._partitions, turned_at=clock(), moved_at=clock())
         self._clock, self._now = clock, now
@@ -94,6 +95,7 @@ class Worker:
 
     def __exit__(self, *_: object) -> None:
         self.status.state = WorkerState.STOPPED
+        self._parked_lines.say(last=True)
         self.reader.close()
         self.sink.store.close()
 
@@ -113,6 +115,7 @@ class Worker:
     def step(self) -> None:
         """One turn: at most one plan per partition. Raises LogsyncError; ``run`` obeys the policy about it."""
         self._turned()
+        self._parked_lines.say()
         batch = self.reader.poll(self._patience(), self.settings.batch_records)  # 1 poll
         for number in batch.revoked:
             self._forget(number)
@@ -280,15 +283,7 @@ class Worker:
             self.status.state = WorkerState.JOINING
 
     def _count(self, made: Plan) -> None:
-        self.status.count(made, self._clock())
-        for entry in (*made.parked, *made.still_parked):
-            if entry.attempts and entry.discarded is None:  # not those that only wait behind another: they can be many
-                why, *trace = entry.message.splitlines()
-                log.warning(
-                    "parked",
-                    extra={"sink": self.sink.name, "partition": entry.partition, "offset": entry.offset,
-                           "event": entry.event_id, "attempts": entry.attempts, "why": why,
-                           **({"trace": " | ".join(map(str.strip, trace))} if trace else {})},
-                )  # fmt: skip
+        self.status.count(made, self._clock(), self.sink.log.names)
+        self._parked_lines.note(made)
         if made.moves:
             self._backoff.applied(made.end.next_offset)

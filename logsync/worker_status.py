@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import enum
+import logging
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from logsync.core.parked import Parked
 from logsync.core.plan import Plan
+from logsync.core.text import short
+
+log = logging.getLogger("logsync.worker")
 
 
 class WorkerState(enum.Enum):
@@ -56,12 +61,17 @@ class WorkerStatus:
     looked_at: float = 0.0
     """When the log's end was last read from the broker."""
 
-    def count(self, made: Plan, now: float) -> None:
-        """The store holds this plan; or it moves nothing."""
+    def count(self, made: Plan, now: float, known: Collection[str]) -> None:
+        """The store holds this plan; or it moves nothing. ``known``: the types by whose names skips are told apart.
+
+        What strangers call their events would make as many series as they like.
+        """
         self.applied += made.applied
         self.parked += len(made.parked)
         self.released += len(made.released)
-        self.skipped.update(made.skipped)
+        for rule, events in made.skipped.items():
+            of = rule.partition(":")
+            self.skipped[rule if of[2] in known else of[0]] += events
         if made.moves:
             self.batches += 1
             self.moved_at = now
@@ -88,3 +98,47 @@ class WorkerStatus:
         """Offsets between the positions and the log's end, over all partitions of this worker."""
         ends = self.ends
         return sum(max(0, ends.get(number, at) - at) for number, at in self.positions.items())
+
+
+class ParkedLines:
+    """Log lines about what was parked: one a second at most, however many events that is."""
+
+    EVERY = 1.0
+    _NAMED = 3  # events of one line that are named, the first of them with its error
+    _WHY, _ID = 500, 200  # characters
+
+    def __init__(self, sink: str, clock: Callable[[], float]) -> None:
+        self._sink, self._clock = sink, clock
+        self._said_at = float("-inf")
+        self._untold: Counter[str] = Counter()  # by error
+        self._first: list[Parked] = []
+
+    def note(self, made: Plan) -> None:
+        """Those that only wait behind another are not told: they can be many, and nothing is wrong with them."""
+        for entry in (*made.parked, *made.still_parked):
+            if entry.attempts and entry.discarded is None:
+                self._untold[entry.error] += 1
+                if len(self._first) < self._NAMED:
+                    self._first.append(entry)
+        self.say()
+
+    def say(self, *, last: bool = False) -> None:
+        """Tell what has not been told yet, unless something was told just now. ``last``: in any case."""
+        if not self._untold or (not last and self._clock() - self._said_at < self.EVERY):
+            return
+        entry, *others = self._first
+        why, *trace = entry.message.splitlines() or [""]
+        more: dict[str, object] = {"trace": " | ".join(map(str.strip, trace))} if trace else {}
+        if self._untold.total() > 1:
+            errors = ", ".join(f"{error} {events:,}" for error, events in self._untold.most_common())
+            more |= {"events": self._untold.total(), "errors": errors}
+        if others:
+            more["also"] = ", ".join(f"{each.partition}:{each.offset}" for each in others)
+        log.warning(
+            "parked",
+            extra={"sink": self._sink, "partition": entry.partition, "offset": entry.offset,
+                   "event": entry.event_id and short(entry.event_id, self._ID), "attempts": entry.attempts,
+                   "why": short(why, self._WHY), **more},
+        )  # fmt: skip
+        self._said_at = self._clock()
+        self._untold, self._first = Counter(), []

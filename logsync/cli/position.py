@@ -53,7 +53,7 @@ def _print(name: str, seen: Inspection) -> None:
         ("state", f"{book.state}, epoch {book.epoch}, revision {book.revision}"),
         ("log", f"{book.log.topic}, topic id {book.log.topic_id}, cluster {book.log.cluster_id}"),
         ("handled", ", ".join(sorted(book.handled)) or "-"),
-        ("passed over, unhandled", ", ".join(sorted(book.skipped)) or "-"),
+        ("passed over, unhandled", ", ".join([*sorted(book.skipped), *["and more"] * book.more_skipped]) or "-"),
         *(("skip", f"{s.partition}:{s.offsets} at {s.at:%Y-%m-%d %H:%M} UTC: {s.reason}") for s in book.skips),
         *(("by hand", f"{entry.at:%Y-%m-%d %H:%M} UTC: {entry.action} {entry.detail}") for entry in book.audit),
     ]

@@ -7,16 +7,20 @@ positions are kept apart because they move with every batch.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Set
 from datetime import datetime
 from typing import Any, Literal
 
 from pydantic import BaseModel
 
+from logsync.core.event import is_event_name
 from logsync.core.formats import UPDATE, number, upgraded
 from logsync.core.offsets import Offsets, OffsetsText
 from logsync.core.position import LogIdentity
 from logsync.errors import ConfigError, PositionConflict
+
+MOST_TYPES = 100
+"""Types that a book names as passed over, but for those that somebody wrote into code."""
 
 
 class AuditEntry(BaseModel, frozen=True):
@@ -72,6 +76,9 @@ class Book(BaseModel, frozen=True):
     handled: frozenset[str] = frozenset()
     skipped: frozenset[str] = frozenset()
     """Types of which at least one event was passed over because nothing handled it. # T2"""
+    more_skipped: bool = False
+    """Strangers' types were passed over beyond MOST_TYPES: of a type that is handled for the first time nobody can tell
+    whether events of it were among them. # T2"""
     skips: tuple[Skip, ...] = ()
     requests: tuple[Request, ...] = ()
     audit: tuple[AuditEntry, ...] = ()
@@ -99,6 +106,22 @@ class Book(BaseModel, frozen=True):
     def resume_basis(self) -> tuple[object, ...]:
         """What a worker relies on: when this changes, it has to resume."""
         return self.epoch, self.began, self.state, self.log, self.environment
+
+    def passing_over(self, types: Set[str], declared: Collection[str]) -> Book | None:
+        """The next revision, in which ``types`` are noted as passed over; None if there is nothing new to note. # T2
+
+        ``declared``: the types of the log. These, and what other workers handle, are always named: somebody wrote them
+        into code. Of what strangers invent, MOST_TYPES are, and only what an event could ever be registered as.
+        """
+        new = {name for name in types - self.skipped if is_event_name(name)}
+        named = {name for name in new if name in declared or name in self.handled}
+        strangers = sorted(new - named)
+        room = max(0, MOST_TYPES - len(self.skipped))
+        more = self.more_skipped or len(strangers) > room
+        named.update(strangers[:room])
+        if not named and more == self.more_skipped:
+            return None
+        return self.next(skipped=self.skipped | named, more_skipped=more)
 
     def without(self, request: str, partition: int) -> tuple[Request, ...]:
         """The requests that are left once ``partition`` is through with this one."""

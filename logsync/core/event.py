@@ -5,6 +5,7 @@ Both are named tuples: immutable, and cheap enough to build one per event.
 
 from __future__ import annotations
 
+import re
 from datetime import datetime
 from typing import ClassVar, Generic, NamedTuple, TypeVar
 
@@ -12,6 +13,15 @@ from pydantic import BaseModel
 
 T_co = TypeVar("T_co", covariant=True)
 Headers = list[tuple[str, bytes | None]]
+
+
+# CloudEvents asks only that a type is not empty; we keep names readable.
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
+
+
+def is_event_name(name: str) -> bool:
+    """Can an event be registered under this name? What else stands in ce_type, no sink will ever handle."""
+    return _NAME.fullmatch(name) is not None
 
 
 class Fault(NamedTuple):

@@ -10,14 +10,13 @@ from pydantic import BaseModel
 
 from logsync.core.cloudevents import CLOUD_EVENTS
 from logsync.core.codec import Codec, EventType
-from logsync.core.event import Tombstone
+from logsync.core.event import Tombstone, is_event_name
 from logsync.core.models.keys import by_field, by_function
 from logsync.errors import ConfigError
 
 M = TypeVar("M", bound=BaseModel)
-# Kafka's own rule for topic names; CloudEvents asks only that a type is not empty, we keep names readable.
+# Kafka's own rule for topic names.
 _TOPIC = re.compile(r"^[a-zA-Z0-9._-]{1,249}$")
-_NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,199}$")
 
 
 class Log:
@@ -55,7 +54,7 @@ class Log:
         """
 
         def register(model: type[M]) -> type[M]:
-            if not _NAME.match(name) or name == Tombstone.TYPE:
+            if not is_event_name(name) or name == Tombstone.TYPE:
                 raise ConfigError(f"{name!r} cannot name an event: use letters, digits, '.', '_', '-'")
             if version < 1:
                 raise ConfigError(f"event {name}: version is {version}, expected 1 or more")

@@ -75,17 +75,20 @@ def check_book(
     check_identity(book, sink, log)
     # Also a type that was handled before: in a rolling deploy an older worker may still have passed over it.
     late = sink.handled & book.skipped
-    if late and not accept_from_now:
-        names = ", ".join(sorted(late))
+    untold = sink.handled - book.handled - late if book.more_skipped else frozenset()
+    if (late or untold) and not accept_from_now:
+        names = ", ".join(sorted(late or untold))
+        passed = "events of that type were already skipped: the store would hold only the later ones"
+        unnamed = "more types were skipped than the book names, so the store may lack its events up to now"
         raise ConfigError(
-            f"sink {sink.name} now handles {names}, but events of that type were already skipped: the store "
-            "would hold only the later ones",
+            f"sink {sink.name} now handles {names}, but {passed if late else unnamed}",
             fix=f"`logsync rebuild {sink.address} --yes` applies all of them, or "
             f"`logsync consume {sink.address} --accept-from-now` takes only those to come, on record",
         )
     if sink.handled == book.handled and not late:
         return book
-    audit = AuditEntry(at=now, action="accept-from-now", detail={"types": sorted(late)}) if late else None
+    taken = sorted(late | untold)
+    audit = AuditEntry(at=now, action="accept-from-now", detail={"types": taken}) if taken else None
     return book.next(handled=sink.handled, skipped=book.skipped - sink.handled, audit=audit)
 
 

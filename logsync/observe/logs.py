@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import Literal
 
 from logsync.core.secrets import hide
+from logsync.core.text import indented, plain
 
 _PLAIN = frozenset(logging.LogRecord("", 0, "", 0, "", (), None).__dict__) | {"message", "asctime", "taskName"}
 
@@ -28,10 +29,11 @@ def _shown(value: object) -> object:
 
 class _Human(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
-        fields = " ".join(f"{name}={value}" for name, value in _fields(record).items())
+        # One line for one entry: an event's id may hold a line end and a line that looks like ours.
+        fields = " ".join(f"{name}={plain(str(value))}" for name, value in _fields(record).items())
         moment = datetime.fromtimestamp(record.created, UTC).strftime("%H:%M:%S.%f")[:-3]
-        text = f"{moment} {record.levelname.lower():7} {hide(record.getMessage())} {fields}".rstrip()
-        return f"{text}\n{hide(self.formatException(record.exc_info))}" if record.exc_info else text
+        text = f"{moment} {record.levelname.lower():7} {plain(hide(record.getMessage()))} {fields}".rstrip()
+        return f"{text}\n  {indented(hide(self.formatException(record.exc_info)))}" if record.exc_info else text
 
 
 class _Json(logging.Formatter):

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterable
 from datetime import UTC, datetime
 
 import pytest
 
+from logsync.core.book import MOST_TYPES
 from logsync.core.event import Fault, Record
-from logsync.errors import HandlerError, Unreadable
+from logsync.errors import ConfigError, HandlerError, Unreadable
+from logsync.observe.logs import _Human
+from logsync.observe.metrics import metrics
 from logsync.ops.records import describe, skip
 from logsync.stores.memory import Memory
 from logsync.testing import MemoryLog
-from tests.unit.shop import OrderPlaced, log, make_sink
+from tests.unit.shop import OrderPlaced, PageSeen, log, make_sink
 from tests.unit.test_worker import finish, three, worker
 
 LOST = Fault("a batch that is damaged", 3)
@@ -104,3 +109,81 @@ def test_a_message_has_no_more_of_a_stranger_than_a_person_can_read() -> None:
     assert not isinstance(caught.value, HandlerError)
     assert len(str(caught.value)) < 2_000
     assert "\x1b" not in str(caught.value)
+
+
+def strangers(source: MemoryLog, names: Iterable[str]) -> None:
+    for name in names:
+        headers: list[tuple[str, bytes | None]] = [
+            ("ce_specversion", b"1.0"), ("ce_id", b"i"), ("ce_type", name.encode())
+        ]  # fmt: skip
+        source.append_raw(b"k", b"x", headers)
+
+
+def test_a_book_names_no_more_strangers_than_it_says_and_refuses_what_it_cannot_tell() -> None:  # T2
+    source, store = three(), Memory()
+    strangers(source, (f"spam.{n}" for n in range(3 * MOST_TYPES)))
+    strangers(source, ["x" * 100_000, "line\nend", "\x1b[2J", " ", "order shipped"])  # no event can have such a name
+    finish(worker(source, store, sink=make_sink(store, unknown="skip")), source)
+    book = store.read_book()
+    assert book is not None
+    assert len(book.skipped) == MOST_TYPES
+    assert book.more_skipped
+    assert len(book.dump()) < 5_000
+    later = make_sink(store, unknown="skip")
+    later.on(PageSeen)(lambda _: None)
+    with pytest.raises(ConfigError, match=r"now handles page\.seen, but more types were skipped than the book names"):
+        finish(worker(source, store, sink=later), source)
+    finish(worker(source, store, sink=later, accept_from_now=True), source)
+    finish(worker(source, store, sink=later), source)
+
+
+def test_a_full_book_still_names_the_types_of_the_log_and_what_others_handle() -> None:  # T2
+    full = frozenset(f"spam.{n}" for n in range(MOST_TYPES))
+    source, store = three(), Memory()
+    finish(worker(source, store), source)
+    book = store.read_book()
+    assert book is not None
+    book = book.next(skipped=full, more_skipped=True, handled=frozenset({"of.a.newer.worker"}))
+    assert book.passing_over({"spam.3", "yet.another"}, {"page.seen"}) is None
+    noted = book.passing_over({"page.seen", "of.a.newer.worker", "yet.another"}, {"page.seen"})
+    assert noted is not None
+    assert noted.skipped == full | {"page.seen", "of.a.newer.worker"}
+
+
+def test_types_of_strangers_make_one_series_and_forge_none() -> None:
+    source, store = three(), Memory()
+    strangers(source, ['q"} 1\nlogsync_lag{sink="forged"} 0\n', *(f"spam.{n}" for n in range(50))])
+    source.append(PageSeen(page="p"))
+    made = finish(worker(source, store, sink=make_sink(store, unknown="skip")), source)
+    assert made.status.skipped == {"unknown": 51, "unhandled:page.seen": 1}
+    made.status.skipped['a"} 1\nlogsync_lag{sink="forged"} 0\n\\'] += 1
+    shown = metrics("db", made.status, 0.0)
+    assert '\nlogsync_lag{sink="forged"}' not in shown
+    assert 'rule="a\\"} 1\\nlogsync_lag{sink=\\"forged\\"} 0\\n\\\\"} 1' in shown
+
+
+def test_very_many_parked_events_are_a_line_a_second(caplog: pytest.LogCaptureFixture) -> None:
+    source, store = MemoryLog(log), Memory()
+    for _ in range(500):
+        source.append(OrderPlaced(order="bad", cents=-1))
+        source.append(OrderPlaced(order="worse", cents=-1))
+    sink = make_sink(store, on_error="park", sequence_by=lambda _key, _headers: next(names))
+    names = (str(n) for n in range(10**6))
+    made = worker(source, store, sink=sink)
+    made._parked_lines._clock = lambda: 0.0
+    with made:
+        made.reader.at_most = 7  # type: ignore[attr-defined]
+        finish(made, source)
+    told = [record for record in caplog.records if record.getMessage() == "parked"]
+    assert len(told) == 2
+    assert sum(getattr(record, "events", 1) for record in told) == 1000
+    assert told[1].errors == f"HandlerError {told[1].events}"  # type: ignore[attr-defined]
+    assert told[1].also == "0:8, 0:9"  # type: ignore[attr-defined]
+
+
+def test_a_log_line_for_people_is_one_line_whatever_an_event_is_called() -> None:
+    entry = logging.LogRecord("logsync.worker", logging.WARNING, "", 0, "parked\x9b", (), None)
+    entry.event, entry.why = "x\n00:00:00.000 info    FORGED\x1b[2J", {"k": "\u202e"}
+    line = _Human().format(entry)
+    assert line.isprintable()
+    assert "x\\n00:00:00.000 info    FORGED\\x1b[2J" in line
