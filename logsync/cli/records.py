@@ -36,6 +36,7 @@ def show(
 ) -> None:
     """Show one record: headers, key, value, whether it can be decoded, and how far a sink is from it.
 
+    With --sink its handler is called, as a worker would call it, and what keeps it from applying the record is shown.
     Without --sink or --log the log that all sinks under sinks/ share is read. An event id is searched near
     the time that it carries, if it does, and only then in the whole log. Two events may have one id.
 
@@ -46,12 +47,13 @@ def show(
     settings = load_settings()
     the_log, the_sink = find_log(sink, log)
     with Lookup(settings, the_log.topic) as lookup:
+        partitions = len(lookup.spans())
         match = None if is_id else _OFFSET.match(where)
         if match is None:
             with out.progress(f"searching {the_log.topic}") as report:
                 records = lookup.find(where, progress=report)
         else:
-            partition = _partition(match[1], len(lookup.spans()), where)
+            partition = _partition(match[1], partitions, where)
             first = lookup.first_at(partition, int(match[2]))
             records = [first] if first is not None and first.offset == int(match[2]) else []
             if not records:
@@ -65,7 +67,7 @@ def show(
         raise NotFound(f"no event with the id {where!r} in {the_log.topic}")
     found = [describe(record, the_log) for record in records]
     if the_sink is not None:
-        relate(the_sink, found, settings)
+        relate(the_sink, records, found, partitions, settings)
     if as_json:
         out.print_json(found)
         return
@@ -136,6 +138,9 @@ def _print(fact: dict[str, Any]) -> None:
     if sink:
         handled = "handles this type" if sink["handled"] else "has no handler for this type"
         lines += [f"sink {sink['name']} {handled}; next offset {sink['position']}; this record is {sink['is']}"]
+        if fails := sink.get("fails"):
+            lines += [f"the sink as it is now cannot apply it: {fails['error']}: {fails['message']}"]
+            lines += [f"  {line}" for line in fails["traceback"]]
     lines = [out.cut(plain(line), _LINE) for line in lines[:_LINES]] + [
         f"... and {len(lines) - _LINES:,} more lines; --json shows all" for _ in lines[_LINES : _LINES + 1]
     ]

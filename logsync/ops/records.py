@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -11,9 +12,11 @@ from logsync.core.codec import Decoder
 from logsync.core.event import Event, Record, Undecodable
 from logsync.core.log import Log
 from logsync.core.moments import since_1970
+from logsync.core.planning import plan
+from logsync.core.position import Position
 from logsync.core.sink import Sink
-from logsync.core.store import Store
-from logsync.errors import ConfigError, StoreError
+from logsync.core.store import ChecksWrites, Store
+from logsync.errors import ConfigError, EventError, LogsyncError, StoreError, WriteRejected
 from logsync.ops.access import amend, look
 from logsync.settings import Settings
 
@@ -84,13 +87,27 @@ def describe(record: Record, log: Log) -> dict[str, Any]:
     }
 
 
-def relate(sink: Sink, facts: list[dict[str, Any]], settings: Settings) -> None:
-    """Say in each fact how far the sink is from the record."""
+def trouble(sink: Sink, record: Record, partitions: int) -> LogsyncError | None:
+    """What keeps the sink, as it is now, from applying this record, as far as it can be told without its store."""
+    event = Decoder(sink.log, sink.handled)(record)
+    try:
+        made = plan(sink, [event], Position(record.partition, record.offset), partitions=partitions)
+        if made.failure is None and isinstance(sink.store, ChecksWrites):
+            sink.store.check_writes(made)
+    except (ConfigError, WriteRejected) as error:
+        return error
+    return made.failure
+
+
+def relate(
+    sink: Sink, records: Sequence[Record], facts: list[dict[str, Any]], partitions: int, settings: Settings
+) -> None:
+    """Say in each fact how far the sink is from the record, and whether its handler takes it."""
     try:
         stands, unknown = look(sink, settings).positions or {}, "not applied: the sink has no position"
     except (StoreError, ConfigError) as error:  # the record is worth showing while the store is down
         stands, unknown = {}, f"not known: {error.message}"
-    for fact in facts:
+    for record, fact in zip(records, facts, strict=True):
         at = stands.get(fact["partition"])
         position = None if at is None else at.next_offset
         ahead = 0 if position is None else fact["offset"] - position
@@ -102,6 +119,10 @@ def relate(sink: Sink, facts: list[dict[str, Any]], settings: Settings) -> None:
             word = f"not reached: {ahead} offsets ahead" if ahead else "the next record to apply"
         handled = fact["type"] in sink.handled
         fact["sink"] = {"name": sink.name, "handled": handled, "position": position, "is": word}
+        found = trouble(sink, record, partitions) if not fact["undecodable"] else None
+        if found is not None:
+            lines = list(found.trace) if isinstance(found, EventError) else []
+            fact["sink"]["fails"] = {"error": type(found).__name__, "message": found.message, "traceback": lines}
 
 
 def _value(value: bytes | None) -> Any:
