@@ -1,67 +1,74 @@
-"""An address is read in one way by everybody, or refused without a word of it being shown."""
+"""A command in a message can be typed as it stands: it names the sink as its user did, not by the name in its code."""
 
 from __future__ import annotations
 
-from urllib.parse import urlsplit
+import re
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from psycopg.conninfo import conninfo_to_dict
 
-from logsync.core.addresses import read
-from logsync.errors import ConfigError
+from logsync import Sink
+from logsync.core.inspection import Finding, Inspection, Severity
+from logsync.errors import ConfigError, LogsyncError, StoreUnavailable
+from logsync.ops import access
+from logsync.settings import Settings
+from logsync.stores.memory import Memory
+from logsync.testing import MemoryLog
+from tests.unit.shop import log, make_sink
+from tests.unit.test_worker import worker
 
-TORN = ("a@b", "a/b", "a?b", "a#b", "a:b", "a%40b", "12/34", "/b", "b@", "a[b", "a]b", "a\tb", "12?x=y", "/12?a=@")
-PASSWORDS = st.sampled_from(TORN) | st.text("ab1%40@/:?#[]&=, \t\\+'\"ä", max_size=8)
-
-
-def taken(url: str, scheme: str, *, by_libpq: bool = False) -> bool:
-    try:
-        read(url, schemes=(scheme,), expected="an address", fix="set IT", by_libpq=by_libpq)
-    except ConfigError as error:
-        return "hunter2" in str(error)  # shown: not refused as it should be
-    return True
-
-
-@given(PASSWORDS)
-def test_libpq_reads_what_is_taken_as_it_was_meant(password: str) -> None:
-    url = f"postgresql://us:hunter2{password}@db.test:5432/shop"
-    if taken(url, "postgresql", by_libpq=True):
-        try:
-            found = conninfo_to_dict(url)
-        except Exception:  # noqa: BLE001 - libpq refuses it as a whole: a % that encodes nothing
-            return
-        assert (found["user"], found["host"], found["port"], found["dbname"]) == ("us", "db.test", "5432", "shop")
-
-
-@given(PASSWORDS)
-def test_the_client_of_opensearch_reads_what_is_taken_as_it_was_meant(password: str) -> None:
-    url = f"https://us:hunter2{password}@db.test:9200"
-    if taken(url, "https"):
-        found = urlsplit(url)
-        assert (found.username, found.hostname, found.port, found.path) == ("us", "db.test", 9200, "")
-        assert found.password == "hunter2" + password
-
-
-@pytest.mark.parametrize(
-    "url",
-    [
-        "postgresql://127.0.0.1:5432/postgres",
-        "postgresql:///shop?host=/var/run/postgresql&user=bob@example",
-        "postgresql://us:pa%40ss@a:1,b:2/shop?sslmode=verify-full&password=pa@ss",
-        "postgresql://us:pa?s#s:s@%2Fvar%2Frun/shop",
-        "postgresql://[::1]:5432/shop",
-        "postgresql://",
-    ],
+PACKAGE = Path(__file__).parents[2] / "logsync"
+COMMAND = re.compile(
+    r"logsync (?:consume|status|doctor|rebuild|skip|position|parked|schema)\b[^\"'`]*\{(?P<what>[^}]+)\}"
 )
-def test_every_form_that_libpq_documents_is_taken(url: str) -> None:
-    conninfo_to_dict(url)
-    assert taken(url, "postgresql", by_libpq=True)
+FIX = "`logsync rebuild SINK --yes` mends it"
 
 
-@pytest.mark.parametrize(
-    "url", ["", "redis", "db.test:6379", "http://db.test", "redis:/db.test", "REDIS//x", "redis://a:b"]
-)
-def test_what_is_no_address_is_refused(url: str) -> None:
-    assert not taken(url, "https")
+class Broken(Memory):
+    def open(self, sink: str, settings: object = None) -> None:
+        raise ConfigError("broken", fix=FIX)
+
+    def inspect(self, sink: str, settings: object = None) -> Inspection:
+        return Inspection([Finding(Severity.ERROR, "x", "broken", fix=FIX)])
+
+
+@pytest.fixture
+def sink() -> Sink:
+    made = make_sink(Broken())
+    made.address = "shop.orders:sink"
+    return made
+
+
+def test_a_store_does_not_know_the_address_and_whoever_calls_it_does(sink: Sink) -> None:
+    def errors() -> Iterator[LogsyncError]:
+        with pytest.raises(ConfigError) as opened:  # noqa: SIM117
+            with access.opened(sink, Settings.model_construct()):
+                pass
+        yield opened.value
+        with pytest.raises(ConfigError) as looked:
+            access.look(sink, Settings.model_construct())
+        yield looked.value
+        with pytest.raises(ConfigError) as ran:
+            worker(MemoryLog(log), sink=sink).run()
+        yield ran.value
+
+    assert [error.fix for error in errors()] == ["`logsync rebuild shop.orders:sink --yes` mends it"] * 3
+
+
+def test_only_the_word_that_stands_for_it_is_replaced(sink: Sink) -> None:
+    error = sink.addressed(StoreUnavailable("x", fix="see SINKS, `logsync parked list SINK`"))
+    assert error.fix == "see SINKS, `logsync parked list shop.orders:sink`"
+
+
+def test_no_command_in_a_message_names_a_sink_by_its_name() -> None:
+    found = [
+        f"{path.relative_to(PACKAGE)}: {match[0]}"
+        for path in PACKAGE.rglob("*.py")
+        for match in COMMAND.finditer(path.read_text())
+        if "address" not in match["what"]
+        and match["what"] != "where"
+        # In the command line itself ``sink`` is what was typed.
+        and not (path.parent.name == "cli" and match["what"] in ("sink", "partition", "offset"))
+    ]
+    assert found == []

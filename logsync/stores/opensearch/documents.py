@@ -110,7 +110,7 @@ class Documents:
             for asked, answer in zip(wanted[start : start + _READ_AT_ONCE], answers, strict=True):
                 if "_source" not in answer and answer.get("found") and "_source" not in asked:
                     what = f"index {answer.get('_index')} gives documents back without their _source"
-                    raise ConfigError(what, fix=f"`logsync rebuild {self._layout.sink} --yes` makes a new index")
+                    raise ConfigError(what, fix="`logsync rebuild SINK --yes` makes a new index")
                 yield answer
 
     def post(self, docs: Sequence[Doc], epoch: int) -> dict[DocKey, str]:

@@ -179,7 +179,7 @@ class Indices:
         """Raises ConfigError that names what is wrong with this index and what mends it; nothing if nothing is."""
         if not wrong:
             return
-        rebuild = f"`logsync rebuild {self._layout.sink} --yes` makes a new index from the log"
+        rebuild = "`logsync rebuild SINK --yes` makes a new index from the log"
         if index == self._layout.books_index:
             rebuild = "move its documents to a new index of that name, or delete it and rebuild every sink of it"
         if fresh:

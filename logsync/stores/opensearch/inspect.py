@@ -116,7 +116,7 @@ def _indices(store: OpenSearch, book: Book | None) -> list[Finding]:
 def _conditions(store: OpenSearch, index: str) -> list[Finding]:
     """What a worker would refuse this index for."""
     why = "a worker refuses to run like this: what it claims to hold could be lost, or differ from the log"
-    rebuild = f"`logsync rebuild {store._layout.sink} --yes` makes a new index from the log"
+    rebuild = "`logsync rebuild SINK --yes` makes a new index from the log"
     return [
         Finding(
             Severity.ERROR,

@@ -350,7 +350,7 @@ class Redis:
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise ConfigError(
                 f"{self._io.where}: {key.decode()} of logsync's own bookkeeping was overwritten by something else",
-                fix=f"`logsync rebuild {self._sink} --yes`, once it is known what writes there",
+                fix="`logsync rebuild SINK --yes`, once it is known what writes there",
             ) from error
 
     def _overlap(self, other: str, prefix: str) -> ConfigError:
