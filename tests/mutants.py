@@ -56,6 +56,10 @@ def parking(store: str) -> Tests:
     return {**contract(store), "tests": (f"tests/integration/{store}/test_parking.py", *contract(store)["tests"])}
 
 
+def postgres(module: str) -> Tests:
+    return {"tests": (f"tests/integration/postgres/{module}.py",), "servers": "postgres or not contract"}
+
+
 GUARDS = (
     Guard("I1 commit after apply", "logsync/worker.py",
           "                self._look_if_due()  # L1: not once",
@@ -200,11 +204,31 @@ GUARDS = (
           "        if own and cursors[len(self.opening)].rowcount == 0:", "        if False:", **contract("postgres")),
     Guard("Postgres: many rows want a unique index too", "logsync/stores/postgres/statements.py",
           "            yield ByKey(self._unique_sql(table, names), ())\n", "", **contract("postgres")),
-    Guard("S2 Postgres: rows in one order", "logsync/stores/postgres/statements.py",
+    Guard("S2 Postgres: rows in one order", "logsync/stores/postgres/coalesce.py",
           "keys = sorted(rows) if len(rows) > 1 else", "keys =", **contract("postgres")),
-    Guard("Postgres: durable commit", "logsync/stores/postgres/transaction.py",
-          "CASE current_setting('synchronous_commit') WHEN 'off' THEN 'on'",
-          "CASE current_setting('synchronous_commit') WHEN 'no' THEN 'on'", **contract("postgres")),
+    Guard("Postgres: durable commit", "logsync/stores/postgres/opening.py",
+          "THEN current_setting(name) = 'off'", "THEN current_setting(name) = 'no'", **contract("postgres")),
+    Guard("I5 Postgres: settings change no value", "logsync/stores/postgres/opening.py",
+          "        **PINNED,\n", "", **postgres("test_settings")),
+    Guard("I3 Postgres: rows that a delete carries on", "logsync/stores/postgres/order.py",
+          "        if carried:", "        if False:", **postgres("test_any_cut")),
+    Guard("I3 Postgres: triggers see each write at its place", "logsync/stores/postgres/order.py",
+          "        if self._watched(write, relation) or (carried and relation.far_triggers):", "        if False:",
+          **postgres("test_any_cut")),
+    Guard("I3 Postgres: one row under two names", "logsync/stores/postgres/order.py",
+          "        return shared or watched or", "        return watched or", **postgres("test_any_cut")),
+    Guard("I4 Postgres: no UNLOGGED table", "logsync/stores/postgres/catalog.py",
+          '    if persistence == "u":', "    if False:", **postgres("test_tables")),
+    Guard("I3 Postgres: tables altered under a running worker", "logsync/stores/postgres/transaction.py",
+          "        if still and not self.catalog.is_still(cursors[-1]):", "        if False:",
+          **postgres("test_tables")),
+    Guard("Postgres: keys that Python cannot compare", "logsync/stores/postgres/coalesce.py",
+          "        if same_keys(names, keys):", "        if True:", **postgres("test_values")),
+    Guard("Postgres: an instant is that of UTC", "logsync/stores/postgres/encode.py",
+          "return str(_in_utc(value).replace(tzinfo=None)", "return str(value.replace(tzinfo=None)",
+          **postgres("test_values")),
+    Guard("Postgres: composites travel as text", "logsync/stores/postgres/shapes.py",
+          "        if self.is_array or self.apart:", "        if self.is_array:", **postgres("test_values")),
     Guard("Redis: compare-and-set", "logsync/stores/redis/apply.lua",
           "if not position or ", "if false and ", **contract("redis")),
     Guard("Redis: check before the first write", "logsync/stores/redis/apply.lua",
@@ -259,7 +283,7 @@ GUARDS = (
     Guard("Postgres: names of any character", "logsync/stores/postgres/encode.py",
           '    return name.encode("unicode_escape").decode("ascii")', "    return name", **parking("postgres")),
     Guard("Postgres: parked since, in any time zone", "logsync/stores/postgres/parking.py",
-          "first_at AT TIME ZONE 'UTC'", "first_at::timestamp", **parking("postgres")),
+          "extract(epoch FROM first_at)", "extract(epoch FROM first_at::timestamp)", **parking("postgres")),
     Guard("Postgres: what one statement carries", "logsync/stores/postgres/parking.py",
           "        if size >= _CHUNK or end == len(entries):", "        if end == len(entries):",
           tests=("tests/unit/test_postgres_store.py",)),

@@ -75,7 +75,7 @@ REFUSED: list[tuple[Callable[[], Store], object, str]] = [
     (postgres, Upsert("orders", {"order": None}), "is None"),
     (postgres, Upsert("orders", KEY, {"order": "b"}), "in the key and in the values"),
     (postgres, Upsert("orders", KEY, {"note": OrderCancelled(order="a")}), "OrderCancelled"),
-    (postgres, Upsert("orders", KEY, {"note": Size.SMALL}), "Size"),
+    (postgres, Upsert("orders", KEY, {"note": Size}), "EnumType"),
     (postgres, Upsert("orders", KEY, {"note": "a\0b"}), "NUL"),
     (postgres, Upsert("orders", KEY, {"data": {"a": {1, 2}}}), "column data"),
     (postgres, Upsert("orders", KEY, {"data": {1, 2}}), "column data"),

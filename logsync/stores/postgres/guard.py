@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from logsync.stores.postgres.coalesce import Refused
+from logsync.stores.postgres.coalesce import RowsRefused
+from logsync.stores.postgres.lexer import statements
 
 if TYPE_CHECKING:
     from psycopg import Cursor
 
-# Texts, quoted names, dollar-quoted bodies and comments: nothing in them is a statement of its own.
-_QUOTED = re.compile(
-    r"""[eE]'(?:\\.|''|[^'\\])*'|'(?:''|[^'])*'|"(?:""|[^"])*"|(\$[A-Za-z_]*\$).*?\1|--[^\n]*|/\*.*?\*/""", re.DOTALL
-)
 _ENDS = {"begin", "start", "commit", "end", "rollback", "abort", "savepoint", "release", "prepare"}
 # These change the session: a later plan would meet another time zone, or a commit that is not durable. COPY
 # changes the conversation: the server would wait for data that nobody sends.
@@ -24,28 +20,26 @@ _SESSION = {"set", "reset", "discard", "listen", "unlisten", "deallocate", "copy
 
 @lru_cache(maxsize=1024)
 def check_statement(text: str) -> None:
-    """Raise Refused unless ``text`` is one statement that leaves transaction and session alone."""
+    """Raise RowsRefused unless ``text`` is one statement that leaves transaction and session alone."""
+    if "\0" in text:
+        raise RowsRefused("a statement holds the character NUL (0x00): the server would read it up to there only")
     found = statements(text)
     if len(found) != 1:
-        raise Refused(f"expected one SQL statement, found {len(found)}")
+        raise RowsRefused(f"expected one SQL statement, found {len(found)}")
     check_words(found[0])
+    if "set_config" in found[0]:
+        raise RowsRefused("set_config in a sink: what the writes after it mean would depend on how the log is cut")
 
 
-def check_words(statement: str) -> None:
-    """Raise Refused if this one statement, without quoted parts, is about the transaction or the session."""
-    word = statement.split()[0].lower()
+def check_words(statement: Sequence[str]) -> None:
+    """Raise RowsRefused if one statement, as :func:`statements` gives it, is about the transaction or the session."""
+    word = statement[0]
     if word in _ENDS:
-        raise Refused(f"{word.upper()} in a sink: the writes and the position end in one transaction, by logsync")
+        raise RowsRefused(f"{word.upper()} in a sink: the writes and the position end in one transaction, by logsync")
     if word in _SESSION:
-        raise Refused(
+        raise RowsRefused(
             f"{word.upper()} in a sink: it would change the session for the plans that follow, or wait for the client"
         )
-
-
-def statements(text: str) -> list[str]:
-    """The statements of ``text``, with all quoted parts replaced; the empty ones left out."""
-    bare = _QUOTED.sub(lambda match: " " if match[0].startswith(("--", "/*")) else " q ", text)
-    return [part for part in bare.split(";") if part.strip()]
 
 
 class GuardedCursor:
@@ -86,7 +80,7 @@ class GuardedCursor:
 
     def _open(self) -> Cursor[Any]:
         if self.__cursor is None:
-            raise Refused("the cursor was used after its InTransaction handler had returned")
+            raise RowsRefused("the cursor was used after its InTransaction handler had returned")
         return self.__cursor
 
     def _end(self) -> None:

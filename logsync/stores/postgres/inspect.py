@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from logsync.core.inspection import Finding, Inspection, Severity, noting
 from logsync.core.store import StoreSettings
-from logsync.stores.postgres.transaction import opening
+from logsync.stores.postgres.opening import opening
 
 if TYPE_CHECKING:
     from logsync.stores.postgres.store import Postgres

@@ -10,7 +10,7 @@ from typing import Any
 from logsync.core.plan import Plan
 from logsync.core.write import Write
 from logsync.errors import WriteRejected
-from logsync.stores.postgres.coalesce import Refused
+from logsync.stores.postgres.coalesce import RowsRefused
 from logsync.stores.postgres.ddl import Declared
 from logsync.stores.postgres.encode import array
 from logsync.stores.postgres.guard import check_statement
@@ -28,7 +28,7 @@ def check_writes(plan: Plan, declared: Declared, owned: Sequence[str]) -> None:
         for write in writes:
             try:
                 _check(write, declared, owned)
-            except Refused as error:
+            except RowsRefused as error:
                 raise WriteRejected(f"Postgres would refuse a write of this event: {error}", offset=offset) from None
 
 
@@ -36,24 +36,24 @@ def _check(write: Write, declared: Declared, owned: Sequence[str]) -> None:
     if isinstance(write, Sql):
         check_statement(write.statement)
         if missing := set(_PARAMETER.findall(write.statement)) - write.params.keys():
-            raise Refused(f"a statement without its parameter {', '.join(sorted(missing))}")
+            raise RowsRefused(f"a statement without its parameter {', '.join(sorted(missing))}")
     if not isinstance(write, Upsert | Increment | Delete):
         return
     table = write.table
     if declared.tables and declared.whole and not declared.has(table) and table not in owned:
-        raise Refused(f"there is no table {table} in the sink's schema, nor in tables=[...]")
+        raise RowsRefused(f"there is no table {table} in the sink's schema, nor in tables=[...]")
     columns = declared.columns(table)
     if not write.key:
-        raise Refused(f"{type(write).__name__} on {table} has an empty key")
+        raise RowsRefused(f"{type(write).__name__} on {table} has an empty key")
     values: Mapping[str, Any] = write.values if isinstance(write, Upsert) else {}
     sums: Mapping[str, Any] = write.by if isinstance(write, Increment) else {}
     if twice := write.key.keys() & (values.keys() | sums.keys()):
-        raise Refused(f"{table}: {', '.join(sorted(twice))} stands in the key and in the values")
+        raise RowsRefused(f"{table}: {', '.join(sorted(twice))} stands in the key and in the values")
     for name, value in {**write.key, **values, **sums}.items():
         if columns is not None and name not in columns:
-            raise Refused(f"table {table} has no column {name}")
+            raise RowsRefused(f"table {table} has no column {name}")
         if name in write.key and value is None:
-            raise Refused(f"{table}: key column {name} is None: NULL is not equal to anything, not even itself")
+            raise RowsRefused(f"{table}: key column {name} is None: NULL is not equal to anything, not even itself")
         kind = "" if columns is None else columns[name]
         if name in sums:
             _check_sum(name, value, kind)
@@ -63,9 +63,9 @@ def _check(write: Write, declared: Declared, owned: Sequence[str]) -> None:
 
 def _check_sum(name: str, amount: object, kind: str) -> None:
     if kind.partition(" ")[0] in _NO_COUNTERS:
-        raise Refused(f"column {name} is {kind}: a counter must be smallint, integer, bigint or numeric")
+        raise RowsRefused(f"column {name} is {kind}: a counter must be smallint, integer, bigint or numeric")
     if type(amount) is not int and not (type(amount) is Decimal and amount.is_finite()):
-        raise Refused(
+        raise RowsRefused(
             f"Increment of {name}: expected int or a finite Decimal, found {type(amount).__name__}: the sum of floats "
             "depends on how the log is cut into batches"
         )
@@ -73,14 +73,15 @@ def _check_sum(name: str, amount: object, kind: str) -> None:
 
 def _check_value(name: str, value: object, kind: str) -> None:
     """Is there a form of this value for the column? For a column of an unknown type, any form will do."""
-    is_json, is_array = kind.startswith("json"), "[]" in kind or "array" in kind
-    forms = [(is_json, is_array)] if kind else [(False, False), (True, False), (False, True)]
-    refused: Refused | None = None
-    for as_json, as_array in forms:
+    base = kind.partition(" ")[0].partition("[")[0]
+    is_array = "[]" in kind or "array" in kind
+    forms = [("", base) if is_array else (base, "")] if kind else [("", ""), ("json", ""), ("", "text"), ("", "json")]
+    refused: RowsRefused | None = None
+    for base, element in forms:
         try:
-            array([value], is_json=as_json, is_array=as_array)
-        except Refused as error:
+            array([value], base, element)
+        except RowsRefused as error:
             refused = refused or error
         else:
             return
-    raise Refused(f"column {name}: {refused}")
+    raise RowsRefused(f"column {name}: {refused}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from datetime import UTC
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from logsync.core.parked import Parked, SequenceSummary
@@ -23,10 +23,10 @@ _PARK = _KEEP.format("NOTHING")  # K2
 _AGAIN = _KEEP.format("UPDATE SET error = EXCLUDED.error, body = EXCLUDED.body")
 _RELEASE = "DELETE FROM logsync.parked WHERE sink = %s AND partition = %s AND log_offset = ANY(%s::bigint[])"
 # One pass over the table and one sort, whatever the server believes about its size: the table was filled a moment ago,
-# and the server has no statistics of it yet. The time is sent without a zone, because the session may have any.
+# and the server has no statistics of it yet. The time is sent as a number: the text of one depends on settings.
 _SEQUENCES = """
 SELECT DISTINCT ON (sequence) sequence, log_offset, count(*) OVER (PARTITION BY sequence),
-       first_at AT TIME ZONE 'UTC', error
+       (extract(epoch FROM first_at) * 1000000)::bigint, error
 FROM logsync.parked WHERE sink = %s AND partition = %s ORDER BY sequence, log_offset
 """
 _READ = "SELECT body FROM logsync.parked WHERE sink = %s AND partition = %s AND log_offset > %s"
@@ -34,6 +34,7 @@ _OF_SEQUENCE = " AND left(sequence, 200) = left(%s, 200) AND sequence = %s"  # t
 _FORGET = """
 DELETE FROM logsync.parked WHERE ctid = ANY(ARRAY(SELECT ctid FROM logsync.parked WHERE sink = %s LIMIT %s))
 """
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _AT_ONCE = 100_000
 """Events per statement that forgets them: a few seconds at most."""
 _CHUNK = 16_000_000
@@ -53,7 +54,7 @@ def changes(sink: str, plan: Plan) -> list[Statement]:
 def read_sequences(link: Link, sink: str, partition: int) -> dict[str, SequenceSummary]:
     rows = link.ask(_SEQUENCES, sink, partition).fetchall()
     return {
-        unescaped(name): SequenceSummary(first, events, since.replace(tzinfo=UTC), unescaped(error))
+        unescaped(name): SequenceSummary(first, events, _EPOCH + timedelta(microseconds=since), unescaped(error))
         for name, first, events, since, error in rows
     }
 

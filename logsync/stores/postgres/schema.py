@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from logsync.errors import ConfigError
-from logsync.stores.postgres.coalesce import Refused
-from logsync.stores.postgres.guard import check_words, statements
+from logsync.stores.postgres.coalesce import RowsRefused
+from logsync.stores.postgres.guard import check_words
+from logsync.stores.postgres.lexer import statements
 
 if TYPE_CHECKING:
     from logsync.stores.postgres.link import Link
@@ -31,7 +32,7 @@ THERE_ALREADY = ("42P07", "42710", "42701", "42P06", "42723")
 APPLIED_AGAIN = (
     "the sink's schema is applied once, and as a whole again whenever its text changes: write it so that it can be, by "
     "CREATE TABLE IF NOT EXISTS and ALTER TABLE ... ADD COLUMN IF NOT EXISTS; or leave it out, and change tables by "
-    "migrations of your own"
+    "migrations of your own (docs/migrations.md)"
 )
 
 
@@ -59,7 +60,7 @@ class SinkSchema:
         try:
             for statement in statements(text):
                 check_words(statement)
-        except Refused as error:
+        except RowsRefused as error:
             raise ConfigError(f"the sink's schema: {error}", fix="leave that statement out of schema.sql") from None
         return text
 

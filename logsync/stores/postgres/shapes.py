@@ -1,4 +1,4 @@
-"""What the catalog says about a table, as far as writing to it in bulk depends on it. Pure, given the rows.
+"""Tables and columns, as far as writing to them in bulk depends on what they are. Pure.
 
 Bulk needs one thing that single statements do not: Python and the server must agree which keys are equal.
 Where they may not (a case-insensitive collation, a date given as text), the table is written in log order.
@@ -14,22 +14,7 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
-from logsync.stores.postgres.coalesce import EXACT, NUMERIC_DIGITS, Key, Refused
-
-# %s is the array of the tables' names, quoted. A table that does not exist, or has no columns, has no rows here.
-CATALOG = """
-SELECT wanted.name, a.attname, pg_catalog.format_type(a.atttypid, -1), b.typname, b.typcategory = 'A',
-       CASE WHEN a.atttypmod < 0 THEN t.typtypmod ELSE a.atttypmod END,
-       coalesce(c.collisdeterministic, true),
-       coalesce(pg_catalog.pg_get_expr(d.adbin, d.adrelid), t.typdefault)
-FROM unnest(%s::text[]) AS wanted (name)
-JOIN pg_catalog.pg_attribute a ON a.attrelid = pg_catalog.to_regclass(wanted.name)
-    AND a.attnum > 0 AND NOT a.attisdropped
-JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
-JOIN pg_catalog.pg_type b ON b.oid = CASE WHEN t.typtype = 'd' THEN t.typbasetype ELSE t.oid END
-LEFT JOIN pg_catalog.pg_collation c ON c.oid = a.attcollation
-LEFT JOIN pg_catalog.pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
-"""
+from logsync.stores.postgres.coalesce import EXACT, NUMERIC_DIGITS, Key, RowsRefused
 
 _ZERO = re.compile(r"\(?'?0(\.0*)?'?\)?(::[a-z0-9 ]+(\(\d+,\d+\))?)?")
 _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
@@ -46,13 +31,29 @@ class Column:
     typmod: int
     deterministic: bool
     default: str | None
+    element: str = ""
+    """Of an array, the short name of its elements' type, below any domain."""
+    apart: bool = False
+    """An array of such values is taken apart where it should not be (composites), or has another separator (boxes)."""
 
     @property
-    def is_json(self) -> bool:
-        return self.base in ("json", "jsonb")
+    def travels(self) -> str:
+        """The type whose arrays carry values of this column. unnest takes an array of arrays or of composites apart:
+        those go as text. And money goes as a number: which point a text of it has is for lc_monetary to say.
+        """
+        if self.is_array or self.apart:
+            return "text"
+        return "numeric" if self.base == "money" else self.type
+
+    def cast(self, value: str) -> str:
+        """``value`` as it travelled, in the column's own type."""
+        if self.travels == self.type:
+            return value
+        return f"{value}::{'numeric[]::' if self.element == 'money' else ''}{self.type}"
 
     def same_keys(self, values: Sequence[Any]) -> bool:
-        """True if among ``values`` two are equal for the server exactly when they are for Python."""
+        """True if among ``values`` two are equal for the server exactly when they are for Python, which can also hash
+        and order them."""
         kinds = set(map(type, values))
         if len(kinds) != 1:
             return False
@@ -69,53 +70,70 @@ class Column:
             fixed = all(value.tzinfo is not None and value.tzinfo.utcoffset(None) is not None for value in values)
             return self.base == "timestamptz" and self.typmod < 0 and fixed
         if kind is Decimal:
-            return self.base == "numeric" and self.typmod < 0
+            # NaN is equal to itself for the server, and has no place in Python's order.
+            return self.base == "numeric" and self.typmod < 0 and all(map(Decimal.is_finite, values))
         return (kind, self.base) in ((UUID, "uuid"), (date, "date"), (bool, "bool"), (bytes, "bytea"))
 
     def check_counter(self, name: str, amounts: Sequence[object]) -> None:
-        """Raise Refused unless adding ``amounts`` here, in any grouping, gives one and the same sum. # G4
+        """Raise RowsRefused unless adding ``amounts`` here, in any grouping, gives one and the same sum. # G4
 
         Each amount as the log has it, before any is added to another: two halves of a cent make a cent, but
         one by one each would be rounded.
         """
         if self.base not in _INTEGERS and self.base != "numeric":
-            raise Refused(f"column {name} is {self.type}: a counter must be smallint, integer, bigint or numeric")
+            raise RowsRefused(f"column {name} is {self.type}: a counter must be smallint, integer, bigint or numeric")
         if self.default is not None and not _ZERO.fullmatch(self.default):
             # "Upsert, then Increment" of a new row would count from the default, "Increment" alone from 0.
-            raise Refused(f"column {name} has DEFAULT {self.default[:40]}: a counter's default must be 0 or absent")
+            raise RowsRefused(f"column {name} has DEFAULT {self.default[:40]}: a counter's default must be 0 or absent")
         scale = 0 if self.base in _INTEGERS else _scale(self.typmod)
         if scale is not None and scale < 0:
-            raise Refused(f"column {name} rounds to tens or more: a counter must hold every integer")
+            raise RowsRefused(f"column {name} rounds to tens or more: a counter must hold every integer")
         if set(map(type, amounts)) == {int}:
             return
         for amount in amounts:
             if type(amount) is Decimal:
                 if not amount.is_finite() or abs(amount.adjusted()) > NUMERIC_DIGITS:
-                    raise Refused(f"Increment of {name}: expected a finite number that numeric can hold")
+                    raise RowsRefused(f"Increment of {name}: expected a finite number that numeric can hold")
                 if scale is not None and _digits(amount) > scale:
-                    raise Refused(f"column {name} keeps {scale} digits after the point: an increment has more")
+                    raise RowsRefused(f"column {name} keeps {scale} digits after the point: an increment has more")
             elif type(amount) is not int:
-                raise Refused(
+                raise RowsRefused(
                     f"Increment of {name}: expected int or Decimal, found {type(amount).__name__}: the sum of floats "
                     "depends on how the log is cut into batches"
                 )
 
 
-Shape = Mapping[str, Column]
+@dataclass(frozen=True, slots=True)
+class Relation:
+    """One table. ``name`` is quoted, with its schema; ``columns`` by name.
+
+    ``kin``: the table itself and those that share rows with it. ``touched``: those and every table whose rows a foreign
+    key changes along with its own. Both as the catalog's numbers.
+    """
+
+    name: str
+    columns: Mapping[str, Column]
+    oid: int = 0
+    has_triggers: bool = False
+    """Also those that make a foreign key."""
+    kin: frozenset[int] = frozenset()
+    touched: frozenset[int] = frozenset()
+    put_triggers: tuple[str, ...] = ()
+    delete_triggers: tuple[str, ...] = ()
+    far_triggers: bool = False
+    """A table in ``touched`` has a trigger."""
+    on_delete: bool = False
+    """Deleting a row changes rows of other tables."""
+    on_update: frozenset[str] = frozenset()
+    """Changing these columns does."""
+    drawn: frozenset[str] = frozenset()
+    """Columns whose default depends on what was inserted before: a sequence, a function of the user's."""
 
 
-def read_shapes(rows: Sequence[tuple[Any, ...]]) -> dict[str, dict[str, Column]]:
-    """The answer of CATALOG by quoted table name."""
-    shapes: dict[str, dict[str, Column]] = {}
-    for table, column, *rest in rows:
-        shapes.setdefault(table, {})[column] = Column(*rest)
-    return shapes
-
-
-def same_keys(shape: Shape, names: Sequence[str], keys: Sequence[Key]) -> bool:
-    """True if every key of ``keys`` names another row (see :meth:`Column.same_keys`)."""
-    columns = by_column(names, keys)
-    return all(name in shape and shape[name].same_keys(values) for name, values in zip(names, columns, strict=True))
+def same_keys(columns: Mapping[str, Column], names: Sequence[str], keys: Sequence[Key]) -> bool:
+    """True if two of ``keys``, which may repeat, name one row exactly when Python says that they are equal."""
+    values = by_column(names, keys)
+    return all(name in columns and columns[name].same_keys(some) for name, some in zip(names, values, strict=True))
 
 
 def by_column(names: Sequence[str], keys: Sequence[Key]) -> list[Sequence[Any]]:
@@ -123,9 +141,14 @@ def by_column(names: Sequence[str], keys: Sequence[Key]) -> list[Sequence[Any]]:
     return [keys] if len(names) == 1 else [*zip(*keys, strict=True)]
 
 
-def quote(name: str) -> str:
+def quote(table: str) -> str:
     """``shop.orders`` as ``"shop"."orders"``: names are taken as they are written, case included."""
-    return ".".join('"' + part.replace('"', '""') + '"' for part in name.split("."))
+    return ".".join(map(quote_column, table.split(".")))
+
+
+def quote_column(name: str) -> str:
+    """A dot in the name of a column is a dot."""
+    return '"' + name.replace('"', '""') + '"'
 
 
 def _digits(amount: Decimal) -> int:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from itertools import chain, zip_longest
 from typing import Any, NamedTuple
 
 from logsync.core.write import Write
-from logsync.stores.postgres.coalesce import Key, Names, Refused, Round, Row, RowWrite, coalesce
+from logsync.stores.postgres.coalesce import Key, Names, Round, Row, RowsRefused, RowWrite, coalesce
 from logsync.stores.postgres.encode import array
 from logsync.stores.postgres.guard import check_statement
-from logsync.stores.postgres.shapes import Column, Shape, by_column, quote, same_keys
+from logsync.stores.postgres.order import Order
+from logsync.stores.postgres.shapes import Column, Relation, by_column, quote_column, same_keys
 from logsync.writes.rows import Delete, Increment, InTransaction, Sql, Upsert
 
 _ROWS = frozenset({Upsert, Increment, Delete})
@@ -44,18 +46,25 @@ _BY_PLANNER = (
 
 
 class Tables:
-    """How a sink's tables are written: their order, which of them keep the log's order, and their shapes."""
+    """How a sink's tables are written: in which order, and by which statements."""
 
-    def __init__(self, tables: Sequence[str] = (), ordered: Collection[str] = ()) -> None:
-        self.rank = {name: rank for rank, name in enumerate(tables)}
-        self.ordered = frozenset(ordered)
-        self.shapes: dict[str, Shape] = {}
+    def __init__(
+        self, tables: Sequence[str] = (), ordered: Collection[str] = (), unordered: Collection[str] = ()
+    ) -> None:
+        self._rank = {name: rank for rank, name in enumerate(tables)}
+        self._ordered, self._unordered = frozenset(ordered), frozenset(unordered)
+        self.learn({})
+
+    def learn(self, relations: Mapping[str, Relation]) -> None:
+        """What the tables are, by the names that the writes use."""
+        self._relations = relations
+        self._order = Order(relations, self._ordered, self._unordered)
 
     def steps(self, writes: Iterable[Write]) -> Iterator[Statement | InTransaction]:
-        """The statements for ``writes``, which are in log order. Raises Refused.
+        """The statements for ``writes``, which are in log order. Raises RowsRefused.
 
-        Row writes wait, table by table, until something could tell in which order they ran: a Sql that may
-        look at them (G2), an InTransaction (G3), or the end of the plan.
+        Row writes wait, table by table, until something could tell in which order they ran: one that may not wait
+        (Order), a Sql that may look at them (G2), an InTransaction (G3), or the end of the plan.
         """
         by_key = False
         for step in self._steps(writes):
@@ -69,21 +78,23 @@ class Tables:
 
     def _steps(self, writes: Iterable[Write]) -> Iterator[Statement | InTransaction]:
         waiting: dict[str, list[RowWrite]] = {}
-        ordered = self.ordered
+        special = self._order.special
         for write in writes:
             if type(write) in _ROWS:
                 table = write.table  # type: ignore[attr-defined]
-                if table in ordered:
-                    yield from self._flush({table: [write]})  # type: ignore[list-item]
-                elif table in waiting:
+                if table in special:
+                    first, at_once = self._order.place(write, waiting)  # type: ignore[arg-type]
+                    yield from self._flush({name: waiting.pop(name) for name in first})
+                    if at_once:
+                        yield from self._flush({table: [write]})  # type: ignore[list-item]
+                        continue
+                if table in waiting:
                     waiting[table].append(write)  # type: ignore[arg-type]
                 else:
                     waiting[table] = [write]  # type: ignore[list-item]
             elif isinstance(write, Sql):
-                touched = {name: waiting.pop(name) for name in write.touches if name in waiting}
-                if not write.touches:
-                    touched, waiting = waiting, {}
-                yield from self._flush(touched)
+                first = self._order.before(write.touches, waiting)
+                yield from self._flush({name: waiting.pop(name) for name in first})
                 check_statement(write.statement)
                 yield Statement(write.statement, write.params)
             elif isinstance(write, InTransaction):
@@ -98,16 +109,11 @@ class Tables:
         That order is the one in which the sink declares them, parents before children; what goes, goes the
         other way round.
         """
-        names = sorted(waiting, key=lambda name: (self.rank.get(name, len(self.rank)), name))
+        names = sorted(waiting, key=lambda name: (self._rank.get(name, len(self._rank)), name))
         rounds: list[list[Round]] = []
         for name in names:
             self._check_counters(name, waiting[name])
-            folded = coalesce(waiting[name])
-            shape = self._shape(name)
-            if len(waiting[name]) > 1 and not all(same_keys(shape, r.key, r.keys()) for r in folded):
-                # Python cannot tell which of these keys name one row: one by one, in log order.
-                folded = [r for write in waiting[name] for r in coalesce([write])]
-            rounds.append(folded)
+            rounds.append(coalesce(waiting[name], partial(same_keys, self._relation(name).columns)))
         for level in zip_longest(*rounds):
             for name, part in zip(names, level, strict=True):
                 if part is not None:
@@ -124,12 +130,10 @@ class Tables:
     def _put(self, table: str, part: Round) -> Iterator[Statement]:
         """Everything but what is gone. Rows that begin anew are deleted first: other columns get their defaults."""
         yield from self._delete(table, part.key, part.fresh)
-        for (sets, adds), rows in part.rows.items():
+        for (sets, adds), (keys, values) in part.rows.items():
             overlap = (set(sets) | set(adds)) & set(part.key)
             if overlap:
-                raise Refused(f"{table}: {', '.join(sorted(overlap))} stands in the key and in the values")
-            keys = sorted(rows) if len(rows) > 1 else [*rows]  # rows are locked in one order everywhere
-            values = [*map(rows.__getitem__, keys)]
+                raise RowsRefused(f"{table}: {', '.join(sorted(overlap))} stands in the key and in the values")
             for first in range(0, len(keys), _CHUNK):
                 some = slice(first, first + _CHUNK)
                 yield from self._upsert(table, part.key, sets, adds, keys[some], values[some])
@@ -147,10 +151,9 @@ class Tables:
             yield Statement(self._upsert_sql(table, names, sets, adds), params)
 
     def _delete(self, table: str, names: Names, keys: list[Key]) -> Iterator[Statement]:
-        keys = sorted(keys) if len(keys) > 1 else keys
         for first in range(0, len(keys), _CHUNK):
             yield Statement(
-                f"DELETE FROM {_sql(table)} AS t USING {self._source(table, names)} WHERE {_match(names)}",
+                f"DELETE FROM {self._table(table)} AS t USING {self._source(table, names)} WHERE {_match(names)}",
                 self._keys(table, names, keys[first : first + _CHUNK]),
             )
 
@@ -166,13 +169,13 @@ class Tables:
         given = {name: f"v.c{i}" for i, name in enumerate((*names, *sets, *adds))}
         update = f"WHEN MATCHED THEN UPDATE SET {_assign(sets, adds, given)} " if sets or adds else ""
         return (
-            f"MERGE INTO {_sql(table)} AS t USING {self._source(table, [*given])} ON {_match(names)} {update}"
+            f"MERGE INTO {self._table(table)} AS t USING {self._source(table, [*given])} ON {_match(names)} {update}"
             f"WHEN NOT MATCHED THEN INSERT ({', '.join(map(_sql, given))}) VALUES ({', '.join(given.values())})"
         )
 
     def _unique_sql(self, table: str, names: Names) -> str:
         """Does nothing, and is refused where no unique index has exactly these columns: MERGE does not ask for one."""
-        target, key = _sql(table), ", ".join(map(_sql, names))
+        target, key = self._table(table), ", ".join(map(_sql, names))
         return f"INSERT INTO {target} ({key}) SELECT {key} FROM {target} WHERE false ON CONFLICT ({key}) DO NOTHING"
 
     def _upsert_sql(self, table: str, names: Names, sets: Names, adds: Names) -> str:
@@ -181,7 +184,7 @@ class Tables:
         that the increment makes, did not exist. Its ON CONFLICT is for a row that another partition's worker
         inserted since this statement began.
         """
-        target = _sql(table)
+        target = self._table(table)
         values = [*names, *sets, *adds]
         columns = ", ".join(_sql(name) for name in values)
         row, key = ", ".join(f"v.c{i}" for i in range(len(values))), ", ".join(_sql(name) for name in names)
@@ -202,41 +205,53 @@ class Tables:
     def _source(self, table: str, names: Sequence[str]) -> str:
         """The parameters as rows: v.c0, v.c1, ... in the columns' own types, in the order of the arrays."""
         columns = [self._column(table, name) for name in names]
-        arrays = ", ".join("%s::text[]" if c.is_array else f"%s::{_percent(c.type)}[]" for c in columns)
+        arrays = ", ".join(f"%s::{_percent(c.travels)}[]" for c in columns)
         names_ = ", ".join(f"c{i}" for i in range(len(columns)))
         plain = f"unnest({arrays}) AS v ({names_})"
-        if not any(c.is_array for c in columns):
+        if all(c.travels == c.type for c in columns):
             return plain
-        # unnest would take an array of arrays apart: those travel as text, and are cast row by row.
-        casts = ", ".join(f"c{i}::{_percent(c.type)}" if c.is_array else f"c{i}" for i, c in enumerate(columns))
+        casts = ", ".join(_percent(c.cast(f"c{i}")) for i, c in enumerate(columns))
         return f"(SELECT {casts} FROM {plain}) AS v ({names_})"
 
     def _keys(self, table: str, names: Names, keys: list[Key]) -> list[str]:
         params = []
         for name, values in zip(names, by_column(names, keys), strict=True):
-            if None in values:
-                raise Refused(f"{table}: key column {name} is None: NULL is not equal to anything, not even itself")
+            if type(None) in set(map(type, values)):
+                raise RowsRefused(f"{table}: key column {name} is None: NULL is not equal to anything, not even itself")
             params.append(self._array(table, name, values))
         return params
 
     def _array(self, table: str, name: str, values: Sequence[Any]) -> str:
         column = self._column(table, name)
-        return array(values, is_json=column.is_json, is_array=column.is_array)
+        return array(values, column.base, column.element)
 
     def _column(self, table: str, name: str) -> Column:
         try:
-            return self._shape(table)[name]
+            return self._relation(table).columns[name]
         except KeyError:
-            raise Refused(f"table {table} has no column {name}") from None
+            raise RowsRefused(f"table {table} has no column {name}") from None
 
-    def _shape(self, table: str) -> Shape:
+    def _relation(self, table: str) -> Relation:
         try:
-            return self.shapes[table]
+            return self._relations[table]
         except KeyError:
             raise NoSuchTable(f"there is no table {table}, or this role cannot see it") from None
 
+    def _table(self, table: str) -> str:
+        return _percent(self._relation(table).name)
 
-class NoSuchTable(Refused):
+
+def tables_of(writes: Iterable[Write]) -> tuple[set[str], set[str]]:
+    """The tables that row writes name, and those that a Sql says it touches."""
+    try:
+        return {write.table for write in writes if type(write) in _ROWS}, {  # type: ignore[attr-defined]
+            name for write in writes if type(write) is Sql for name in write.touches
+        }
+    except TypeError:  # a name that is none: said when its write is made
+        return set(), set()
+
+
+class NoSuchTable(RowsRefused):
     """Not the fault of an event: the set-up is wrong."""
 
 
@@ -249,8 +264,8 @@ def _assign(sets: Names, adds: Names, new: Mapping[str, str]) -> str:
     return ", ".join(plain + [f"{_sql(name)} = COALESCE(t.{_sql(name)}, 0) + {new[name]}" for name in adds])
 
 
-def _sql(name: str) -> str:
-    return _percent(quote(name))
+def _sql(column: str) -> str:
+    return _percent(quote_column(column))
 
 
 def _percent(text: str) -> str:

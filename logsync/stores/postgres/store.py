@@ -19,6 +19,7 @@ from logsync.core.store import StoreSettings, Traits
 from logsync.core.write import Write
 from logsync.errors import ConfigError, LogsyncError, StoreOutcomeUnknown, StoreUnavailable, WriteRejected
 from logsync.stores.clients import importing
+from logsync.stores.postgres.catalog import Catalog
 from logsync.stores.postgres.ddl import declared_in
 from logsync.stores.postgres.encode import escaped, unescaped
 from logsync.stores.postgres.errors import Verdict, describe, verdict, verdict_of_connect
@@ -26,8 +27,8 @@ from logsync.stores.postgres.offline import check_writes
 from logsync.stores.postgres.parking import forget_some, read_parked, read_sequences
 from logsync.stores.postgres.rehearsal import OLD_TABLE, check_declared
 from logsync.stores.postgres.schema import APPLIED_AGAIN, THERE_ALREADY, SinkSchema
-from logsync.stores.postgres.shapes import CATALOG, quote, read_shapes
-from logsync.stores.postgres.statements import Tables
+from logsync.stores.postgres.shapes import quote
+from logsync.stores.postgres.statements import Tables, tables_of
 from logsync.writes.rows import Delete, Increment, InTransaction, Sql, Upsert
 
 if TYPE_CHECKING:
@@ -43,6 +44,8 @@ _FIRST_BOOK = "INSERT INTO logsync.book (sink, revision, body) VALUES (%s, %s, %
 _NEXT_BOOK = "UPDATE logsync.book SET revision = %s, body = %s WHERE sink = %s AND revision = %s"
 # Waits for a transaction that is writing another book, or makes it wait.
 _STILL_BOOK = "SELECT FROM logsync.book WHERE sink = %s AND revision = %s FOR UPDATE"
+_LOOKS = 5
+"""So often is a plan begun anew because somebody altered a table that it writes to."""
 
 
 class Postgres:
@@ -51,7 +54,8 @@ class Postgres:
     ``dsn`` None: ``LOGSYNC_POSTGRES``. ``schema``: the sink's DDL, a Path of a file or SQL as a str.
     ``tables``: those the sink owns, parents before children; ``wipe`` empties them and ``holds_data`` looks
     into them. ``ordered``: tables written strictly in log order, for foreign keys and unique indexes beside
-    the key, at the price of speed (G2); name both ends of a foreign key.
+    the key, at the price of speed (G2); name both ends of a foreign key. ``unordered``: tables whose triggers and
+    defaults look at nothing but the row at hand (``updated_at``), so that they are written in bulk all the same.
     """
 
     kind = "postgres"
@@ -66,12 +70,16 @@ class Postgres:
         schema: str | Path | None = None,
         tables: Sequence[str] = (),
         ordered: Collection[str] = (),
+        unordered: Collection[str] = (),
     ) -> None:
-        if isinstance(tables, str) or isinstance(ordered, str):
-            raise ConfigError("Postgres(tables=..., ordered=...): expected a list of names, found one str")
+        if any(isinstance(names, str) for names in (tables, ordered, unordered)):
+            raise ConfigError(
+                "Postgres(tables=..., ordered=..., unordered=...): expected a list of names, found one str"
+            )
         self._dsn = dsn
         self._tables = tuple(tables)
-        self._writer = Tables(tables, ordered)
+        self._writer = Tables(tables, ordered, unordered)
+        self._catalog = Catalog(tables)
         self._schema = SinkSchema(schema)
         self._sink = ""
         self._timeout = 30.0
@@ -90,6 +98,7 @@ class Postgres:
         try:
             self._check_server()
             self._apply_schema()
+            self._learn()
         except LogsyncError:
             self.close()
             raise
@@ -102,7 +111,7 @@ class Postgres:
             from logsync.stores.postgres import link as edge
         self.close()
         self._sink, self._timeout = sink, settings.store_timeout
-        self._writer.shapes = {}
+        self._catalog.forget(entirely=True)
         dsn = settings.address("postgres") if self._dsn is None else self._dsn
         try:
             self._link = edge.connect(dsn, timeout=self._timeout)
@@ -120,7 +129,7 @@ class Postgres:
                 link.close()
 
     def _check_server(self) -> None:
-        from logsync.stores.postgres.transaction import SEARCH_PATH
+        from logsync.stores.postgres.opening import SEARCH_PATH
 
         with self._call("check the server") as link:
             standby = _one(link, "SELECT pg_is_in_recovery()")
@@ -177,18 +186,33 @@ class Postgres:
         """See Store. Two round trips in the usual case. Bound: twice ``store_timeout``, the second time only
         to find the event at fault after a refusal. # G1
         """
-        from logsync.stores.postgres.transaction import Refusal, Transaction, opening
+        written, touched = tables_of(plan.writes)
+        for _ in range(_LOOKS):
+            self._learn(written, touched)
+            if self._carry_out(plan):
+                return
+            self._catalog.forget()
+        raise StoreUnavailable(
+            f"apply: the sink's tables were altered {_LOOKS} times while this plan was being written"
+        )
 
-        self._learn(plan)
+    def _carry_out(self, plan: Plan) -> bool:
+        """False if a table was altered meanwhile: nothing is applied then."""
+        from logsync.stores.postgres.opening import opening
+        from logsync.stores.postgres.transaction import Altered, PlanRefused, Transaction
+
         begin = opening(self._timeout, self._path)
-        try:
-            with self._call("apply") as link:
-                Transaction(link, self._writer, self._sink, plan, begin).in_bulk()
-        except Refusal:
-            self._writer.shapes = {}  # perhaps somebody altered a table
-            self._learn(plan)
-            with self._call("apply") as link:
-                Transaction(link, self._writer, self._sink, plan, begin).one_by_one()
+        with suppress(Altered):
+            try:
+                with self._call("apply") as link:
+                    Transaction(link, self._writer, self._catalog, self._sink, plan, begin).in_bulk()
+            except PlanRefused:
+                self._catalog.forget()  # perhaps somebody altered a table
+                self._learn()
+                with self._call("apply") as link:
+                    Transaction(link, self._writer, self._catalog, self._sink, plan, begin).one_by_one()
+            return True
+        return False
 
     def check_writes(self, plan: Plan) -> None:
         """See ``logsync.core.store.ChecksWrites``: against the sink's own DDL, where that can be read."""
@@ -196,13 +220,15 @@ class Postgres:
 
     def rehearse(self, plan: Plan) -> None:
         """See ``logsync.core.store.Rehearses``. The declared tables are locked meanwhile, as a wipe locks them."""
-        from logsync.stores.postgres.transaction import Transaction, opening
+        from logsync.stores.postgres.opening import opening
+        from logsync.stores.postgres.transaction import Transaction
 
-        self._learn(plan)
+        self._learn(*tables_of(plan.writes))
+        begin = opening(self._timeout, self._path)
         with self._call("try the writes") as link:
             tables = check_declared(link, self._tables, plan.writes)
             try:
-                Transaction(link, self._writer, self._sink, plan, opening(self._timeout, self._path)).rehearse(tables)
+                Transaction(link, self._writer, self._catalog, self._sink, plan, begin).rehearse(tables)
             except WriteRejected as error:
                 error.fix = OLD_TABLE
                 raise
@@ -252,23 +278,21 @@ class Postgres:
         return inspect(self, sink, settings)
 
     def _existing(self, link: Link) -> list[str]:
-        """The declared tables that exist, quoted."""
+        """The declared tables that exist, quoted for a statement with parameters."""
         names = [quote(name) for name in self._tables]
         question = "SELECT name FROM unnest(%s::text[]) AS w (name) WHERE to_regclass(name) IS NOT NULL"
-        return [row[0] for row in link.ask(question, names).fetchall()]
+        return [row[0].replace("%", "%%") for row in link.ask(question, names).fetchall()]
 
-    def _learn(self, plan: Plan) -> None:
-        """Read the shapes of tables that no plan has written to yet. One round trip, once."""
-        named = {getattr(write, "table", None) for write in plan.writes}
-        new = {quote(name): name for name in named if name is not None and name not in self._writer.shapes}
-        if new:
+    def _learn(self, written: Collection[str] = (), touched: Collection[str] = ()) -> None:
+        """Look at tables that no plan has named yet, and at all again if one may have been altered."""
+        if not self._catalog.knows(written, touched):
             with self._transaction("read the catalog") as link:
-                found = read_shapes(link.ask(CATALOG, list(new)).fetchall())
-            self._writer.shapes |= {new[quoted]: shape for quoted, shape in found.items()}
+                self._catalog.read(link, written, touched)
+            self._writer.learn(self._catalog.relations)
 
     @contextmanager
     def _transaction(self, what: str) -> Iterator[Link]:
-        from logsync.stores.postgres.transaction import opening
+        from logsync.stores.postgres.opening import opening
 
         with self._call(what) as link:
             link.send(opening(self._timeout, self._path))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import psycopg
 
@@ -12,7 +12,8 @@ from logsync.core.plan import Plan
 from logsync.core.raised import in_words, last_lines
 from logsync.core.write import Write
 from logsync.errors import ConfigError, HandlerError, LogsyncError, PositionConflict, WriteRejected
-from logsync.stores.postgres.coalesce import Refused
+from logsync.stores.postgres.catalog import Catalog
+from logsync.stores.postgres.coalesce import RowsRefused
 from logsync.stores.postgres.encode import escaped
 from logsync.stores.postgres.errors import Verdict, describe, verdict
 from logsync.stores.postgres.guard import GuardedCursor
@@ -21,7 +22,6 @@ from logsync.stores.postgres.parking import changes
 from logsync.stores.postgres.statements import NoSuchTable, Statement, Tables
 from logsync.writes.rows import InTransaction
 
-BEGIN = Statement("BEGIN ISOLATION LEVEL READ COMMITTED", ())
 # The compare-and-set, which is all the fencing there is. It waits for a transaction that moves the same row
 # and then looks again, so of two workers one changes a row and the other none.
 #
@@ -34,44 +34,18 @@ SET next_offset = %s, last_offset = %s, last_id = %s, leader_epoch = %s, epoch =
 WHERE sink = %s AND partition = %s AND (epoch, next_offset, releases) = (%s, %s, %s)
 """
 _FOUND = "SELECT epoch, next_offset, releases FROM logsync.position WHERE sink = %s AND partition = %s"
-# Everything the session needs is set for this transaction alone: a pooler may give each one another session.
-# synchronous_commit: with "off" the server answers COMMIT before the writes are durable.  # I4
-# TimeZone: a time without a zone must mean the same instant on every server.  # I5
-# transaction_timeout (17 and later; a repetition before that): a pipeline that arrived only in part, because the worker
-# stands still or the line went dead, has moved the position and waits for the next message. No other timeout runs in
-# that state, and its lock would hold up the successor without bound (seen: SIGSTOP in the middle of an apply).
-_SETTINGS = """
-SELECT set_config(CASE WHEN current_setting('server_version_num')::int >= 170000 THEN 'transaction_timeout'
-                       ELSE 'statement_timeout' END, %s, true),
-       set_config('statement_timeout', %s, true), set_config('lock_timeout', %s, true),
-       set_config('idle_in_transaction_session_timeout', %s, true), set_config('TimeZone', 'UTC', true),
-       set_config('synchronous_commit', CASE current_setting('synchronous_commit') WHEN 'off' THEN 'on'
-                  ELSE current_setting('synchronous_commit') END, true),
-       set_config('search_path', %s, true)
-"""
-# The session's own path, with our schema last: where the role is called logsync too, Postgres would look there
-# first, and a sink's table named "book" would be taken for ours.
-SEARCH_PATH = """
-SELECT coalesce(string_agg(quote_ident(name), ', ' ORDER BY name = 'logsync', n), '')
-FROM unnest(current_schemas(false)) WITH ORDINALITY AS path (name, n)
-"""
 
 
-def opening(timeout: float, search_path: str) -> list[Statement]:
-    """How every transaction of the store begins. ``timeout`` in seconds bounds each statement; twice as long bounds
-    (Postgres 17 and later) the whole transaction, should its client fall silent."""
-    # Each well before our own deadline, and locks first: the server's message says more than "no answer".
-    limit, lock = str(max(1, int(timeout * 800))), str(max(1, int(timeout * 500)))
-    whole = str(max(1, int(timeout * 2000)))  # after our own deadline: a COMMIT that was sent may still win (P4)
-    return [BEGIN, Statement(_SETTINGS, (whole, limit, lock, limit, search_path))]
-
-
-class Refusal(Exception):
+class PlanRefused(Exception):
     """The server, the client library or logsync refused one of the writes that were tried together."""
 
     def __init__(self, cause: Exception) -> None:
         super().__init__(str(cause))
         self.cause = cause
+
+
+class Altered(Exception):
+    """The tables are not what the plan's statements were made for."""
 
 
 @dataclass(frozen=True)
@@ -80,19 +54,23 @@ class Transaction:
 
     link: Link
     tables: Tables
+    catalog: Catalog
     sink: str
     plan: Plan
     opening: list[Statement]
 
     def in_bulk(self) -> None:
-        """Two round trips: everything but COMMIT, then COMMIT. Raises Refusal, PositionConflict, psycopg.Error."""
-        self._send(self.plan.writes, begin=True)
+        """Two round trips: everything but COMMIT, then COMMIT.
+
+        Raises PlanRefused, Altered, PositionConflict, psycopg.Error.
+        """
+        self._send(self.plan.writes, begin=True, end=True)
         try:
             self.link.finish()
         except psycopg.Error as error:
             if self.link.lost or verdict(error) is Verdict.UNAVAILABLE:
                 raise
-            raise Refusal(error) from None  # a deferred constraint: the server has rolled back
+            raise PlanRefused(error) from None  # a deferred constraint: the server has rolled back
 
     def one_by_one(self) -> None:
         """Find the first event in log order that is at fault, or carry the plan out after all. # G1
@@ -100,10 +78,11 @@ class Transaction:
         Bulk is an optimisation, so its refusal proves nothing yet. Ranges of events are tried together
         under a savepoint and halved until they pass or hold a single event. Every range before the one at
         hand has been carried out by then, so the first single event that fails is the first at fault.
-        Raises WriteRejected, HandlerError, ConfigError, PositionConflict, psycopg.Error.
+        Raises WriteRejected, HandlerError, ConfigError, Altered, PositionConflict, psycopg.Error.
         """
         self._send([], begin=True)
         self._halve(self.plan.by_event())
+        self._send([], end=True)
         self.link.finish()
 
     def rehearse(self, empty: Sequence[str]) -> None:
@@ -113,7 +92,7 @@ class Transaction:
         """
         self._run(self.opening)
         if empty:
-            self.link.ask(f"TRUNCATE {', '.join(empty)}")
+            self.link.ask(f"TRUNCATE {', '.join(empty)}".replace("%", "%%"))
         self._halve(self.plan.by_event())
         self.link.abort()
 
@@ -123,7 +102,7 @@ class Transaction:
         try:
             self._try([write for _, writes in events for write in writes])
             return
-        except Refusal as refusal:
+        except PlanRefused as refusal:
             self.link.ask("ROLLBACK TO SAVEPOINT logsync")
             if len(events) == 1 and len(events[0][1]) == 1:
                 raise _blame(refusal.cause, *events[0]) from None
@@ -131,7 +110,7 @@ class Transaction:
             offset, writes = events[0]
             try:
                 self._try(writes, together=False)
-            except Refusal as refusal:
+            except PlanRefused as refusal:
                 raise _blame(refusal.cause, offset, writes) from None
         else:
             middle = len(events) // 2
@@ -153,8 +132,10 @@ class Transaction:
         new = (end.next_offset, end.last_offset, last_id, end.leader_epoch, end.epoch, end.releases)
         return Statement(_MOVE, (*new, self.sink, start.partition, *start.place))
 
-    def _send(self, writes: Iterable[Write], *, begin: bool = False) -> None:
-        """Send ``writes`` in few round trips. ``begin``: and before them what is logsync's own."""
+    def _send(self, writes: Iterable[Write], *, begin: bool = False, end: bool = False) -> None:
+        """Send ``writes`` in few round trips. ``begin``: and before them what is logsync's own. ``end``: and behind
+        them the question whether the tables still are what the statements were made for.
+        """
         batch = [*self.opening, self._move(), *changes(self.sink, self.plan)] if begin else []
         own = len(batch)
         for step in self._steps(writes):
@@ -164,15 +145,18 @@ class Transaction:
                 self._call(step)
             else:
                 batch.append(step)
-        self._run(batch, own)
+        still = self.catalog.still() if end else []
+        cursors = self._run([*batch, *still], own)
+        if still and not self.catalog.is_still(cursors[-1]):
+            raise Altered
 
     def _steps(self, writes: Iterable[Write]) -> Iterator[Statement | InTransaction]:
         try:
             yield from self.tables.steps(writes)
-        except Refused as error:
-            raise Refusal(error) from None
+        except Exception as error:  # noqa: BLE001 - also what a value raises when it is compared, hashed or written as a text
+            raise PlanRefused(error) from None
 
-    def _run(self, batch: Sequence[Statement], own: int = 0) -> None:
+    def _run(self, batch: Sequence[Statement], own: int = 0) -> list[psycopg.Cursor[tuple[Any, ...]]]:
         """``own``: so many in front are logsync's own, which no event can be at fault for."""
         cursors = [self.link.cursor() for _ in batch]
         try:
@@ -183,6 +167,7 @@ class Transaction:
             self._judge(error)
         if own and cursors[len(self.opening)].rowcount == 0:
             self._conflict()
+        return cursors
 
     def _call(self, step: InTransaction) -> None:
         with self.link.cursor() as cursor:
@@ -195,17 +180,19 @@ class Transaction:
                     seen = seen.__cause__ or seen.__context__
                 if isinstance(seen, psycopg.Error):
                     self._judge(seen)  # an error of the database, whatever the handler did with it
-                raise Refusal(error) from error
+                raise PlanRefused(error) from error
             finally:
                 guarded._end()
         if self.link.status is not psycopg.pq.TransactionStatus.INTRANS:
-            raise Refusal(Refused("the handler caught an error of the database: the transaction is lost with it"))
+            raise PlanRefused(
+                RowsRefused("the handler caught an error of the database: the transaction is lost with it")
+            )
 
     def _judge(self, error: Exception) -> NoReturn:
-        """Raise ``error`` itself if it says nothing about the writes, else Refusal."""
+        """Raise ``error`` itself if it says nothing about the writes, else PlanRefused."""
         if self.link.lost or verdict(error) is Verdict.UNAVAILABLE:
             raise error
-        raise Refusal(error) from None
+        raise PlanRefused(error) from None
 
     def _conflict(self) -> NoReturn:
         start = self.plan.start
@@ -223,15 +210,15 @@ def _words(epoch: int, next_offset: int, releases: int) -> str:
 
 def _blame(cause: Exception, offset: int, writes: Sequence[Write]) -> LogsyncError:
     """The error of the event at ``offset``, whose ``writes`` failed for ``cause``."""
-    tables = sorted({name for write in writes if (name := getattr(write, "table", ""))})
+    tables = sorted({str(name) for write in writes if (name := getattr(write, "table", ""))})
     about = f" (writes to {', '.join(tables)})" if tables else ""
-    if isinstance(cause, NoSuchTable) or (not isinstance(cause, Refused) and verdict(cause) is Verdict.CONFIG):
+    if isinstance(cause, NoSuchTable) or (not isinstance(cause, RowsRefused) and verdict(cause) is Verdict.CONFIG):
         return ConfigError(
             f"Postgres: {describe(cause)}; found by the event at offset {offset}{about}",
             fix="put the table, its unique index on the key, or the role's rights in order: "
             "`logsync schema print SINK` shows what the sink expects",
         )
-    if isinstance(cause, Refused | psycopg.Error | UnicodeError):
+    if isinstance(cause, RowsRefused | psycopg.Error | UnicodeError):
         return WriteRejected(f"Postgres refuses a write of this event{about}: {describe(cause)}", offset=offset)
     names = [getattr(write.run, "__qualname__", "?") for write in writes if isinstance(write, InTransaction)]
     if names:

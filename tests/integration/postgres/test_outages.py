@@ -16,7 +16,7 @@ from logsync.core.plan import Plan
 from logsync.errors import ConfigError, LogsyncError, PositionConflict, StoreOutcomeUnknown, StoreUnavailable
 from logsync.settings import Settings
 from logsync.stores.postgres import Increment, Postgres, Upsert
-from logsync.stores.postgres.transaction import opening
+from logsync.stores.postgres.opening import opening
 from tests.waiting import PATIENCE
 
 from .conftest import Bench, plan_of
