@@ -92,6 +92,8 @@ def _attribute(module: str, attribute: str, kind: type[T]) -> T:
 
 def _import(module: str) -> ModuleType:
     """Import from the working directory first, where a console script would not look by itself."""
+    if not all(map(str.isidentifier, module.split("."))):
+        raise ConfigError(f"{module.removeprefix('sinks.')!r} names no module", fix=_where_to_look(module))
     try:
         return import_here(module)
     except LogsyncError:
@@ -107,8 +109,8 @@ def _import(module: str) -> ModuleType:
 def _where_to_look(module: str) -> str:
     if meant := _meant(module):
         return f"perhaps you mean {' or '.join(_command(module, address) for address in meant)}"
-    if not module.startswith("sinks."):
-        return "run logsync from the folder that holds the package"
+    if not module.startswith("sinks.") or "/" in module:
+        return "name a module as pkg.mod:sink, and run logsync from the folder that holds the package"
     known = ", ".join(sink_names()) if Path("sinks").is_dir() else "there is no folder sinks/"
     file = module.replace(".", "/") + ".py"
     return f"write {file} with a `sink` in it, or run from the folder that holds sinks/ (here: {known or '-'})"

@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 
 from logsync.core.event import Fault, Headers, Record
 from logsync.core.formats import UPDATE, number, upgraded
+from logsync.core.raised import in_words
 from logsync.errors import ConfigError
 
 SequenceBy = Callable[[bytes | None, Headers], str | None]
@@ -147,7 +148,7 @@ def name_of(sequence_by: SequenceBy, record: Record) -> str:
     try:
         name = sequence_by(record.key, record.headers)
     except Exception as error:
-        raise _wrong(record, f"it raised {type(error).__name__}: {error}") from error
+        raise _wrong(record, f"it raised {in_words(error)}") from error
     if not isinstance(name, str | None):
         raise _wrong(record, f"it returned {type(name).__name__}")  # what a store gives back would be another name
     return name or NO_KEY

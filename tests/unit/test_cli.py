@@ -186,6 +186,36 @@ def test_a_sink_that_cannot_be_loaded_says_why_and_where(here: Path, source: str
         assert words in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        ("orders", "orders:sink"),
+        ("orders.py", "orders:sink"),
+        ("./orders.py", "orders:sink"),
+        ("./orders.py:sink", "orders:sink"),
+        ("orders.sink", "orders:sink"),
+        ("sinks.good", "good"),
+        ("sinks/good.py", "good"),
+        ("sinks/good", "good"),
+        ("shop/stock.py", "shop.stock:stock_sink"),
+        ("shop.stock", "shop.stock:stock_sink"),
+        ("shop.stock:sink", "shop.stock:stock_sink"),
+        ("shop.stock.stock_sink", "shop.stock:stock_sink"),
+        ("broken", "broken:sink"),
+    ],
+)
+def test_a_name_that_is_almost_a_sink_s_is_told_which_was_meant(here: Path, typed: str, meant: str) -> None:
+    (here / "orders.py").write_text(SINK.format(pkg="sinks", name="orders"))
+    (here / "broken.py").write_text("1 / 0")
+    (here / "shop").mkdir()
+    (here / "shop/stock.py").write_text(SINK.format(pkg="sinks", name="stock").replace("sink =", "stock_sink ="))
+    with pytest.raises(ConfigError) as caught:
+        load_sink(typed)
+    assert f"{meant}`" in caught.value.fix
+    if "`logsync" in caught.value.fix:
+        assert f"`logsync consume {meant}`" in caught.value.fix
+
+
 def test_a_missing_client_names_the_extra(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "psycopg", None)
     (here / "sinks/bad.py").write_text("import psycopg")
