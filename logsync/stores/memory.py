@@ -7,6 +7,7 @@ database behind it that could run them.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
 from types import ModuleType
 
@@ -20,6 +21,9 @@ from logsync.core.write import Write
 from logsync.errors import PositionConflict, WriteRejected
 from logsync.writes import docs, keys, rows
 from logsync.writes.content import Content
+
+_ONE_AT_A_TIME = threading.Lock()
+"""Two workers of one test may be two threads, and an apply is one step."""
 
 
 class Server:
@@ -76,6 +80,10 @@ class Memory:
         return dict(self.server.positions.get(self.sink, {}))
 
     def apply(self, plan: Plan) -> None:
+        with _ONE_AT_A_TIME:
+            self._apply(plan)
+
+    def _apply(self, plan: Plan) -> None:
         stored = self.server.positions.get(self.sink, {}).get(plan.start.partition)
         if stored is None or stored.place != plan.start.place:
             raise PositionConflict(f"expected {plan.start}, found {stored}")

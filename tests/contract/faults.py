@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, ClassVar
@@ -12,7 +14,7 @@ from logsync.core.plan import Plan
 from logsync.core.position import Position
 from logsync.core.store import StoreSettings
 from logsync.core.write import Write
-from logsync.errors import WriteRejected
+from logsync.errors import PositionConflict, WriteRejected
 from logsync.stores.memory import Memory
 from logsync.writes.rows import Delete, Increment
 
@@ -90,6 +92,20 @@ class TakesWhatIsFurtherOn(Fault):
         stored = self.server.positions[self.sink].get(plan.start.partition)
         if stored and stored.next_offset < plan.start.next_offset:
             plan = replace(plan, start=stored)
+        super().apply(plan)
+
+
+class ComparesFirst(Fault):
+    """the position is compared, and written a moment later"""
+
+    noticed_by = "test_of_two_workers_at_the_same_moment_one_moves_the_position"
+
+    def apply(self, plan: Plan) -> None:
+        stored = self.server.positions[self.sink][plan.start.partition]
+        if stored.place != plan.start.place:
+            raise PositionConflict("moved")
+        time.sleep(0.002)
+        self.server.positions[self.sink][plan.start.partition] = plan.start
         super().apply(plan)
 
 
@@ -330,6 +346,40 @@ class ReleasesByOffset(Fault):
         super().apply(plan)
         for key in [key for key in self.server.parked[self.sink] if key[1] in plan.released]:
             del self.server.parked[self.sink][key]
+
+
+class ReleasesTheirs(Fault):
+    """a released event takes that of the same offset of every sink with it"""
+
+    noticed_by = "test_a_sink_touches_no_other_sink"
+
+    def apply(self, plan: Plan) -> None:
+        super().apply(plan)
+        for held in self.server.parked.values():
+            for offset in plan.released:
+                held.pop((plan.start.partition, offset), None)
+
+
+class MarksTheirs(Fault):
+    """an event that is still parked replaces that of the same offset of every sink"""
+
+    noticed_by = "test_a_sink_touches_no_other_sink"
+
+    def apply(self, plan: Plan) -> None:
+        super().apply(plan)
+        for held in self.server.parked.values():
+            held.update({(entry.partition, entry.offset): entry for entry in plan.still_parked})
+
+
+class LeavesOddValues(Fault):
+    """an error of the client library about a value leaves the store"""
+
+    noticed_by = "test_what_is_no_value_leaves_as_a_refusal_and_not_as_an_error_of_the_client"
+
+    def apply(self, plan: Plan) -> None:
+        for write in plan.writes:
+            json.dumps(getattr(write, "values", {}))
+        super().apply(plan)
 
 
 class ParksForAll(Fault):

@@ -6,6 +6,9 @@ pass for the store without the fault, in test_contract_memory.py.
 
 from __future__ import annotations
 
+import re
+import subprocess
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +25,7 @@ from tests.contract import faults, faults_kept, faults_of_machines, test_contrac
 from tests.contract.machine import Machine
 from tests.contract.test_contract_memory import MemoryGiven
 
+ROOT = Path(__file__).parents[2]
 ON_MACHINES = [each for each in vars(faults_of_machines).values() if getattr(each, "noticed_by", "")]
 IN_MEMORY = [
     each
@@ -245,3 +249,21 @@ def test_a_kit_that_must_prove_everything_fails_without_its_hooks() -> None:
     kit.setup_method()
     with pytest.raises(pytest.fail.Exception, match="must be proven, and the hooks kill, restart are not given"):
         kit.test_what_a_store_has_returned_for_outlives_the_server()
+
+
+def test_what_is_not_proven_does_not_pass() -> None:
+    kit = MemoryGiven()
+    kit.setup_method()
+    with pytest.raises(pytest.xfail.Exception, match="not proven: the hooks kill, restart are not given"):
+        kit.test_what_a_store_has_returned_for_outlives_the_server()
+
+
+def test_a_run_shows_what_is_not_proven_by_that_name() -> None:
+    """In a process of its own: how pytest shows it is the claim."""
+    claim = "tests/contract/test_contract_memory.py::TestMemory::test_a_server_that_hangs_is_an_outage_within_the_bound"
+    command = [sys.executable, "-m", "pytest", "-v", "-p", "no:xdist", "-p", "no:cacheprovider", claim]
+    shown = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert re.search(r"::test_a_server_that_hangs\S* NOT PROVEN", shown)
+    assert f"{claim}: not proven: the hooks pause, restart are not given" in shown
+    assert re.search(r"= 1 not proven in ", shown)
+    assert "passed" not in shown

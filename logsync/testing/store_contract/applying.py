@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+import dataclasses
+import threading
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Any
+
 import pytest
 
 from logsync.core.plan import Plan
 from logsync.core.position import Position
-from logsync.errors import PositionConflict, WriteRejected
+from logsync.core.write import Write
+from logsync.errors import PositionConflict, StoreError, WriteRejected
 from logsync.testing.store_contract.given import Given
 from logsync.testing.store_contract.making import ODD, moved, parks, retries, steps, waiting
+
+ROUNDS = 15
+"""How often two workers meet."""
+PATIENCE = 120.0
+"""Seconds that one worker waits for the other. A bound, not an expectation."""
 
 
 class Applying(Given):
@@ -106,11 +118,16 @@ class Applying(Given):
         """Everything that a sink can do, beside another one on the same server."""
         theirs, mine = self.begun(self.other), self.begun()
         writes = [self.put("a", 1, self.other), self.add("b", 2, self.other)]
-        plan = parks(Position(0, 0), waiting(1), to=2, events=[writes])
+        plan = parks(Position(0, 0), waiting(1), waiting(2), to=3, events=[writes])
         theirs.apply(plan)
         book = theirs.read_book()
-        mine.apply(parks(Position(0, 0), waiting(1), to=2, events=[[self.put("a", 5)]]))
+        mine.apply(parks(Position(0, 0), waiting(1, minute=9), waiting(2), to=3, events=[[self.put("a", 5)]]))
         assert mine.read_book() != book
+        assert mine.parked(0) == [waiting(1, minute=9), waiting(2)]
+        tried = waiting(2)._replace(attempts=7)
+        mine.apply(retries(mine.positions()[0], still_parked=[tried]))
+        mine.apply(retries(mine.positions()[0], 1))
+        assert mine.parked(0) == [tried]
         changed = mine.read_book()
         assert changed
         wiping = changed.next(state="wiping", epoch=2)
@@ -122,8 +139,8 @@ class Applying(Given):
         for store in (theirs, self.client(self.other)):
             assert store.read_book() == book
             assert store.positions() == {0: plan.end}
-            assert store.parked(0) == [waiting(1)]
-            assert store.sequences(0).keys() == {"k"}
+            assert store.parked(0) == [waiting(1), waiting(2)]
+            assert store.sequences(0)["k"].events == 2
         self.holds(*writes, sink=self.other)
 
     def test_a_refused_write_names_its_event_and_the_events_before_it_still_apply(self) -> None:
@@ -165,6 +182,49 @@ class Applying(Given):
         assert store.parked(0) == [waiting(0)]
         assert store.positions() == {0: now}
 
+    def test_of_two_workers_at_the_same_moment_one_moves_the_position(self) -> None:
+        """To compare first and to write then is not enough: nobody may come in between."""
+        self.begun()
+        together, wins = threading.Barrier(2), list[int]()
+        failed = list[BaseException]()
+
+        def work() -> None:
+            try:
+                store = self.make_store(self.sink)
+                store.open(self.sink, self.settings())
+                for _ in range(ROUNDS):
+                    plan = steps(store.positions()[0], [self.add("a", 1)])
+                    together.wait(PATIENCE)
+                    with suppress(StoreError):
+                        store.apply(plan)
+                        wins.append(plan.start.next_offset)
+                    together.wait(PATIENCE)
+                store.close()
+            except BaseException as error:  # noqa: BLE001 - it is shown below, where the test fails
+                failed.append(error)
+                together.abort()
+
+        workers = [threading.Thread(target=work) for _ in range(2)]
+        for worker in workers:
+            worker.start()
+        for worker in workers:
+            worker.join()
+        assert not failed
+        assert wins
+        assert len(set(wins)) == len(wins), "two workers moved the position from the same place"
+        count = self.client().positions()[0].next_offset
+        self.holds(*[self.add("a", 1)] * count)
+
+    def test_what_is_no_value_leaves_as_a_refusal_and_not_as_an_error_of_the_client(self) -> None:
+        store = self.begun()
+        write, refused = _spoiled(self.put("a", 77)), -1
+        try:
+            store.apply(steps(Position(0, 0), [write]))
+        except WriteRejected as error:
+            refused = error.offset
+        assert refused in (-1, 0)
+        assert store.positions()[0].next_offset == (0 if refused == 0 else 1)
+
     def test_a_large_plan_is_applied_whole(self) -> None:
         store = self.begun()
         writes = [[self.put(f"k{n}", n % 100), self.add(f"t{n % 7}", 1)] for n in range(2000)]
@@ -182,3 +242,15 @@ class Applying(Given):
         store.apply(steps(Position(0, 0), [self.add("a", 1)]))
         store.apply(steps(store.positions()[0], [self.add("a", 1)]))
         self.holds(self.add("a", 1), self.add("a", 1))
+
+
+def _spoiled(write: Write) -> Write:
+    """The write with an object of no meaning in the place of its 77."""
+    fields = {field.name: getattr(write, field.name) for field in dataclasses.fields(write)}  # type: ignore[arg-type]
+    return type(write)(**{name: _without_meaning(value) for name, value in fields.items()})
+
+
+def _without_meaning(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {name: _without_meaning(held) for name, held in value.items()}
+    return object() if value == 77 else value

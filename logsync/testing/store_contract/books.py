@@ -132,6 +132,7 @@ class Books(Given):
         assert store.kind
         assert " " not in store.kind
         assert self.partitions >= 1
+        assert self.traits.parked_per_retry == 1 or self.traits.atomic, "only one transaction can release several"
         store.close()
         store.close()
 

@@ -89,7 +89,7 @@ class Parking(Given):
         tried = retries(now).end
         assert store.positions() == {0: tried}
         assert [found.offset for found in self.client().parked(0)] == [1]
-        assert (store.sequences(0)["k"].first, store.sequences(0)["k"].events) == (1, 1)
+        assert store.sequences(0)["k"]._replace(unfinished=False) == (1, 1, NOON, "", False)
         store.apply(retries(tried, 1, writes=[self.add("a", 2)]))
         self.holds(*writes, self.add("a", 2))
         assert store.parked(0) == []
