@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import uuid
 from collections.abc import Iterator
@@ -65,6 +66,15 @@ def _no_secret_of_another_test(monkeypatch: pytest.MonkeyPatch) -> None:
     """What a process once knows to be secret it hides from then on; a word of one test is none in the next."""
     monkeypatch.setattr(secrets._KNOWN, "_forms", frozenset())
     monkeypatch.setattr(secrets._KNOWN, "_pattern", None)
+
+
+@pytest.fixture(autouse=True)
+def logger_as_it_was() -> Iterator[None]:
+    """A command of the test may have set up logsync's log lines for its own process: the next test has its own."""
+    logger = logging.getLogger("logsync")
+    before = logger.handlers[:], logger.level, logger.propagate
+    yield
+    logger.handlers[:], logger.level, logger.propagate = before
 
 
 @pytest.fixture
