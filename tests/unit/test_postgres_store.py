@@ -30,7 +30,7 @@ from logsync.stores.postgres import Delete, Increment, InTransaction, Postgres, 
 from logsync.stores.postgres.coalesce import RowsRefused
 from logsync.stores.postgres.encode import array
 from logsync.stores.postgres.errors import Verdict, describe, verdict, verdict_of_connect
-from logsync.stores.postgres.link import Link
+from logsync.stores.postgres.link import Link, unverified
 from logsync.stores.postgres.parking import changes
 from logsync.stores.postgres.shapes import Column, Relation, quote
 from logsync.stores.postgres.statements import ByKey, Tables
@@ -127,11 +127,46 @@ def test_each_error_code_of_the_server_means_one_thing(state: str, expected: Ver
         ("FATAL:  the database system is not accepting connections", UNAVAILABLE),
         ("FATAL:  remaining connection slots are reserved for roles with the SUPERUSER attribute", UNAVAILABLE),
         ("Connection refused", UNAVAILABLE),
+        ("SSL error: certificate verify failed", CONFIG),
+        ("SSL error: ssl/tls alert certificate expired", CONFIG),
+        ("SSL error: tlsv13 alert certificate required", CONFIG),
+        ("SSL error: tlsv1 alert unknown ca", CONFIG),
+        ("SSL error: wrong version number", CONFIG),
+        ("SSL error: unsupported protocol", CONFIG),
+        ('server certificate for "a" (and 2 other names) does not match host name "b"', CONFIG),
+        ('root certificate file "/root/.postgresql/root.crt" does not exist', CONFIG),
+        ('certificate present, but not private key file "k"', CONFIG),
+        ('private key file "k" has group or world access', CONFIG),
+        ('weak sslmode "require" may not be used with sslrootcert=system', CONFIG),
+        ("FATAL:  connection requires a valid client certificate", CONFIG),
+        ("channel binding required, but server did not offer an authentication method that supports it", CONFIG),
+        ("SSL error: unexpected eof while reading", UNAVAILABLE),
+        ("SSL SYSCALL error: Connection reset by peer", UNAVAILABLE),
+        ("SSL connection has been closed unexpectedly", UNAVAILABLE),
         ('connection to server at "h", database "x": timeout expired', UNAVAILABLE),
     ],
 )
 def test_a_connection_that_was_refused_waits_unless_the_set_up_is_wrong(words: str, expected: Verdict) -> None:
     assert verdict_of_connect(psycopg.OperationalError(words)) is expected
+
+
+@pytest.mark.parametrize(
+    ("address", "parameters", "found"),
+    [
+        ("10.0.0.5", {}, "prefer"),
+        ("10.0.0.5", {"sslmode": "disable"}, "disable"),
+        ("2001:db8::5", {"sslmode": "require"}, "require"),
+        ("fe80::1%eth0", {"sslmode": "verify-ca"}, "verify-ca"),
+        ("10.0.0.5", {"sslmode": "verify-full"}, ""),
+        ("10.0.0.5", {"sslrootcert": "system"}, ""),
+        ("127.0.0.1", {}, ""),
+        ("127.9.9.9", {"sslmode": "disable"}, ""),
+        ("::1", {}, ""),
+        ("", {}, ""),
+    ],
+)
+def test_a_server_elsewhere_is_known_only_by_verify_full(address: str, parameters: dict[str, str], found: str) -> None:
+    assert unverified(address, parameters) == found
 
 
 def test_an_error_is_told_in_one_short_line_without_the_password() -> None:

@@ -49,8 +49,13 @@ _TABLE: dict[str, Verdict] = {
 _SET_UP = re.compile(
     r"authentication failed|no password supplied|no pg_hba\.conf entry|pg_hba\.conf rejects|permission denied|"
     r'(role|database) "[^"]*" does not exist|is not permitted to log in|server does not support SSL|'
-    r"certificate verify failed|invalid (integer value|port number|\w+ value)|"
-    r"unsupported startup parameter"  # PgBouncer, of options=
+    r"invalid (integer value|port number|\w+ value)|"
+    r"unsupported startup parameter|"  # PgBouncer, of options=
+    # TLS: what no waiting mends, on either side. What only broke ("unexpected eof", "SSL SYSCALL") is not among it.
+    r"SSL error: .*(certificate|unknown ca|unsupported protocol|protocol version|version number|no protocols available|"
+    r"too (small|weak)|cipher|handshake failure)|"
+    r"certificate for .* does not match host name|(root )?certificate file|private key file|channel binding|"
+    r"weak sslmode|valid client certificate|host name must be specified for a verified|system root certificate"
 )
 
 

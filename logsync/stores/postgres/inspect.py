@@ -48,12 +48,24 @@ def judge(facts: Mapping[str, str]) -> list[Finding]:
     ]
 
 
+def _unverified(mode: str) -> Finding:
+    return Finding(
+        Severity.WARNING,
+        "postgres.sslmode",
+        f"Postgres is another machine, and its certificate is not checked against its name: sslmode is {mode}",
+        "whoever stands in between can read and change everything, and be told the password",
+        "`?sslmode=verify-full` in LOGSYNC_POSTGRES, and sslrootcert=system, or the file of your authority",
+    )
+
+
 def inspect(store: Postgres, sink: str, settings: StoreSettings) -> Inspection:
     """See Store.inspect. One transaction that may only read."""
     seen = Inspection()
     with closing(store), noting(seen.findings, "postgres.server"):
         store._connect(sink, settings)
         with store._call("inspect") as link:
+            if link.unverified:
+                seen.findings.append(_unverified(link.unverified))
             link.ask("BEGIN READ ONLY")
             seen.findings += judge(dict(link.ask(_FACTS).fetchall()))
             with noting(seen.findings, "postgres.server"):

@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 import re
 import select
-from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext, suppress
+from ipaddress import ip_address
 from time import monotonic
 from typing import Any, TypeVar
 
@@ -77,6 +78,11 @@ class Link(psycopg.Connection[tuple[Any, ...]]):
                 return found or poll.poll(None if left == math.inf else max(0, math.ceil(left * 1000)))
 
     @property
+    def unverified(self) -> str:
+        """See :func:`unverified`."""
+        return unverified(self.info.hostaddr, self.info.get_parameters())
+
+    @property
     def status(self) -> TransactionStatus:
         return TransactionStatus(self.pgconn.transaction_status)
 
@@ -113,6 +119,19 @@ class Link(psycopg.Connection[tuple[Any, ...]]):
         with self.pipeline() if several else nullcontext():
             for cursor, (sql, params) in zip(cursors, statements, strict=True):
                 cursor.execute(sql.encode(), params)
+
+
+def unverified(address: str, parameters: Mapping[str, str]) -> str:
+    """The sslmode, if another machine is talked to and nothing has proved that it is the one that was meant; else "".
+
+    ``address``: the IP address of the server, empty for a socket file. ``parameters``: those of the connection.
+    """
+    mode = parameters.get("sslmode", "prefer")
+    with suppress(ValueError):
+        here = not address or ip_address(address.partition("%")[0]).is_loopback
+        if not here and mode != "verify-full" and parameters.get("sslrootcert") != "system":
+            return mode
+    return ""
 
 
 def connect(dsn: str, *, timeout: float) -> Link:

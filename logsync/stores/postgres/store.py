@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -34,6 +35,7 @@ from logsync.writes.rows import Delete, Increment, InTransaction, Sql, Upsert
 if TYPE_CHECKING:
     from logsync.stores.postgres.link import Link
 
+log = logging.getLogger(__name__)
 _COLUMNS = "partition, next_offset, epoch, last_offset, last_id, leader_epoch, releases"  # as in Position
 _POSITIONS = f"SELECT {_COLUMNS}, format FROM logsync.position WHERE sink = %s"
 _ADD_POSITION = (
@@ -85,6 +87,7 @@ class Postgres:
         self._timeout = 30.0
         self._path = ""
         self._link: Link | None = None
+        self._warned = False
 
     def __repr__(self) -> str:
         return f"Postgres(tables={list(self._tables)})"  # not the dsn: it may hold a password
@@ -116,6 +119,12 @@ class Postgres:
         try:
             self._link = edge.connect(dsn, timeout=self._timeout)
             self._link.meanwhile = self.meanwhile
+            if self._link.unverified and not self._warned:
+                self._warned = True
+                log.warning(
+                    "nothing proves that this is the right Postgres server: say sslmode=verify-full in its address",
+                    extra={"sink": sink, "sslmode": self._link.unverified},
+                )
         except Error as error:
             text = f"cannot connect to Postgres: {describe(error)}"
             if verdict_of_connect(error) is Verdict.UNAVAILABLE:
