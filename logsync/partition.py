@@ -44,7 +44,9 @@ class Partition:
         # Shown by the worker's status, also while the store does not answer.
         self.next_offset: int | None = None
         self.end: int | None = None
-        """The log's end, as last read."""
+        """The log's end, as last read; with what stands behind a transaction that is open. # L7"""
+        self.held = 0
+        """Offsets behind a transaction that is open: nobody can read them yet."""
         self.parked = 0
 
     @property
@@ -57,6 +59,10 @@ class Partition:
         """Go on from what the store says."""
         self.position, self.retries, self.end = position, retries, end
         self.next_offset, self.parked = position.next_offset, retries.events()
+
+    def looked(self, stable: int, written: int) -> None:
+        """``stable``: where a reader of committed records finds the end. ``written``: all that stands in the log."""
+        self.end, self.held = max(stable, written), max(0, written - stable)
 
     def applied(self, made: Plan) -> None:
         """The store holds the plan."""

@@ -149,7 +149,8 @@ class _Goal:
         for partition, position in report.positions.items():
             if partition not in self.starts:  # it may have a target already: its owner was waited for
                 try:
-                    self.targets.setdefault(partition, self.reader.bounds(partition)[1])
+                    # With what stands behind a transaction that is open: it was appended before, and counts.
+                    self.targets.setdefault(partition, self.reader.written([partition])[partition])
                 except LogUnavailable:
                     return False  # the worker meets the same outage in its next step, and waits
                 self.starts[partition] = position
@@ -168,7 +169,7 @@ class _Goal:
             self.sink.store.open(self.sink.name, self.settings)
             stored = self.sink.store.positions()
             for partition in stored.keys() - self.targets.keys():
-                self.targets[partition] = self.reader.bounds(partition)[1]
+                self.targets[partition] = self.reader.written([partition])[partition]
         except (StoreError, LogUnavailable):
             return False
         return bool(stored) and all(position.next_offset >= self.targets[n] for n, position in stored.items())

@@ -32,7 +32,7 @@ from logsync.parked_retries import ParkedRetries
 from logsync.partition import Partition, Polled, begin_at
 from logsync.read_ahead import ReadAhead
 from logsync.settings import Settings
-from logsync.worker_status import ParkedLines, WorkerState, WorkerStatus
+from logsync.worker_status import HeldLines, ParkedLines, WorkerState, WorkerStatus
 
 log = logging.getLogger("logsync.worker")
 
@@ -70,7 +70,7 @@ class Worker:
         chance: Callable[[], float] = random.random,
     ) -> None:
         self.sink, self.reader, self.settings = sink, reader, settings
-        self._parked_lines = ParkedLines(sink.name, clock)
+        self._parked_lines, self._held_lines = ParkedLines(sink.name, clock), HeldLines(sink, clock)
         self._partitions: dict[int, Partition] = {}  # assigned
         self.status = WorkerStatus(self._partitions, turned_at=clock(), moved_at=clock())
         self._clock, self._now = clock, now
@@ -247,8 +247,12 @@ class Worker:
         identity = self.reader.identity()  # also finds a topic that does not exist: Kafka never assigns anything of it
         if self._books.known is not None:
             check_identity(self._books.known, self.sink, identity)
-        for partition in self._read:
-            partition.end = self.reader.bounds(partition.number)[1]
+        read = self._read
+        # In this order: whatever is written in between is not taken for something that a transaction holds back.
+        written = self.reader.written([partition.number for partition in read])
+        for partition in read:
+            partition.looked(self.reader.bounds(partition.number)[1], written[partition.number])
+        self._held_lines.note(read)
         self._looked_at = self.status.looked_at = began
         if self.status.lag == 0:
             self.status.moved_at = self._looked_at

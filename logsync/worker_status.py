@@ -5,12 +5,13 @@ from __future__ import annotations
 import enum
 import logging
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from logsync.core.parked import Parked
 from logsync.core.plan import Plan
+from logsync.core.sink import Sink
 from logsync.core.text import short
 
 log = logging.getLogger("logsync.worker")
@@ -30,9 +31,13 @@ class PartitionStatus(Protocol):
     """What is shown of one partition; None: not known yet."""
 
     @property
+    def number(self) -> int: ...
+    @property
     def next_offset(self) -> int | None: ...
     @property
     def end(self) -> int | None: ...
+    @property
+    def held(self) -> int: ...
     @property
     def parked(self) -> int: ...
 
@@ -94,6 +99,11 @@ class WorkerStatus:
         return {n: at.parked for n, at in dict(self.partitions).items() if at.next_offset is not None}
 
     @property
+    def held(self) -> dict[int, int]:
+        """By partition, the offsets behind a transaction that is open, where there are any."""
+        return {n: at.held for n, at in dict(self.partitions).items() if at.held}
+
+    @property
     def lag(self) -> int:
         """Offsets between the positions and the log's end, over all partitions of this worker."""
         ends = self.ends
@@ -142,3 +152,29 @@ class ParkedLines:
         )  # fmt: skip
         self._said_at = self._clock()
         self._untold, self._first = Counter(), []
+
+
+class HeldLines:
+    """A log line now and then while a transaction of some writer holds the sink back."""
+
+    AFTER, EVERY = 10.0, 30.0  # seconds
+
+    def __init__(self, sink: Sink, clock: Callable[[], float]) -> None:
+        self._sink, self._clock = sink, clock
+        self._since: float | None = None
+        self._said_at = float("-inf")
+
+    def note(self, partitions: Iterable[PartitionStatus]) -> None:
+        """What was just read of these partitions. An ordinary transaction is over before anything is told."""
+        held = [at for at in partitions if at.held and at.end is not None and at.next_offset == at.end - at.held]
+        now = self._clock()
+        self._since = (now if self._since is None else self._since) if held else None
+        if self._since is None or now - self._since < self.AFTER or now - self._said_at < self.EVERY:
+            return
+        self._said_at = now
+        log.warning(
+            "held back by a transaction that is open; nothing is lost",
+            extra={"sink": self._sink.name, "offsets": sum(at.held for at in held),
+                   "from": ", ".join(f"{at.number}:{at.next_offset}" for at in held),
+                   "fix": f"`logsync doctor {self._sink.address}` says who can end it"},
+        )  # fmt: skip

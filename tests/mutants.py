@@ -129,6 +129,8 @@ GUARDS = (
           "    elif next_offset is not None:\n        end = end.at(next_offset)", "    elif False:\n        pass"),
     Guard("T1 unknown types halt", "logsync/core/planning.py",
           "and sink.unknown == \"skip\" else None", "else None"),
+    Guard("L7 the end is behind an open transaction", "logsync/partition.py",
+          "self.end, self.held = max(stable, written),", "self.end, self.held = stable,"),
     Guard("T2 what a full book cannot tell", "logsync/core/resume.py",
           "if book.more_skipped else frozenset()", "if False else frozenset()"),
     Guard("T2 a full book names what is in code", "logsync/core/book.py",

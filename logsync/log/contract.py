@@ -90,6 +90,13 @@ class LogReader(Protocol):
     def bounds(self, partition: int) -> tuple[int, int]:
         """The partition's first offset and its end (the next offset to be written). Raises LogUnavailable."""
 
+    def written(self, partitions: Collection[int]) -> dict[int, int]:
+        """The ends of all that was written to these partitions, also by transactions that are open.
+
+        Beyond the end in ``bounds`` while one is: what stands in between is read once it has ended. Raises
+        LogUnavailable.
+        """
+
     def id_at(self, partition: int, offset: int) -> str | Fault | None:
         """The event id at this offset, None if no record with an id stands there, or why that cannot be read.
 

@@ -295,6 +295,10 @@ class KafkaReader:
         self._quiet.ends[partition] = found.high
         return found
 
+    def written(self, partitions: Collection[int]) -> dict[int, int]:
+        ends = self._cluster().offsets(self.topic, max(partitions) + 1, "end") if partitions else {}
+        return {partition: ends[partition] for partition in partitions}
+
     def id_at(self, partition: int, offset: int) -> str | Fault | None:
         return self._lookup.id_at(partition, offset)
 

@@ -64,10 +64,12 @@ class Lookup:
         group_id: str = "logsync-lookup",
         timeout: float = ANSWER,
         between: Callable[[], None] = lambda: None,
+        uncommitted: bool = False,
     ) -> None:
+        """``uncommitted``: also what stands in transactions that are open, or were aborted."""
         self.topic = topic
         self._settings, self._codec, self._group = settings, codec, group_id
-        self._timeout, self._between = timeout, between
+        self._timeout, self._between, self._uncommitted = timeout, between, uncommitted
         self._last = LastError()
         self._consumer: Consumer | None = None
 
@@ -330,6 +332,8 @@ class Lookup:
             config = consumer_config(self._settings, self._group)
             # At the end of a range nothing waits for more, and the next question not behind such a fetch.
             config = {**config, "auto.offset.reset": "earliest", "fetch.wait.max.ms": 10}
+            if self._uncommitted:
+                config["isolation.level"] = "read_uncommitted"
             self._consumer = build(Consumer, {**config, "error_cb": self._last})
         return self._consumer
 

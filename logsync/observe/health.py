@@ -27,5 +27,7 @@ def ready(report: WorkerStatus, now: float) -> tuple[bool, str]:
     if report.positions and now - report.looked_at > STALE:
         return False, f"the log's end was last read {now - report.looked_at:.0f} s ago"
     if report.lag and now - report.moved_at > STALE:
-        return False, f"{report.lag} offsets behind and no progress for {now - report.moved_at:.0f} s"
+        held = sum(report.held.values())
+        why = f": {held} of them stand behind a transaction that is open" if held else ""
+        return False, f"{report.lag} offsets behind and no progress for {now - report.moved_at:.0f} s{why}"
     return True, f"{report.lag} offsets behind the log's end"

@@ -52,6 +52,7 @@ def families(report: WorkerStatus, now: float) -> Iterator[Family]:
         ("position", report.positions, "Next offset to read, as stored with the data."),
         ("log_end", report.ends, "The log's end, as read from the broker."),
         ("parked_events", report.waiting, "Events that are set aside now."),
+        ("held_back", report.held, "Offsets behind a transaction that is open: nobody can read them yet."),
     ):
         yield Family(name, "gauge", text, [({"partition": str(p)}, value) for p, value in sorted(values.items())])
     yield Family("lag", "gauge", "Offsets between the positions and the log's end.", [({}, report.lag)])

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import platform
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -26,6 +26,7 @@ from logsync.log.admin import Kafka, client_versions
 from logsync.log.facts import TopicFacts, judge_topic
 from logsync.log.group import group_id
 from logsync.log.lookup import Lookup, Span
+from logsync.ops.transactions import OpenTransaction, open_transactions
 from logsync.settings import Settings
 
 _PATIENCE = 5.0  # seconds: a doctor that hangs on a server that is down tells nobody that it is down
@@ -84,6 +85,9 @@ def _sink(sink: Sink, facts: TopicFacts | None, settings: Settings) -> list[Find
             spans = lookup.spans()
             findings += judge_book(sink, seen, facts.identity, spans, settings.environment)
             findings += judge_parked(sink, seen.waiting, datetime.now(UTC))
+            written = {partition: end for partition, (_, end) in facts.offsets.items()}
+            held = open_transactions(settings, topic, spans, written, timeout=_PATIENCE)
+            findings += judge_transactions(held.values(), datetime.now(UTC))
             same_log = seen.book is not None and not seen.book.log.differences(facts.identity)
             for partition, at in sorted(seen.positions.items()) if same_log else ():
                 findings += _position(sink, at, spans[partition], committed.get(partition), lookup)
@@ -126,6 +130,18 @@ def judge_book(
     return findings
 
 
+def judge_transactions(held: Iterable[OpenTransaction], now: datetime) -> list[Finding]:
+    """Transactions of writers behind which nobody reads."""
+    findings = []
+    for found in held:
+        young = found.began is not None and (now - found.began).total_seconds() < _STALE
+        what = f"{found.topic}, partition {found.partition}: {found.found}"
+        why = "no sink applies what stands there, and the committed offset shows no lag"
+        severity = Severity.WARNING if young else Severity.ERROR
+        findings.append(Finding(severity, "topic.transaction", what, why, found.fix))
+    return findings
+
+
 def judge_parked(sink: Sink, waiting: Mapping[int, Mapping[str, SequenceSummary]], now: datetime) -> list[Finding]:
     """What is parked until a person looks at it, and whether it is near the point where a worker halts."""
     limits, every = sink.parking, [known for found in waiting.values() for known in found.values()]
@@ -153,6 +169,11 @@ def _position(sink: Sink, at: Position, span: Span, committed: int | None, looku
         if at.last_offset is not None and span.low <= at.last_offset:
             check_last(at, lookup.id_at(at.partition, at.last_offset), sink)
         waiting = lookup.first_at(at.partition, at.next_offset)
+        if waiting is not None and waiting.fault is not None and waiting.fault.last is not None:
+            what = f"{where}: what comes next, at offset {waiting.offset}, cannot be read: {waiting.fault.why}"
+            fix = f'`logsync skip {sink.address} {at.partition} {waiting.offset} --reason "..." --yes` passes over it'
+            findings.append(Finding(Severity.ERROR, "sink.unreadable", what, "a worker halts there", fix))
+            waiting = None
         age = time() - waiting.timestamp / 1000 if waiting else 0
         if age > _STALE:
             what = f"{where}: {span.high - at.next_offset:,} offsets behind; the oldest event waits for {age:,.0f} s"

@@ -11,10 +11,11 @@ from logsync.core.inspection import Inspection
 from logsync.core.position import LogIdentity, Position
 from logsync.core.sink import Sink
 from logsync.errors import ConfigError, LogUnavailable, StoreError, in_commands
+from logsync.log.admin import Kafka
 from logsync.log.group import group_id
 from logsync.log.lookup import Lookup, Span
-from logsync.log.topic import identify
 from logsync.ops.access import look
+from logsync.ops.transactions import open_transactions
 from logsync.settings import Settings
 
 _PATIENCE = 5.0  # seconds: a status that hangs on a store that is down tells nobody that it is down
@@ -25,6 +26,8 @@ class SinkState(StrEnum):
 
     OK = "ok"
     BEHIND = "behind"
+    HELD = "open transaction"
+    """Everything up to a transaction that has not ended is applied, and more stands behind it."""
     NO_POSITION = "no position"
     WIPING = "wiping"
     MOVING = "moving"
@@ -55,7 +58,7 @@ class Row(NamedTuple):
 
 def too_far(row: Row, allowed: int) -> bool:
     """True unless the row is known to lag by at most ``allowed`` events."""
-    return row.state not in (SinkState.OK, SinkState.BEHIND) or row.lag is None or row.lag > allowed
+    return row.state not in (SinkState.OK, SinkState.BEHIND, SinkState.HELD) or row.lag is None or row.lag > allowed
 
 
 def judge(
@@ -99,7 +102,11 @@ def survey(sink: Sink, settings: Settings) -> list[Row]:
             # way round a healthy sink could seem to have committed, or read, what is not there yet. # P2
             bookmarks = lookup.committed(lookup.spans())
             seen, trouble = _examine(sink, settings)
-            identity, spans = identify(settings, topic), lookup.spans()
+            kafka = Kafka(settings, timeout=_PATIENCE)
+            identity = kafka.identify(topic)
+            written = kafka.offsets(topic, identity.partitions, "end")
+            spans = lookup.spans()
+            held = open_transactions(settings, topic, spans, written, timeout=_PATIENCE)
             rows = []
             for partition, span in spans.items():
                 row = judge(
@@ -107,13 +114,26 @@ def survey(sink: Sink, settings: Settings) -> list[Row]:
                     identity=identity, environment=settings.environment,
                 )  # fmt: skip
                 row = row._replace(detail=in_commands(row.detail, sink.address))
+                if partition in held and row.state in (SinkState.OK, SinkState.BEHIND) and row.lag is not None:
+                    lag = row.lag + held[partition].offsets
+                    state = SinkState.BEHIND if row.lag else SinkState.HELD
+                    detail = f"{held[partition].found}; {held[partition].fix}"
+                    row = row._replace(state=state, end=written[partition], lag=lag, detail=detail)
                 if trouble:
                     row = row._replace(**trouble)
-                elif row.state in (SinkState.OK, SinkState.BEHIND) and row.position is not None:
+                elif row.state in (SinkState.OK, SinkState.BEHIND, SinkState.HELD) and row.position is not None:
                     first = lookup.first_at(partition, row.position) if row.lag else None
-                    age = 0.0 if first is None else max(0.0, time() - first.timestamp / 1000)
+                    age = None
+                    if row.state is SinkState.OK:
+                        age = 0.0
+                    elif row.state is SinkState.HELD and (began := held[partition].began) is not None:
+                        age = max(0.0, time() - began.timestamp())
+                    elif first is not None and first.fault is None:
+                        age = max(0.0, time() - first.timestamp / 1000)
+                    elif first is not None and first.fault is not None:
+                        row = row._replace(detail=f"the next record cannot be read: {first.fault.why}")
                     parked = sum(known.events for known in seen.waiting.get(partition, {}).values())
-                    row = row._replace(lag_seconds=round(age, 3), parked=parked)
+                    row = row._replace(lag_seconds=None if age is None else round(age, 3), parked=parked)
                 rows.append(row._replace(committed=bookmarks.get(partition)))
             return rows
     except LogUnavailable as error:

@@ -32,6 +32,8 @@ class MemoryLog:
         self.records: list[list[Record]] = [[] for _ in range(partitions)]
         self.holes: list[set[int]] = [set() for _ in range(partitions)]
         """Offsets at which readers see no record: transaction markers, and what an aborted transaction left."""
+        self.open_from: dict[int, int] = {}
+        """By partition, the first offset of a transaction that is open: no reader sees anything from there on."""
         self.starts = [0] * partitions
         self.committed: dict[int, int] = {}
         self.down = False
@@ -140,7 +142,11 @@ class MemoryReader:
         return self.source.identity
 
     def bounds(self, partition: int) -> tuple[int, int]:
-        return self.source.starts[partition], len(self.source.records[partition])
+        written = len(self.source.records[partition])
+        return self.source.starts[partition], self.source.open_from.get(partition, written)
+
+    def written(self, partitions: Collection[int]) -> dict[int, int]:
+        return {partition: len(self.source.records[partition]) for partition in partitions}
 
     def id_at(self, partition: int, offset: int) -> str | None:
         return next((id_of(self.source.log, record) for record in self._visible(partition, offset, offset + 1)), None)

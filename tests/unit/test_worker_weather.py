@@ -21,6 +21,7 @@ from logsync.errors import (
     WriteRejected,
 )
 from logsync.log.contract import Batch, Part
+from logsync.observe.health import ready
 from logsync.read_ahead import AHEAD_FROM
 from logsync.stores.memory import Memory, Server
 from logsync.testing import MemoryLog, MemoryReader
@@ -330,3 +331,26 @@ def test_what_was_read_ahead_is_dropped_when_its_partition_comes_back_in_the_sam
     assign(made, 0)
     finish(made, source)
     assert store.content.row("totals", name="cents") == {"name": "cents", "n": 18}
+
+
+def test_what_stands_behind_an_open_transaction_is_lag_and_not_the_end() -> None:
+    source, store = three(), Memory()
+    made = worker(source, store)
+    finish(made, source)
+    source.open_from[0] = 3  # the first of these is in a transaction that has not ended
+    source.append(OrderPlaced(order="x", cents=1))
+    source.append(OrderPlaced(order="y", cents=1))
+    clock = made._clock
+    assert isinstance(clock, Clock)
+    for _ in range(60):
+        clock.now += 1
+        made.step()
+    assert (made.status.lag, made.status.held) == (2, {0: 2})
+    assert "2 of them stand behind a transaction that is open" in ready(made.status, clock())[1]
+    assert not ready(made.status, clock())[0]
+    source.open_from.clear()
+    finish(made, source)
+    made.step()
+    clock.now += 1
+    made.step()
+    assert (made.status.lag, made.status.held) == (0, {})
