@@ -13,7 +13,7 @@ from logsync.errors import ConfigError
 from logsync.stores.postgres import Delete, Increment, Sql, Upsert
 
 from .conftest import Bench
-from .test_writes import in_bulk_only
+from .watching import in_bulk_only
 
 Names = dict[str, str]
 

@@ -15,7 +15,7 @@ from tests.faults.fault import NotHere
 from tests.faults.pgbouncer import PgBouncer, Stranger
 
 from .conftest import Bench
-from .test_writes import EVENT
+from .watching import EVENT
 
 
 @pytest.fixture

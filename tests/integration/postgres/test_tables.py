@@ -15,7 +15,7 @@ from logsync.errors import ConfigError, LogsyncError, StoreUnavailable, WriteRej
 from logsync.stores.postgres import Delete, Increment, Postgres, Sql, Upsert
 
 from .conftest import Bench
-from .test_writes import busy, until
+from .watching import busy, until
 
 ROWS = "(id int PRIMARY KEY, n bigint NOT NULL DEFAULT 0)"
 REFUSED = {

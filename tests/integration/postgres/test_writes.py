@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import random
-import time
 import uuid
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -15,15 +12,12 @@ from typing import Any
 import psycopg
 import pytest
 
-from logsync.core.event import Event
 from logsync.core.write import Write
-from logsync.errors import HandlerError, WriteRejected
-from logsync.stores.postgres import Delete, Increment, InTransaction, Postgres, Sql, Upsert, statements
+from logsync.stores.postgres import Delete, Increment, Sql, Upsert, statements
 from tests.waiting import PATIENCE
 
 from .conftest import Bench
-
-EVENT: Event[Any] = Event("id", "type", 1, None, datetime(2026, 1, 1, tzinfo=UTC), None, 0, 0, None, [])
+from .watching import busy, in_bulk_only, until
 
 
 def random_write(rng: random.Random, table: str) -> Write:
@@ -177,27 +171,6 @@ def test_a_sum_of_numerics_keeps_every_digit(bench: Bench) -> None:
     assert bench.rows() == [("a", Decimal("0.1" + "0" * 38 + "1"))]
 
 
-def test_sql_sees_all_writes_before_it_and_none_after_it(bench: Bench) -> None:
-    table = bench.table("id int PRIMARY KEY, n int NOT NULL DEFAULT 0")
-    store = bench.store()
-    double = Sql(f"UPDATE {table} SET n = n * %(by)s WHERE n %% 2 = 0 OR true", {"by": 2})
-    bench.apply(
-        store, [Increment(table, {"id": 1}, {"n": 1})], [double], [Increment(table, {"id": 1}, {"n": 1})], [double]
-    )
-    assert bench.rows() == [(1, 6)]
-
-
-def test_sql_that_declares_its_tables_lets_the_others_wait(bench: Bench) -> None:
-    one, two = bench.table("id int PRIMARY KEY, n int"), bench.table("id int PRIMARY KEY, n int", bench.name + "_two")
-    store = bench.store(tables=[one, two])
-    count = f"UPDATE {one} SET n = (SELECT count(*) FROM {two})"  # it looks at `two` and does not say so
-    writes: list[Write] = [Upsert(one, {"id": 1}, {"n": -1}), Upsert(two, {"id": 1}, {"n": 1})]
-    bench.apply(store, [*writes, Sql(count, touches=(one,))])
-    assert bench.rows(f"SELECT n FROM {one}") == [(0,)]
-    bench.apply(store, [Upsert(two, {"id": 2}, {"n": 1}), Sql(count, touches=(one, two))])
-    assert bench.rows(f"SELECT n FROM {one}") == [(2,)]
-
-
 def test_ordered_tables_may_have_foreign_keys_and_second_unique_indexes(bench: Bench) -> None:
     parent = bench.table("id int PRIMARY KEY, email text UNIQUE", bench.name + "_z")
     child = bench.table(f"id int PRIMARY KEY, parent int REFERENCES {parent} (id)", bench.name + "_a")
@@ -226,49 +199,6 @@ def test_declared_parents_are_written_before_their_children(bench: Bench) -> Non
     bench.apply(store, [Delete(parent, {"id": 1})], [Delete(child, {"id": 1})])
     assert bench.rows(f"SELECT * FROM {child}") == [(2, 2)]
     assert seen == []
-
-
-def in_bulk_only(store: Postgres) -> list[str]:
-    """Notes every plan that the bulk path did not carry out: the catalog was read again."""
-    notes: list[str] = []
-    store._catalog.forget = lambda **how: notes.append("again")  # type: ignore[method-assign]
-    return notes
-
-
-def test_a_handler_in_the_transaction_reads_what_came_before_it(bench: Bench) -> None:
-    table = bench.table("id int PRIMARY KEY, n int NOT NULL DEFAULT 0")
-    store = bench.store()
-    kept: list[Any] = []
-
-    def carry(cursor: Any, event: Event[Any]) -> None:
-        kept.append(cursor)
-        (n,) = cursor.execute(f"SELECT n FROM {table} WHERE id = %(id)s", {"id": 1}).fetchone()
-        assert cursor.columns == ["n"]
-        cursor.execute(f"INSERT INTO {table} VALUES (%s, %s)", (n + 1, n))
-        assert cursor.rowcount == 1
-
-    bench.apply(
-        store,
-        [Increment(table, {"id": 1}, {"n": 4})],
-        [InTransaction(carry, EVENT)],
-        [Increment(table, {"id": 5}, {"n": 1})],
-    )
-    assert bench.rows() == [(1, 4), (5, 5)]
-    with pytest.raises(Exception, match="after its InTransaction handler had returned"):
-        kept[0].execute("SELECT 1")
-
-
-def busy(bench: Bench, query: str) -> Callable[[], bool]:
-    """Is a transaction with this in its statement waiting for a lock?"""
-    question = "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE %s)"
-    return lambda: bench.db.execute(question, (f"%{query}%",)).fetchone() == (True,)
-
-
-def until(true: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while not true():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 @pytest.mark.parametrize(("change", "left"), [("UPDATE {} SET n = n + 5", 6), ("DELETE FROM {}", 1)])
@@ -305,73 +235,6 @@ def test_a_row_that_another_worker_inserts_at_the_same_moment_is_counted_once_by
         done.result(PATIENCE)
     assert bench.rows() == [(1, 1), (2, 6), (3, 1)]
     assert bench.position() == 1
-
-
-@pytest.mark.parametrize(
-    "statement",
-    [
-        "COMMIT",
-        "rollback",
-        " /* x */ -- y\n End",
-        "BEGIN",
-        "SAVEPOINT a",
-        "SELECT 1; COMMIT",
-        "SET synchronous_commit = off",
-        "PREPARE TRANSACTION 'x'",
-        "SELECT ';'; ROLLBACK",
-        "",
-    ],
-)
-def test_no_statement_of_a_sink_ends_the_transaction(bench: Bench, statement: str) -> None:
-    table = bench.table("id int PRIMARY KEY")
-    store = bench.store()
-
-    def run(cursor: Any, event: Event[Any]) -> None:
-        cursor.execute(statement)
-
-    for write in (Sql(statement), InTransaction(run, EVENT)):
-        with pytest.raises(WriteRejected) as caught:
-            bench.apply(store, [Upsert(table, {"id": 1})], [write])
-        assert caught.value.offset == 1
-        assert (bench.rows(), bench.position()) == ([], 0)
-
-
-def test_quoted_semicolons_and_words_are_no_statements(bench: Bench) -> None:
-    table = bench.table("id int PRIMARY KEY, t text")
-    store = bench.store()
-    bench.apply(
-        store,
-        [Sql(f"INSERT INTO {table} VALUES (1, '; COMMIT'), (2, E'\\'; COMMIT') -- ; COMMIT")],
-        [Sql(f"DO $x$ BEGIN INSERT INTO {table} VALUES (3, 'x'); END $x$ ; ")],
-    )
-    assert len(bench.rows()) == 3
-
-
-def test_an_error_of_the_handler_is_its_own_and_names_the_event(bench: Bench) -> None:
-    table = bench.table("id int PRIMARY KEY")
-    store = bench.store()
-
-    def broken(cursor: Any, event: Event[Any]) -> None:
-        cursor.execute(f"INSERT INTO {table} VALUES (7)")
-        raise ValueError("cannot")
-
-    with pytest.raises(HandlerError, match="broken raised ValueError: cannot") as caught:
-        bench.apply(store, [Upsert(table, {"id": 1})], [InTransaction(broken, EVENT)])
-    assert caught.value.offset == 1
-    assert (bench.rows(), bench.position()) == ([], 0)
-
-
-def test_a_handler_that_swallows_an_error_of_the_database_does_not_pass(bench: Bench) -> None:
-    table = bench.table("id int PRIMARY KEY")
-    store = bench.store()
-
-    def careless(cursor: Any, event: Event[Any]) -> None:
-        with contextlib.suppress(Exception):
-            cursor.execute("SELECT 1/0")
-
-    with pytest.raises(WriteRejected, match="the handler caught an error"):
-        bench.apply(store, [Upsert(table, {"id": 1})], [InTransaction(careless, EVENT)])
-    assert (bench.rows(), bench.position()) == ([], 0)
 
 
 def test_the_server_s_relaxed_settings_do_not_reach_a_sink(bench: Bench) -> None:
