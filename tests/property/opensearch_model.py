@@ -12,6 +12,7 @@ from typing import Any, ClassVar, NamedTuple
 from logsync.errors import StoreOutcomeUnknown, StoreUnavailable
 from logsync.settings import Settings
 from logsync.stores.opensearch import OpenSearch
+from logsync.stores.opensearch.connection import Connection
 from logsync.stores.opensearch.errors import Verdict, raised, verdict
 from logsync.stores.opensearch.fold import HIDDEN
 from logsync.stores.opensearch.layout import Layout
@@ -219,8 +220,9 @@ class Simulated(OpenSearch):
         self._weather = weather
 
     def open(self, sink: str, settings: Settings) -> None:
-        self._attach(_Client(self._weather), Layout("", sink, self._declared))  # type: ignore[arg-type]
-        self._indices = _NoIndices()  # type: ignore[assignment]
+        here = Connection(_Client(self._weather), Layout("", sink, self._declared))  # type: ignore[arg-type]
+        here.indices = here.books._indices = _NoIndices()  # type: ignore[assignment]
+        self._connection = here
 
 
 assert verdict(409, None) is Verdict.CONFLICT  # the model's answers go through the store's own table

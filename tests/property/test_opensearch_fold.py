@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from logsync.stores.opensearch import DeleteDoc, IndexDoc, UpdateDoc, fold
-from logsync.stores.opensearch.fold import ABSENT, Doc, DocKey, Era, Found
+from logsync.stores.opensearch.fold import ABSENT, Doc, DocKey, Era, StoredDoc
 
 EPOCH = 3
 Write = IndexDoc | UpdateDoc | DeleteDoc
@@ -46,12 +46,12 @@ class Server:
     """What OpenSearch does with external versions, and nothing else."""
 
     def __init__(self) -> None:
-        self.docs: dict[DocKey, Found] = {}
+        self.docs: dict[DocKey, StoredDoc] = {}
 
     def index(self, doc: Doc) -> None:
         if doc.version > self.docs.get(doc.key, ABSENT).version:
             source = json.loads(doc.body)
-            self.docs[doc.key] = Found(doc.version, None if fold.HIDDEN in source else source)
+            self.docs[doc.key] = StoredDoc(doc.version, None if fold.HIDDEN in source else source)
 
     def plan(self, log: list[list[Write]], start: int, end: int) -> list[Doc]:
         offsets = [offset for offset in range(start, end) for _ in log[offset]]
@@ -106,7 +106,7 @@ def test_versions_order_by_epoch_then_offset_then_sub_and_fit_63_bits(epoch: int
 def test_a_version_tells_the_generation_and_the_offset_it_was_made_of(generation: int, other: int, offset: int) -> None:
     writer = Era(EPOCH, max(0, generation + other))
     if offset + writer.generation * fold.REACH <= fold.MAX_OFFSET:
-        found = Found(writer.version(offset))
+        found = StoredDoc(writer.version(offset))
         assert Era(EPOCH, generation).stamp(found) == (writer.generation, offset)
         assert Era(EPOCH + 1, generation).stamp(found) == (-1, -1)
 
@@ -114,17 +114,17 @@ def test_a_version_tells_the_generation_and_the_offset_it_was_made_of(generation
 @given(st.integers(0, 1000), st.integers(0, 1 << 30), st.integers(0, fold.REACH - 2))
 def test_nothing_of_one_generation_reaches_what_was_sealed_in_the_next(generation: int, start: int, ahead: int) -> None:
     era = Era(EPOCH, generation)
-    for found in (ABSENT, Found(era.version(start), {"n": 1})):
+    for found in (ABSENT, StoredDoc(era.version(start), {"n": 1})):
         sealed = fold.late(("x", "a"), [], found, era.next, start)
         assert sealed.version > era.version(start + ahead)
-        assert era.next.stamp(Found(sealed.version))[1] < start + 1
+        assert era.next.stamp(StoredDoc(sealed.version))[1] < start + 1
 
 
 @given(logs, st.integers(0, 12))
 def test_a_document_of_an_older_epoch_counts_as_absent(log: list[list[Write]], at: int) -> None:
     server = Server()
     for doc_id in "ab":
-        server.docs["x", doc_id] = Found(fold.version(EPOCH - 1, at), {"n": 1000, "old": True})
+        server.docs["x", doc_id] = StoredDoc(fold.version(EPOCH - 1, at), {"n": 1000, "old": True})
     for doc in server.plan(log, 0, len(log)):
         server.index(doc)
     for doc_id in "ab":

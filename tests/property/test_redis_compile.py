@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from hypothesis import given, settings
 
 from logsync.core.write import Write
-from logsync.stores.redis.compile import Refused, compile_writes
+from logsync.stores.redis.compile import RedisRefusal, compile_writes
 from tests.property.redis_model import Server, Wrong, plainly
 from tests.property.redis_writes import HISTORY
 
@@ -29,7 +29,7 @@ def one_by_one(server: Server, writes: Sequence[Write]) -> int | None:
 def passes(server: Server, writes: Sequence[Write]) -> bool:
     try:
         program = compile_writes(writes, "")
-    except Refused:
+    except RedisRefusal:
         return False
     return copy.deepcopy(server).run_program(*program)
 
@@ -41,7 +41,7 @@ def beyond_a_plan(writes: Sequence[Write]) -> bool:
     """
     try:
         compile_writes(writes, "")
-    except Refused as error:
+    except RedisRefusal as error:
         return "before it changes type" in str(error) or "expected an integer from" in str(error)
     return False
 

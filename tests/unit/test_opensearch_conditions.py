@@ -27,7 +27,7 @@ def index(
 
 
 def found(described: dict[str, Any], *, fresh: bool = True) -> list[str]:
-    return [fault.what for fault in faults(described, SENT.mappings("a", 1), fresh=fresh)]
+    return [fault.what for fault in faults(described, SENT.body("a", 1), fresh=fresh)]
 
 
 def test_an_index_as_it_was_declared_has_no_fault() -> None:
@@ -56,6 +56,7 @@ ONLY_NEW: list[tuple[str, dict[str, Any]]] = [
     ("refresh_interval", {"settings": {"refresh_interval": "-1"}}),
     ("ignore_malformed", {"settings": {"mapping": {"ignore_malformed": "true"}}}),
     ("analyzer.default", {"settings": {"analysis": {"analyzer": {"default": {"type": "simple"}}}}}),
+    ("wait_for_active_shards", {"settings": {"write": {"wait_for_active_shards": "2"}}}),
     ("dynamic", {"dynamic": "strict"}),
     ("date_detection", {"date_detection": False}),
     ("dynamic_templates", {"dynamic_templates": [{"z": {"mapping": {"type": "date"}}}]}),
@@ -84,6 +85,25 @@ def test_what_documents_and_operators_may_do_is_a_fault_of_a_new_index_only(
     assert found(index(**spoiled), fresh=False) == []
 
 
+def test_what_the_sink_s_author_declares_is_no_fault() -> None:
+    settings = {
+        "refresh_interval": "-1",
+        "mapping.ignore_malformed": True,
+        "analysis": {"analyzer": {"default": {"type": "simple"}}},
+        "write.wait_for_active_shards": "all",
+    }
+    mappings = {"dynamic": "strict", "date_detection": False, "properties": {"n": {"type": "long", "copy_to": "m"}}}
+    layout = Layout("", "s", {"a": {"settings": settings, "mappings": mappings}})
+    body = layout.body("a", 1)
+    nested = {
+        "refresh_interval": "-1",
+        "mapping": {"ignore_malformed": "true"},
+        "analysis": {"analyzer": {"default": {"type": "simple"}}},
+        "write": {"wait_for_active_shards": "all"},
+    }
+    assert faults({"settings": {"index": nested}, "mappings": body["mappings"]}, body, fresh=True) == []
+
+
 @pytest.mark.parametrize(
     "settings",
     [
@@ -98,7 +118,7 @@ def test_what_changes_no_document_is_no_fault(settings: dict[str, Any]) -> None:
 
 def test_a_fault_of_an_open_index_names_the_value_that_mends_it() -> None:
     settings = {"translog": {"durability": "async"}, "final_pipeline": "p", "max_result_window": "1"}
-    mends = {fault.setting: fault.value for fault in faults(index(settings=settings), None, fresh=False)}
+    mends = {fault.setting: fault.value for fault in faults(index(settings=settings), {}, fresh=False)}
     assert mends == {
         "index.translog.durability": "request",
         "index.final_pipeline": "_none",
@@ -108,12 +128,13 @@ def test_a_fault_of_an_open_index_names_the_value_that_mends_it() -> None:
 
 def test_a_type_that_nobody_here_knows_may_describe_itself_as_it_likes() -> None:
     layout = Layout("", "s", {"a": {"mappings": {"properties": {"v": {"type": "knn_vector", "dimension": 3}}}}})
-    sent = layout.mappings("a", 1)
+    body = layout.body("a", 1)
+    sent = body["mappings"]
     described = {"type": "knn_vector", "dimension": 3, "space_type": "l2"}
     made = {"mappings": {**sent, "properties": {**sent["properties"], "v": described}}}
-    assert faults(made, sent, fresh=True) == []
+    assert faults(made, body, fresh=True) == []
     described["copy_to"] = ["x"]
-    assert [fault.what for fault in faults(made, sent, fresh=True)] == ["the field 'v' has copy_to ['x']"]
+    assert [fault.what for fault in faults(made, body, fresh=True)] == ["the field 'v' has copy_to ['x']"]
 
 
 def test_a_value_of_a_template_is_told_in_bounded_words() -> None:

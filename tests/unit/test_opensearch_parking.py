@@ -12,7 +12,7 @@ from logsync.core.position import Position
 from logsync.core.store import Traits
 from logsync.stores.memory import Memory
 from logsync.stores.opensearch import DeleteDoc, fold
-from logsync.stores.opensearch.store import _within_reach
+from logsync.stores.opensearch.write import within_reach
 from logsync.testing import MemoryLog
 from logsync.writes.rows import Increment, Upsert
 from tests.unit.shop import OrderPlaced, log, make_sink
@@ -63,7 +63,7 @@ def test_a_request_to_drain_what_is_not_due_yet_leaves_it_waiting() -> None:
 def test_no_part_of_a_plan_reaches_past_a_generation() -> None:
     offsets = [0, 1, fold.REACH - 2, fold.REACH - 1, 200_000, 3_000_000]
     made = Plan(Position(0, 0), Position(0, 3_000_001), [DeleteDoc("x", str(n)) for n in offsets], offsets)
-    parts = list(_within_reach(made))
+    parts = list(within_reach(made))
     assert [offset for part in parts for offset in part.offsets] == offsets
     assert [write for part in parts for write in part.writes] == made.writes
     assert (parts[0].start, parts[-1].end) == (made.start, made.end)

@@ -16,7 +16,7 @@ import pytest
 
 from logsync.errors import ConfigError, WriteRejected
 from logsync.stores.opensearch import DeleteDoc, IndexDoc, OpenSearch, UpdateDoc, fold
-from logsync.stores.opensearch.fold import ABSENT, Era, Found
+from logsync.stores.opensearch.fold import ABSENT, Era, StoredDoc
 from logsync.stores.opensearch.layout import Layout
 
 KEY = ("x", "1")
@@ -68,7 +68,7 @@ def test_a_document_that_contains_itself_is_refused() -> None:
 @pytest.mark.parametrize("value", ["1", 1.0, True, None, [1]])
 def test_adding_to_what_is_no_integer_is_refused(value: object) -> None:
     with pytest.raises(WriteRejected) as caught:
-        fold.fold([(9, UpdateDoc("x", "1", add={"n": 1}))], Found(fold.version(1, 3), {"n": value}), 1)
+        fold.fold([(9, UpdateDoc("x", "1", add={"n": 1}))], StoredDoc(fold.version(1, 3), {"n": value}), 1)
     assert caught.value.offset == 9
 
 

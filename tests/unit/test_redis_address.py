@@ -11,7 +11,7 @@ import pytest
 
 from logsync.errors import ConfigError
 from logsync.stores.redis.address import DECIDED, parse
-from logsync.stores.redis.client import Client
+from logsync.stores.redis.client import RedisClient
 
 HERE = {"host": "h", "port": 6379}
 
@@ -39,7 +39,7 @@ HERE = {"host": "h", "port": 6379}
 def test_an_address_is_taken_apart(url: str, kind: str, options: dict[str, Any], timeout: float) -> None:
     found = parse(url)
     assert (found.kind, found.options, found.timeout) == (kind, options, timeout)
-    Client(url, 10.0)  # and redis-py takes it
+    RedisClient(url, 10.0)  # and redis-py takes it
 
 
 @pytest.mark.parametrize("scheme", ["rediss://h?", "valkeys://h?", "redis://h?ssl=true&"])
@@ -51,7 +51,7 @@ def test_tls_verifies_certificate_and_name_unless_the_url_says_otherwise(scheme:
     assert found.options["ssl_min_version"] is ssl.TLSVersion.TLSv1_2
     loose = parse(f"{scheme}ssl_cert_reqs=none&ssl_check_hostname=yes")
     assert (loose.options["ssl_cert_reqs"], loose.options["ssl_check_hostname"]) == ("none", False)
-    Client(f"{scheme}ssl_cert_reqs=optional&ssl_ciphers=HIGH", 10.0)
+    RedisClient(f"{scheme}ssl_cert_reqs=optional&ssl_ciphers=HIGH", 10.0)
 
 
 SECRET = "s3cr3t"
@@ -75,7 +75,7 @@ BAD = [
 @pytest.mark.parametrize("url", BAD)
 def test_what_cannot_be_taken_is_refused_by_name_and_shows_nothing_of_it(url: str) -> None:
     with pytest.raises(ConfigError) as caught:
-        Client(url, 10.0)
+        RedisClient(url, 10.0)
     assert "LOGSYNC_REDIS" in str(caught.value)
     assert caught.value.fix
     assert SECRET not in str(caught.value)
@@ -89,7 +89,7 @@ def test_an_option_that_is_nearly_one_is_named() -> None:
 
 def test_a_url_of_the_sink_s_own_is_named_as_such() -> None:
     with pytest.raises(ConfigError, match="the url of Redis"):
-        Client("redis://h/x", 10.0, "the url of Redis(...), given for LOGSYNC_REDIS")
+        RedisClient("redis://h/x", 10.0, "the url of Redis(...), given for LOGSYNC_REDIS")
 
 
 def test_where_shows_host_and_port_and_nothing_else() -> None:
@@ -110,6 +110,6 @@ def test_no_option_of_a_url_changes_what_logsync_decides() -> None:
 
 
 def test_a_url_shortens_the_bound_of_a_call_and_never_stretches_it() -> None:
-    assert Client("redis://h?socket_timeout=2", 10.0)._timeout == 2.0
-    assert Client("redis://h?socket_timeout=600", 10.0)._timeout == 10.0
-    assert Client("redis://h", 10.0)._timeout == 10.0
+    assert RedisClient("redis://h?socket_timeout=2", 10.0)._timeout == 2.0
+    assert RedisClient("redis://h?socket_timeout=600", 10.0)._timeout == 10.0
+    assert RedisClient("redis://h", 10.0)._timeout == 10.0

@@ -26,7 +26,7 @@ from logsync.stores.redis import (
     ZIncr,
     ZRem,
 )
-from logsync.stores.redis.compile import Refused, compile_writes
+from logsync.stores.redis.compile import RedisRefusal, compile_writes
 
 
 class Odd(str):
@@ -68,7 +68,7 @@ BAD: list[Write] = [
 
 @pytest.mark.parametrize("bad", BAD, ids=repr)
 def test_a_value_with_no_one_spelling_is_refused_and_named(bad: Write) -> None:
-    with pytest.raises(Refused) as caught:
+    with pytest.raises(RedisRefusal) as caught:
         compile_writes([Set("a", 1), bad, Set("b", 1)], "p:")
     text = str(caught.value)
     assert text.startswith(f"{type(bad).__name__}(key=")
@@ -92,7 +92,7 @@ SECRET = "s3cr3t"
     ],
 )
 def test_a_refusal_shows_types_and_names_and_no_value(writes: list[Write], words: str) -> None:
-    with pytest.raises(Refused) as caught:
+    with pytest.raises(RedisRefusal) as caught:
         compile_writes(writes, "p:")
     assert words in str(caught.value)
     assert SECRET not in str(caught.value)

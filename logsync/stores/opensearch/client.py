@@ -44,7 +44,7 @@ def parse(url: str) -> tuple[list[str], str]:
     return hosts, prefix
 
 
-class Client:
+class OpenSearchClient:
     """opensearch-py without its retries: it would resend single requests and break the order of the plan."""
 
     def __init__(self, hosts: list[str], timeout: float) -> None:

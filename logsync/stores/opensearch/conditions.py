@@ -38,7 +38,7 @@ _ADDITIONS = {
 _JUDGED_ELSEWHERE = {"_meta", "_source", "_routing", "properties", "dynamic_templates"}
 
 
-class Fault(NamedTuple):
+class IndexFault(NamedTuple):
     """One thing that an index must not be."""
 
     check: str
@@ -50,22 +50,19 @@ class Fault(NamedTuple):
     value: str | None = None
 
 
-def faults(
-    found: Mapping[str, Any], mappings: Mapping[str, Any] | None, *, fresh: bool, own: bool = True
-) -> list[Fault]:
+def faults(found: Mapping[str, Any], sent: Mapping[str, Any], *, fresh: bool, own: bool = True) -> list[IndexFault]:
     """What is wrong with an index as OpenSearch describes it; empty: nothing.
 
-    ``mappings`` as logsync sends them, None if they are not known. ``fresh``: no document was ever written to it.
-    ``own``: it is one of a sink, and has logsync's fields.
+    ``sent``: the ``settings`` (flat) and ``mappings`` that logsync makes it with, looked at only if it is ``fresh``: no
+    document was ever written to it. ``own``: it is one of a sink, and has logsync's fields.
     """
     settings, mapped = flat(found.get("settings", {})), found.get("mappings", {})
     found_faults = [*_settings(settings), *_documents(mapped)]
     if own:
         found_faults += _own_fields(mapped.get("properties", {}))
     if fresh:
-        found_faults += _new_settings(settings)
-        if mappings is not None:
-            found_faults += _undeclared(mapped, mappings)
+        found_faults += _new_settings({name: settings[name] for name in settings.keys() - sent["settings"].keys()})
+        found_faults += _undeclared(mapped, sent["mappings"])
     return found_faults
 
 
@@ -88,80 +85,86 @@ def forbidden(settings: Mapping[str, Any], mappings: Mapping[str, Any]) -> str:
     return ""
 
 
-def _settings(settings: Mapping[str, Any]) -> Iterator[Fault]:
+def _settings(settings: Mapping[str, Any]) -> Iterator[IndexFault]:
     durability = settings.get(DURABILITY, "request")
     if str(durability).lower() != "request":
         what = f"{DURABILITY} is {durability!r}: a position could claim writes that a crash loses"
-        yield Fault("durability", what, DURABILITY, "request")
+        yield IndexFault("durability", what, DURABILITY, "request")
     for name in ("default_pipeline", "final_pipeline"):
         pipeline = settings.get(f"index.{name}", "_none")
         if pipeline not in (None, "_none"):
             what = f"index.{name} is {pipeline!r}: it changes documents, and logsync's own, after they were sent"
-            yield Fault(name, what, f"index.{name}", "_none")
+            yield IndexFault(name, what, f"index.{name}", "_none")
     for name, why in (
         ("append_only", "no document could be written twice, and none under its own id"),
         ("derived_source", "documents would come back otherwise than they were sent"),
     ):
         if _true(settings.get(f"index.{name}.enabled")):
-            yield Fault(name, f"index.{name}.enabled is true: {why}")
+            yield IndexFault(name, f"index.{name}.enabled is true: {why}")
     for name, least, default in (("max_result_window", PAGE, 10_000), ("max_docvalue_fields_search", 1, 100)):
         most = settings.get(f"index.{name}", default)
         if _number(most) < least:
             what = f"index.{name} is {most}: logsync could not find what is parked, it needs {least} or more"
-            yield Fault(name, what, f"index.{name}", str(default))
+            yield IndexFault(name, what, f"index.{name}", str(default))
 
 
-def _documents(mappings: Mapping[str, Any]) -> Iterator[Fault]:
+def _documents(mappings: Mapping[str, Any]) -> Iterator[IndexFault]:
     source = mappings.get("_source", {})
     if not isinstance(source, Mapping) or set(source) - {"enabled"} or not _true(source.get("enabled", True)):
         cut = ", ".join(sorted(source)) if isinstance(source, Mapping) else source
-        yield Fault("source", f"the mapping cuts _source ({cut}): logsync reads documents back, so it must stay whole")
+        yield IndexFault(
+            "source", f"the mapping cuts _source ({cut}): logsync reads documents back, so it must stay whole"
+        )
     routing = mappings.get("_routing", {})
     if not isinstance(routing, Mapping) or _true(routing.get("required", False)):
-        yield Fault("routing", "the mapping requires _routing: logsync finds documents by their id alone")
+        yield IndexFault("routing", "the mapping requires _routing: logsync finds documents by their id alone")
 
 
-def _own_fields(properties: Mapping[str, Any]) -> Iterator[Fault]:
+def _own_fields(properties: Mapping[str, Any]) -> Iterator[IndexFault]:
     for name, mine in OWN_FIELDS.items():
         theirs = properties.get(name)
         if theirs != mine:
             what = (
                 f"the field {name} is {_brief(theirs)}, expected {_brief(mine)}: readers would see what is deleted or "
             )
-            yield Fault("own_fields", f"{what}parked, or logsync would not find its position")
+            yield IndexFault("own_fields", f"{what}parked, or logsync would not find its position")
 
 
-def _new_settings(settings: Mapping[str, Any]) -> Iterator[Fault]:
-    for name, value in settings.items():
+def _new_settings(settings: Mapping[str, Any]) -> Iterator[IndexFault]:
+    for name, value in sorted(settings.items()):
         if name.startswith("index.blocks.") and _true(value):
-            yield Fault("blocks", f"{name} is true: nothing could be written or read")
+            yield IndexFault("blocks", f"{name} is true: nothing could be written or read")
         elif name == "index.refresh_interval" and str(value).startswith("-"):
-            yield Fault("refresh_interval", "index.refresh_interval is -1: searches would never see a document")
+            yield IndexFault("refresh_interval", "index.refresh_interval is -1: searches would never see a document")
+        elif name == "index.write.wait_for_active_shards" and str(value) not in ("0", "1"):
+            yield IndexFault("undeclared", f"{name} is {_brief(value)}: without so many copies nothing is written")
         elif name.startswith(("index.mapping.", "index.analysis.analyzer.default")) and not name.endswith(".limit"):
-            yield Fault("undeclared", f"{name} is {_brief(value)}")
+            yield IndexFault("undeclared", f"{name} is {_brief(value)}")
 
 
-def _undeclared(found: Mapping[str, Any], sent: Mapping[str, Any]) -> Iterator[Fault]:
+def _undeclared(found: Mapping[str, Any], sent: Mapping[str, Any]) -> Iterator[IndexFault]:
     for name in sorted(found.keys() - sent.keys() - _JUDGED_ELSEWHERE):
-        yield Fault("undeclared", f"{name} is {_brief(found[name])}")
+        yield IndexFault("undeclared", f"{name} is {_brief(found[name])}")
     known = {name for entry in sent.get("dynamic_templates", ()) for name in entry}
     added = {name for entry in found.get("dynamic_templates", ()) for name in entry} - known
     if added:
-        yield Fault("undeclared", f"dynamic_templates has {_brief(sorted(added))}")
+        yield IndexFault("undeclared", f"dynamic_templates has {_brief(sorted(added))}")
     mine = sent.get("_meta", {}).get("logsync", {})
     theirs = found.get("_meta", {}).get("logsync", {})
     if any(theirs.get(name) != value for name, value in mine.items()):
-        yield Fault("meta", "its _meta does not say what logsync has written there: it could not be told whose it is")
+        yield IndexFault(
+            "meta", "its _meta does not say what logsync has written there: it could not be told whose it is"
+        )
     theirs = {name: field for name, field in found.get("properties", {}).items() if name not in OWN_FIELDS}
     yield from _fields(theirs, sent.get("properties", {}), "")
 
 
-def _fields(found: Mapping[str, Any], sent: Mapping[str, Any], path: str) -> Iterator[Fault]:
+def _fields(found: Mapping[str, Any], sent: Mapping[str, Any], path: str) -> Iterator[IndexFault]:
     sent = _nested(sent)
     for name, field in found.items():
         where = f"{path}{name}"
         if name not in sent:
-            yield Fault("undeclared", f"there is a field {_brief(where)}")
+            yield IndexFault("undeclared", f"there is a field {_brief(where)}")
             continue
         declared = sent[name]
         kind = declared.get("type", "object")
@@ -171,7 +174,7 @@ def _fields(found: Mapping[str, Any], sent: Mapping[str, Any], path: str) -> Ite
         if kind not in _EXACT and kind not in _ADDITIONS:  # of a plugin: nobody knows what it adds by itself
             extra &= {"copy_to"}
         for param in sorted(extra):
-            yield Fault("undeclared", f"the field {_brief(where)} has {param} {_brief(field[param])}")
+            yield IndexFault("undeclared", f"the field {_brief(where)} has {param} {_brief(field[param])}")
         for part in ("properties", "fields"):
             yield from _fields(field.get(part, {}), declared.get(part, {}), f"{where}.")
 

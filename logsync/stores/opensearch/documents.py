@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 from logsync.core.position import Position
 from logsync.errors import ConfigError, PositionConflict
 from logsync.stores.opensearch import bulk, fold
-from logsync.stores.opensearch.client import Client
+from logsync.stores.opensearch.client import OpenSearchClient
 from logsync.stores.opensearch.errors import TooLarge, Verdict, raised, verdict
-from logsync.stores.opensearch.fold import Doc, DocKey, Found, Source
+from logsync.stores.opensearch.fold import Doc, DocKey, Source, StoredDoc
 from logsync.stores.opensearch.indices import checked
 from logsync.stores.opensearch.layout import Layout
 
@@ -59,7 +59,7 @@ class Stored(NamedTuple):
 class Documents:
     """The documents of one layout."""
 
-    def __init__(self, client: Client, layout: Layout) -> None:
+    def __init__(self, client: OpenSearchClient, layout: Layout) -> None:
         self._client, self._layout = client, layout
 
     def marks(self, epoch: int) -> dict[str, Mark | None]:
@@ -72,7 +72,7 @@ class Documents:
                 marks[name] = None
         return marks
 
-    def read(self, epoch: int, keys: Collection[DocKey]) -> tuple[dict[str, Mark], dict[DocKey, Found]]:
+    def read(self, epoch: int, keys: Collection[DocKey]) -> tuple[dict[str, Mark], dict[DocKey, StoredDoc]]:
         """Positions and documents in one request. Raises PositionConflict if an index is missing.
 
         Read again for every plan and never remembered. After a restore of the index, a remembered position would let a
@@ -87,7 +87,7 @@ class Documents:
         for key, answer in zip(keys, answers, strict=True):
             if checked(answer).get("found"):
                 source = answer["_source"]
-                found[key] = Found(answer["_version"], None if fold.HIDDEN in source else source)
+                found[key] = StoredDoc(answer["_version"], None if fold.HIDDEN in source else source)
         return marks, found
 
     def own(self, epoch: int, doc_id: str) -> dict[str, Stored]:

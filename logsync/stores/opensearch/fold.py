@@ -48,14 +48,14 @@ Source = dict[str, Any]
 _WRITES = (IndexDoc, UpdateDoc, DeleteDoc)
 
 
-class Found(NamedTuple):
+class StoredDoc(NamedTuple):
     """A stored document. ``source`` is None for a tombstone, and for one that was never there."""
 
     version: int = 0
     source: Source | None = None
 
 
-ABSENT = Found()
+ABSENT = StoredDoc()
 
 
 class Era(NamedTuple):
@@ -69,7 +69,7 @@ class Era(NamedTuple):
         epoch, generation = self
         return version(epoch, offset + generation * REACH, generation & _SUB)
 
-    def stamp(self, found: Found) -> tuple[int, int]:
+    def stamp(self, found: StoredDoc) -> tuple[int, int]:
         """The generation that wrote a document, and the last offset that it covers.
 
         (-1, -1) if there is none, or only one of an older epoch.
@@ -180,13 +180,13 @@ def unseen(chains: Mapping[DocKey, list[Step]], start: int, since: Mapping[str, 
     return {key: chain for key, chain in cut if chain}
 
 
-def pending(chain: list[Step], found: Found, era: Era) -> list[Step]:
+def pending(chain: list[Step], found: StoredDoc, era: Era) -> list[Step]:
     """The steps whose events the stored document does not hold yet. # O3"""
     horizon = era.stamp(found)[1]
     return [step for step in chain if step[0] > horizon]
 
 
-def fold(chain: list[Step], found: Found, epoch: int) -> Source:
+def fold(chain: list[Step], found: StoredDoc, epoch: int) -> Source:
     """The document after ``chain`` (already without what ``found`` holds). Raises WriteRejected.
 
     A stored document of an older epoch counts as absent: it is content from before a rebuild.
@@ -210,13 +210,13 @@ def fold(chain: list[Step], found: Found, epoch: int) -> Source:
     return TOMBSTONE if source is None else source
 
 
-def render(key: DocKey, chain: list[Step], found: Found, era: Era) -> Doc | None:
+def render(key: DocKey, chain: list[Step], found: StoredDoc, era: Era) -> Doc | None:
     """The document to send, or None if the stored one holds it all. Raises WriteRejected for the first bad event."""
     todo = pending(chain, found, era) if found.version else chain
     return Doc(key, era.version(todo[-1][0]), _body(key, todo, found, era.epoch)) if todo else None
 
 
-def late(key: DocKey, steps: list[Step], found: Found, era: Era, next_offset: int) -> Doc:
+def late(key: DocKey, steps: list[Step], found: StoredDoc, era: Era, next_offset: int) -> Doc:
     """The stored document and the ``steps`` of an event from before it, in a generation that nobody wrote in before.
 
     Without steps this is the same document, sealed against whatever was planned in older generations. ``next_offset``
@@ -226,7 +226,7 @@ def late(key: DocKey, steps: list[Step], found: Found, era: Era, next_offset: in
     return Doc(key, era.version(held), _body(key, steps, found, era.epoch))
 
 
-def _body(key: DocKey, steps: list[Step], found: Found, epoch: int) -> bytes:
+def _body(key: DocKey, steps: list[Step], found: StoredDoc, epoch: int) -> bytes:
     try:
         if len(steps) == 1 and type(steps[0][1]) is IndexDoc:  # nearly always
             return encode(steps[0][1].doc)
@@ -243,7 +243,7 @@ def prefixes(chain: list[Step]) -> Iterator[list[Step]]:
         yield done
 
 
-def _not_json(key: DocKey, todo: list[Step], found: Found, epoch: int) -> WriteRejected:
+def _not_json(key: DocKey, todo: list[Step], found: StoredDoc, epoch: int) -> WriteRejected:
     for prefix in prefixes(todo):
         try:
             encode(fold(prefix, found, epoch))

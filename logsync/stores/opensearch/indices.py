@@ -10,8 +10,8 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from logsync.errors import ConfigError, LogsyncError, PositionConflict
-from logsync.stores.opensearch.client import Client
-from logsync.stores.opensearch.conditions import Fault, faults, flat
+from logsync.stores.opensearch.client import OpenSearchClient
+from logsync.stores.opensearch.conditions import IndexFault, faults, flat
 from logsync.stores.opensearch.errors import Verdict, raised, reason, verdict
 from logsync.stores.opensearch.layout import Body, Layout, holds_books
 
@@ -24,7 +24,7 @@ _SEARCH = {"ignore_unavailable": "true", "allow_no_indices": "true", "expand_wil
 class Indices:
     """What stands in OpenSearch for one layout. Every method is a few small requests."""
 
-    def __init__(self, client: Client, layout: Layout) -> None:
+    def __init__(self, client: OpenSearchClient, layout: Layout) -> None:
         self._client, self._layout = client, layout
         self.searching: dict[str, str] = {}
         """Parameters of every search of logsync's own: past an index's search pipeline, which may hide documents."""
@@ -38,7 +38,7 @@ class Indices:
         elif list(found) != [layout.books_index] or not holds_books(found[layout.books_index]):
             raise _foreign(layout.books, found)
         else:
-            self._refuse(layout.books_index, faults(found[layout.books_index], None, fresh=False, own=False))
+            self._refuse(layout.books_index, faults(found[layout.books_index], {}, fresh=False, own=False))
 
     def owned(self) -> dict[str, Any]:
         """Every index of this sink, of any epoch, also of names that are no longer declared."""
@@ -83,7 +83,7 @@ class Indices:
             if found is None:
                 log.warning("index is missing", extra={"sink": layout.sink, "index": index})
                 continue
-            self._refuse(index, faults(found, None, fresh=False))
+            self._refuse(index, faults(found, {}, fresh=False))
             if layout.changed(found, name, "mappings"):
                 self._put_mapping(index, name, epoch)
             if layout.changed(found, name, "settings"):
@@ -105,12 +105,12 @@ class Indices:
         for index, found in self._get(",".join(indices)).items():
             if name := indices.get(index):
                 new = name in fresh
-                self._refuse(index, faults(found, layout.mappings(name, epoch), fresh=new), fresh=new)
+                self._refuse(index, faults(found, layout.body(name, epoch), fresh=new), fresh=new)
 
-    def faults(self, index: str) -> list[Fault]:
+    def faults(self, index: str) -> list[IndexFault]:
         """What a worker that resumes refuses this index for; of one that is missing, nothing."""
         found = self._get(index).get(index)
-        return faults(found, None, fresh=False) if found is not None else []
+        return faults(found, {}, fresh=False) if found is not None else []
 
     def delete(self, names: list[str]) -> None:
         """Delete these indices, by name and never by pattern."""
@@ -149,7 +149,8 @@ class Indices:
 
     def _create(self, index: str, body: Body, *, own: bool = True) -> None:
         """Make the index, and see what the cluster's index templates made of it. Raises ConfigError. # O6"""
-        answer = self._client.request("PUT", f"/{index}", body, ignore=(400,), writing=True)
+        shards = {"wait_for_active_shards": "1"}  # whatever a template says of that
+        answer = self._client.request("PUT", f"/{index}", body, params=shards, ignore=(400,), writing=True)
         error = answer.get("error")
         if isinstance(error, dict):
             if error.get("type") == "resource_already_exists_exception":  # another one was faster, and looks at it
@@ -160,9 +161,9 @@ class Indices:
             )
         answer = self._client.request("GET", f"/{index}", ignore=(403,))
         if "error" in answer:
-            wrong = [Fault("blocks", f"it cannot even be looked at: {reason(answer['error'])}")]
+            wrong = [IndexFault("blocks", f"it cannot even be looked at: {reason(answer['error'])}")]
         else:
-            wrong = faults(answer[index], body["mappings"], fresh=True, own=own)
+            wrong = faults(answer[index], body, fresh=True, own=own)
         if wrong:
             self._take_back(index)
             self._refuse(index, wrong, fresh=True)
@@ -175,7 +176,7 @@ class Indices:
         with suppress(LogsyncError):
             self.delete([index])
 
-    def _refuse(self, index: str, wrong: list[Fault], *, fresh: bool = False) -> None:
+    def _refuse(self, index: str, wrong: list[IndexFault], *, fresh: bool = False) -> None:
         """Raises ConfigError that names what is wrong with this index and what mends it; nothing if nothing is."""
         if not wrong:
             return
@@ -233,7 +234,7 @@ def checked(answer: Mapping[str, Any]) -> Mapping[str, Any]:
     return answer
 
 
-def mend(index: str, wrong: Collection[Fault]) -> str:
+def mend(index: str, wrong: Collection[IndexFault]) -> str:
     """The command that sets the settings of an open index as they must be."""
     settings = json.dumps({fault.setting: fault.value for fault in wrong})
     head = "-H 'Content-Type: application/json'"

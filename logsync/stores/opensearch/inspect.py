@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from logsync.core.inspection import Finding, Inspection, Severity, noting
-from logsync.core.store import StoreSettings
 from logsync.stores.opensearch.indices import mend
 
 if TYPE_CHECKING:
     from logsync.core.book import Book
-    from logsync.stores.opensearch.store import OpenSearch
+    from logsync.stores.opensearch.connection import Connection
 
 _FLAT = {"include_defaults": "true", "flat_settings": "true"}
 _MAY_NOT = (403,)  # a worker needs no right to look at the cluster
@@ -75,29 +74,32 @@ def _put(path: str, body: str) -> str:
     return f"`curl -X PUT $LOGSYNC_OPENSEARCH/{path} -H 'Content-Type: application/json' -d '{body}'`"
 
 
-def inspect(store: OpenSearch, sink: str, settings: StoreSettings) -> Inspection:
+def inspect(connect: Callable[[], Connection]) -> Inspection:
     """See Store.inspect. Refreshes the indices to see what is parked, and writes nothing."""
     seen = Inspection()
-    with closing(store), noting(seen.findings, "opensearch.server"):
-        store._connect(sink, settings)
-        client = store._opened
+    with noting(seen.findings, "opensearch.server"), closing(connect()) as here:
+        client = here.client
         with client.bound():
             answer = client.request("GET", "/_cluster/settings", params=_FLAT, ignore=_MAY_NOT)
             parts = ("defaults", "persistent", "transient")  # the last one that says something holds
             cluster = {name: value for part in parts for name, value in answer.get(part, {}).items()}
             seen.findings += judge_cluster(client.request("GET", "/", ignore=_MAY_NOT), cluster)
             with noting(seen.findings, "opensearch.names"):
-                store._indices.check_names()
-            seen.book = store._read_book()[0]
-            seen.findings += _indices(store, seen.book)
-        seen.holds_data = seen.book is None and store.holds_data()
-        seen.positions = store.positions()
-        seen.waiting = {number: store.sequences(number) for number in seen.positions}
+                here.indices.check_names()
+            seen.book = here.books.read()[0]
+            seen.findings += _indices(here, seen.book)
+        with client.bound():
+            seen.holds_data = seen.book is None and here.holds_data()
+            seen.positions = here.positions()
+        if seen.book is not None:
+            for number in seen.positions:
+                with client.bound():
+                    seen.waiting = {**seen.waiting, number: here.waiting.sequences(seen.book.epoch, number)}
     return seen
 
 
-def _indices(store: OpenSearch, book: Book | None) -> list[Finding]:
-    client, layout = store._opened, store._layout
+def _indices(here: Connection, book: Book | None) -> list[Finding]:
+    client, layout = here.client, here.layout
     findings: list[Finding] = []
     for name in layout.names:
         index = layout.index(name, book.epoch if book else 1)
@@ -105,7 +107,7 @@ def _indices(store: OpenSearch, book: Book | None) -> list[Finding]:
         if found is not None:
             status = client.request("GET", f"/_cluster/health/{index}", ignore=_MAY_NOT).get("status")
             findings += judge_index(index, {**found["defaults"], **found["settings"]}, status)
-            findings += _conditions(store, index)
+            findings += _conditions(here, index)
         elif book is not None:
             why = "its name is new, or it was deleted: it lacks the events up to now"
             fix = "`logsync rebuild SINK --yes`"
@@ -113,7 +115,7 @@ def _indices(store: OpenSearch, book: Book | None) -> list[Finding]:
     return findings
 
 
-def _conditions(store: OpenSearch, index: str) -> list[Finding]:
+def _conditions(here: Connection, index: str) -> list[Finding]:
     """What a worker would refuse this index for."""
     why = "a worker refuses to run like this: what it claims to hold could be lost, or differ from the log"
     rebuild = "`logsync rebuild SINK --yes` makes a new index from the log"
@@ -125,5 +127,5 @@ def _conditions(store: OpenSearch, index: str) -> list[Finding]:
             why,
             mend(index, [fault]) if fault.setting else rebuild,
         )
-        for fault in store._indices.faults(index)
+        for fault in here.indices.faults(index)
     ]

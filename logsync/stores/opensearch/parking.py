@@ -22,14 +22,14 @@ from logsync.core.position import Position
 from logsync.errors import PositionConflict, StoreUnavailable, WriteRejected
 from logsync.stores.opensearch import fold, waiting
 from logsync.stores.opensearch.documents import Documents, Draining, Mark, Stored, compare
-from logsync.stores.opensearch.fold import ABSENT, Doc, DocKey, Era, Found
+from logsync.stores.opensearch.fold import ABSENT, Doc, DocKey, Era, StoredDoc
 from logsync.stores.opensearch.indices import checked
 from logsync.stores.opensearch.layout import Layout
 
 log = logging.getLogger("logsync.stores.opensearch")
 
 
-class Parking:
+class ParkedDocuments:
     """Carries out what a plan says about parked events. One partition only (O5)."""
 
     def __init__(self, layout: Layout, documents: Documents) -> None:
@@ -57,7 +57,7 @@ class Parking:
         newer = {name: mark._replace(noted=noted) for name, mark in _newer(marks).items()}
         return self._documents.write_marks(plan.start.epoch, newer)
 
-    def park(self, plan: Plan, marks: Mapping[str, Mark], found: Mapping[DocKey, Found]) -> None:
+    def park(self, plan: Plan, marks: Mapping[str, Mark], found: Mapping[DocKey, StoredDoc]) -> None:
         """Put the plan's parked events on disk before anything else of it.
 
         # Documents that hold some of them already are noted with them, and sealed in this generation.

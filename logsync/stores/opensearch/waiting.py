@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from logsync.core.parked import Parked, SequenceSummary
 from logsync.stores.opensearch import fold
-from logsync.stores.opensearch.client import Client
+from logsync.stores.opensearch.client import OpenSearchClient
 from logsync.stores.opensearch.conditions import PAGE
 from logsync.stores.opensearch.documents import Documents, lowest
 from logsync.stores.opensearch.errors import Verdict, raised
@@ -66,10 +66,10 @@ class _Hit(NamedTuple):
     token: str
 
 
-class WaitingEvents:
+class ParkedReader:
     """Reads what is parked, over all indices of the sink."""
 
-    def __init__(self, client: Client, layout: Layout, documents: Documents, indices: Indices) -> None:
+    def __init__(self, client: OpenSearchClient, layout: Layout, documents: Documents, indices: Indices) -> None:
         self._client, self._layout, self._documents, self._indices = client, layout, documents, indices
 
     def sequences(self, epoch: int, partition: int) -> dict[str, SequenceSummary]:

@@ -57,7 +57,7 @@ class _Connection(Protocol):
     def read_response(self) -> Answer: ...
 
 
-class Client:
+class RedisClient:
     """One connection to one Redis. Raises logsync's errors only."""
 
     meanwhile: Callable[[], bool] | None = None

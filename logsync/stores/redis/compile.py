@@ -16,7 +16,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
 
 
-class Refused(Exception):
+class RedisRefusal(Exception):
     """A write cannot be carried out, whatever the server holds; the text says which and why."""
 
 
@@ -34,7 +34,7 @@ class Program(NamedTuple):
 def compile_writes(writes: Sequence[Write], prefix: str) -> Program:
     """The program for these writes. Keys get ``prefix`` in front.
 
-    Raises Refused for a write that no server could carry out.
+    Raises RedisRefusal for a write that no server could carry out.
     """
     found: dict[str, Write | Key] = {}  # most keys are written once in a plan: that write stays as it is
     for write in writes:
@@ -121,8 +121,8 @@ def _key(write: Write, prefix: str) -> bytes:
         raise _refused(write, error) from error
 
 
-def _refused(write: Write, error: Exception) -> Refused:
-    return Refused(f"{_brief(write)}: {error}")
+def _refused(write: Write, error: Exception) -> RedisRefusal:
+    return RedisRefusal(f"{_brief(write)}: {error}")
 
 
 def _set(state: Key, write: keys.Set) -> None:

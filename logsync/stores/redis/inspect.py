@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 from logsync.core.inspection import Finding, Inspection, Severity, noting
-from logsync.core.store import StoreSettings
 
 if TYPE_CHECKING:
-    from logsync.stores.redis.store import Redis
+    from logsync.stores.redis.connection import Connection
 
 
 def judge(facts: Mapping[str, str]) -> list[Finding]:
@@ -39,22 +38,21 @@ def judge(facts: Mapping[str, str]) -> list[Finding]:
     return found
 
 
-def inspect(store: Redis, sink: str, settings: StoreSettings) -> Inspection:
-    """See Store.inspect. Commands that read, and not one script."""
+def inspect(connect: Callable[[], Connection]) -> Inspection:
+    """See Store.inspect. Commands that read, and not one script that writes."""
     seen = Inspection()
-    with closing(store), noting(seen.findings, "redis.server"):
-        store._connect(sink, settings)
-        facts = {**store._info("server"), **store._info("persistence"), **store._info("replication")}
+    with noting(seen.findings, "redis.server"), closing(connect()) as here:
+        facts = {**here.info("server"), **here.info("persistence"), **here.info("replication")}
         with noting([], ""):  # not a right that a worker needs; `judge` says so
-            facts["appendfsync"] = str(store._io.call("CONFIG", "GET", "appendfsync")[1], "ascii")
+            facts["appendfsync"] = str(here.client.call("CONFIG", "GET", "appendfsync")[1], "ascii")
         seen.findings += judge(facts)
         with noting(seen.findings, "redis.server"):
-            store._check_server()
+            here.check_server()
         with noting(seen.findings, "redis.maxmemory_policy"):
-            store._check_policy()
+            here.check_policy()
         with noting(seen.findings, "redis.content"):  # evicted, or a script that died half-way: # R1 R2
-            seen.book = store.read_book()
-            seen.holds_data = seen.book is None and store.holds_data()
-            seen.positions = store.positions()
-            seen.waiting = {number: store.sequences(number) for number in seen.positions}
+            seen.book = here.read_book()
+            seen.holds_data = seen.book is None and here.holds_data()
+            seen.positions = here.positions()
+            seen.waiting = {number: here.sequences(number) for number in seen.positions}
     return seen

@@ -20,7 +20,7 @@ from logsync.core.parked import Parked, SequenceSummary
 from logsync.core.plan import Plan
 
 if TYPE_CHECKING:
-    from logsync.stores.redis.client import Client
+    from logsync.stores.redis.client import RedisClient
 
 _SEQUENCES = 1000
 """Sequences per call: a few milliseconds of a server that does nothing else meanwhile."""
@@ -48,7 +48,7 @@ def changes(plan: Plan) -> list[bytes]:
     return words
 
 
-class Shelf:
+class ParkedReader:
     """Reads what is parked, a bounded piece per call, so that no other client of the server waits for long."""
 
     def __init__(self, bookkeeping: str) -> None:
@@ -60,7 +60,7 @@ class Shelf:
         self._read, self._sequences = Script("parked.lua"), Script("sequences.lua")
         self.scripts = [self._read, self._sequences]
 
-    def sequences(self, io: Client, partition: int) -> dict[str, SequenceSummary]:
+    def sequences(self, io: RedisClient, partition: int) -> dict[str, SequenceSummary]:
         found: dict[str, SequenceSummary] = {}
         at = b'[%d:"' % partition
         while at:
@@ -74,7 +74,7 @@ class Shelf:
                 found[name] = SequenceSummary(int(first), events, datetime.fromisoformat(since), error)
         return found
 
-    def parked(self, io: Client, partition: int, sequence: str | None, after: int, limit: int) -> Iterator[Parked]:
+    def parked(self, io: RedisClient, partition: int, sequence: str | None, after: int, limit: int) -> Iterator[Parked]:
         line = b"%d:" % partition if sequence is None else _line(partition, sequence)
         while limit > 0:
             # ":" is the character after the digits.

@@ -16,7 +16,8 @@ from logsync.core.plan import Plan
 from logsync.core.position import LogIdentity, Position
 from logsync.settings import Settings
 from logsync.stores.opensearch import DeleteDoc, IndexDoc, OpenSearch, UpdateDoc
-from logsync.stores.opensearch.client import Client
+from logsync.stores.opensearch.client import OpenSearchClient
+from logsync.stores.opensearch.connection import Connection
 
 LOG = LogIdentity("cluster", "topic", "id", 1)
 Event = list[IndexDoc | UpdateDoc | DeleteDoc]
@@ -116,10 +117,14 @@ def put(key: str, n: Any, index: str = A) -> IndexDoc:
 Around = Callable[[str], None]
 
 
+def connected(store: OpenSearch) -> Connection:
+    assert store._connection is not None
+    return store._connection
+
+
 def interpose(store: OpenSearch, path: str, *, nth: int = 1, before: Any = None, after: Any = None) -> None:
     """Run something just before or after the store's ``nth`` request to ``path`` from now on."""
-    client = store._client
-    assert client is not None
+    client = connected(store).client
     seen = 0
 
     def request(method: str, where: str, *args: Any, **options: Any) -> Any:
@@ -128,7 +133,7 @@ def interpose(store: OpenSearch, path: str, *, nth: int = 1, before: Any = None,
         mine = where == path and seen == nth
         if mine and before:
             before()
-        answer = Client.request(client, method, where, *args, **options)
+        answer = OpenSearchClient.request(client, method, where, *args, **options)
         if mine and after:
             after()
         return answer

@@ -10,7 +10,7 @@ import pytest
 
 from logsync.errors import ConfigError, StoreUnavailable, WriteRejected
 from logsync.stores.opensearch import DeleteDoc, OpenSearch, UpdateDoc
-from logsync.stores.opensearch.client import Client
+from logsync.stores.opensearch.client import OpenSearchClient
 from tests.integration.opensearch.conftest import LONG, A, B, Event, Shop, add, plan, put
 
 
@@ -135,13 +135,13 @@ def test_the_printed_schema_is_what_open_creates(shop: Shop, monkeypatch: pytest
 
     assert plain(after) == plain(before)
     sent = set()
-    original = Client.request
+    original = OpenSearchClient.request
 
-    def record(self: Client, method: str, path: str, *args: Any, **options: Any) -> dict[str, Any]:
+    def record(self: OpenSearchClient, method: str, path: str, *args: Any, **options: Any) -> dict[str, Any]:
         sent.add(path if method != "GET" else "GET")
         return original(self, method, path, *args, **options)
 
-    monkeypatch.setattr(Client, "request", record)
+    monkeypatch.setattr(OpenSearchClient, "request", record)
     store = shop.claimed()  # a role that may not create or change indices gets along with what is there
     store.apply(plan(0, [put("x", 1)]))
     assert sent == {"GET", "/_mget", "/_bulk", f"/{shop.prefix}logsync/_create/{shop.sink}"}
@@ -162,13 +162,13 @@ def test_many_documents_of_900_kilobytes_are_written_in_bounded_requests(
     shop.indices = {A: {"mappings": {"properties": {"n": {"type": "text", "index": False}}}}}
     store = shop.claimed()
     sizes: list[int] = []
-    original = Client.request
+    original = OpenSearchClient.request
 
-    def record(self: Client, method: str, path: str, body: Any = None, **options: Any) -> dict[str, Any]:
+    def record(self: OpenSearchClient, method: str, path: str, body: Any = None, **options: Any) -> dict[str, Any]:
         sizes.append(len(body))
         return original(self, method, path, body, **options)
 
-    monkeypatch.setattr(Client, "request", record)
+    monkeypatch.setattr(OpenSearchClient, "request", record)
     store.apply(plan(0, *[[put(f"k{n}", "x" * 900_000)] for n in range(12)]))
     assert max(sizes) <= 10_000_000  # what small hosted clusters take
     assert len(shop.content(A)) == 12

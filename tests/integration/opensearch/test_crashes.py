@@ -9,8 +9,8 @@ import pytest
 from devstack import Stack
 from logsync.errors import PositionConflict, StoreOutcomeUnknown, StoreUnavailable
 from logsync.stores.opensearch import DeleteDoc, IndexDoc, OpenSearch, UpdateDoc
-from logsync.stores.opensearch.client import Client
-from tests.integration.opensearch.conftest import A, B, Died, Event, Shop, add, die, interpose, plan, put
+from logsync.stores.opensearch.client import OpenSearchClient
+from tests.integration.opensearch.conftest import A, B, Died, Event, Shop, add, connected, die, interpose, plan, put
 
 # Counters double when an event is applied twice, deletes and overwrites show a wrong order.
 EVENTS: list[Event] = [
@@ -60,7 +60,7 @@ def test_a_worker_that_dies_between_any_two_requests_leaves_nothing_doubled(
 @pytest.mark.parametrize("first", [0, 1])
 def test_a_crash_between_two_position_documents_resumes_at_the_lower_one(shop: Shop, first: int) -> None:
     store = shop.claimed()
-    send = store._documents.send
+    send = connected(store).documents.send
 
     def only_one(lines: Any, *params: Any) -> Any:
         lines = list(lines)
@@ -69,7 +69,7 @@ def test_a_crash_between_two_position_documents_resumes_at_the_lower_one(shop: S
             raise Died
         return send(lines, *params)
 
-    store._documents.send = only_one  # type: ignore[method-assign]
+    connected(store).documents.send = only_one  # type: ignore[method-assign]
     with pytest.raises(Died):
         store.apply(plan(0, *EVENTS[:4]))
     restarted = shop.client()
@@ -84,15 +84,14 @@ def test_a_crash_between_two_position_documents_resumes_at_the_lower_one(shop: S
 
 def test_a_plan_of_which_only_some_documents_arrived_is_completed_exactly(shop: Shop) -> None:
     store = shop.claimed()
-    client = store._client
-    assert client is not None
+    client = connected(store).client
 
     def half(method: str, path: str, body: Any = None, **options: Any) -> Any:
         if path == "/_bulk":
             lines = body.splitlines(keepends=True)
-            Client.request(client, method, path, b"".join(lines[:2] + lines[-2:]), **options)
+            OpenSearchClient.request(client, method, path, b"".join(lines[:2] + lines[-2:]), **options)
             raise Died
-        return Client.request(client, method, path, body, **options)
+        return OpenSearchClient.request(client, method, path, body, **options)
 
     client.request = half  # type: ignore[method-assign]
     with pytest.raises(Died):
@@ -159,13 +158,12 @@ def test_an_index_that_is_blocked_or_closed_makes_the_worker_wait(shop: Shop) ->
 
 def test_one_item_turned_away_fails_the_plan_and_nothing_is_resent_out_of_order(shop: Shop) -> None:
     store = shop.claimed()
-    client = store._client
-    assert client is not None
+    client = connected(store).client
     sent: list[str] = []
 
     def busy(method: str, path: str, body: Any = None, **options: Any) -> Any:
         sent.append(path)
-        answer = Client.request(client, method, path, body, **options)
+        answer = OpenSearchClient.request(client, method, path, body, **options)
         if path == "/_bulk":
             error = {"type": "rejected_execution_exception", "reason": "queue is full"}
             answer["errors"] = True
@@ -185,13 +183,12 @@ def test_one_item_turned_away_fails_the_plan_and_nothing_is_resent_out_of_order(
 
 def test_a_plan_costs_three_requests_and_one_without_writes_two(shop: Shop) -> None:
     store = shop.claimed()
-    client = store._client
-    assert client is not None
+    client = connected(store).client
     sent: list[tuple[str, int]] = []
 
     def count(method: str, path: str, body: Any = None, **options: Any) -> Any:
         sent.append((path, len(body or b"")))
-        return Client.request(client, method, path, body, **options)
+        return OpenSearchClient.request(client, method, path, body, **options)
 
     client.request = count  # type: ignore[method-assign]
     store.apply(plan(0, *[[put(f"k{n}", n), add(f"c{n % 9}", 1, B)] for n in range(2000)]))

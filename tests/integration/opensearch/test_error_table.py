@@ -27,7 +27,7 @@ from logsync.core.plan import Plan
 from logsync.errors import ConfigError, LogsyncError, PositionConflict, StoreUnavailable, WriteRejected
 from logsync.stores.opensearch import IndexDoc
 from tests.integration.judged import HALTS, JUDGED, WAITS, judged
-from tests.integration.opensearch.conftest import A, B, Event, Shop, add, interpose, plan, put
+from tests.integration.opensearch.conftest import A, B, Event, Shop, add, connected, interpose, plan, put
 
 MEANING = {StoreUnavailable: WAITS, PositionConflict: WAITS, ConfigError: HALTS, WriteRejected: JUDGED}
 WHOLE, ITEM = "/_mget", "/_bulk"
@@ -50,7 +50,7 @@ class Case:
         with pytest.raises(LogsyncError) as caught:
             self.store.apply(made)
         if before:
-            del self.store._client.request  # type: ignore[union-attr]
+            del connected(self.store).client.request
         return caught.value
 
     def set_index(self, **settings: Any) -> None:

@@ -15,10 +15,10 @@ from logsync.core.plan import Plan
 from logsync.core.position import Position
 from logsync.errors import PositionConflict, WriteRejected
 from logsync.stores.opensearch import IndexDoc, OpenSearch
-from logsync.stores.opensearch.client import Client
+from logsync.stores.opensearch.client import OpenSearchClient
 from logsync.testing.store_contract.making import retries
 from logsync.testing.store_contract.making import waiting as entry
-from tests.integration.opensearch.conftest import A, B, Died, Event, Shop, add, die, interpose, plan, put
+from tests.integration.opensearch.conftest import A, B, Died, Event, Shop, add, connected, die, interpose, plan, put
 
 LATE: Event = [add("c", 10), put("own", 1), add("c", 10, B)]  # what the parked event writes, once it can be applied
 
@@ -67,8 +67,7 @@ def test_a_drain_that_dies_anywhere_is_finished_and_counts_once(shop: Shop, step
 @pytest.mark.parametrize("keep", [0, 1, 2])
 def test_a_drain_of_which_one_document_arrived_is_completed(shop: Shop, keep: int) -> None:
     store = parked(shop)
-    client = store._client
-    assert client is not None
+    client = connected(store).client
     seen = 0
 
     def some(method: str, path: str, body: Any = None, **options: Any) -> Any:
@@ -76,9 +75,9 @@ def test_a_drain_of_which_one_document_arrived_is_completed(shop: Shop, keep: in
         seen += path == "/_bulk"
         if path == "/_bulk" and seen == 2:
             lines = body.splitlines(keepends=True)
-            Client.request(client, method, path, b"".join(lines[2 * keep : 2 * keep + 2]), **options)
+            OpenSearchClient.request(client, method, path, b"".join(lines[2 * keep : 2 * keep + 2]), **options)
             raise Died
-        return Client.request(client, method, path, body, **options)
+        return OpenSearchClient.request(client, method, path, body, **options)
 
     client.request = some  # type: ignore[method-assign]
     with pytest.raises(Died):
@@ -213,7 +212,7 @@ def test_a_restored_index_brings_back_its_own_parked_events(shop: Shop) -> None:
 def test_an_index_that_is_ahead_is_given_nothing_from_before_its_own_position(shop: Shop) -> None:  # O2
     """Neither writes nor parked events: it was there already, and what it did with them is part of it."""
     store = shop.claimed()
-    send = store._documents.send
+    send = connected(store).documents.send
 
     def only_b(lines: Any, *params: Any) -> Any:
         lines = list(lines)
@@ -222,7 +221,7 @@ def test_an_index_that_is_ahead_is_given_nothing_from_before_its_own_position(sh
         send(lines[:1])  # sorted by name: that of B
         raise Died
 
-    store._documents.send = only_b  # type: ignore[method-assign]
+    connected(store).documents.send = only_b  # type: ignore[method-assign]
     with pytest.raises(Died):
         store.apply(plan(0, [add("c", 1, A)], [add("c", 1, B)], [add("c", 10), add("c", 10, B)]))
     store = shop.client()

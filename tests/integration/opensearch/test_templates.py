@@ -13,7 +13,7 @@ from logsync.core.book import Book
 from logsync.core.position import Position
 from logsync.errors import ConfigError, LogsyncError
 from logsync.stores.opensearch import DeleteDoc
-from tests.integration.opensearch.conftest import LOG, LONG, A, B, Shop, add, interpose, plan, put
+from tests.integration.opensearch.conftest import LOG, LONG, A, B, Shop, add, connected, interpose, plan, put
 
 
 @contextmanager
@@ -54,6 +54,7 @@ SPOILED: dict[str, dict[str, Any]] = {
     "max_result_window": {"settings": {"index.max_result_window": 10}},
     "max_docvalue_fields_search": {"settings": {"index.max_docvalue_fields_search": 0}},
     "refresh_interval": {"settings": {"index.refresh_interval": "-1"}},
+    "wait_for_active_shards": {"settings": {"index.write.wait_for_active_shards": "2", "index.number_of_replicas": 1}},
     "erived source": {"settings": {"index.derived_source.enabled": True}},
     "total fields": {"settings": {"index.mapping.total_fields.limit": 2}},
 }
@@ -139,6 +140,18 @@ def test_every_type_of_field_that_opensearch_describes_in_its_own_words_is_taken
     assert shop.client().positions()[0].next_offset == 1
 
 
+def test_what_the_sink_declares_itself_is_taken_whatever_a_template_says_besides(shop: Shop) -> None:
+    declared = {
+        "settings": {"index.mapping.ignore_malformed": True, "refresh_interval": "-1"},
+        "mappings": {"dynamic": "strict", "properties": {"n": {"type": "long"}}},
+    }
+    shop.indices = {A: declared, B: declared}
+    body = {"settings": {"index.mapping.ignore_malformed": False}, "mappings": {"dynamic": True}}
+    with template(shop, body):
+        shop.claimed().apply(plan(0, [put("x", "no number")]))
+    assert shop.content(A) == {"x": {"n": "no number"}}
+
+
 def test_the_index_of_books_is_held_to_it_too(shop: Shop) -> None:
     unread = {"mappings": {"_source": {"enabled": False}}}
     with template(shop, unread, matching="{prefix}logsync-books"), pytest.raises(ConfigError, match="logsync-books"):
@@ -148,7 +161,7 @@ def test_the_index_of_books_is_held_to_it_too(shop: Shop) -> None:
 
 def test_an_index_that_was_made_before_logsync_came_is_looked_at_before_anything_is_written(shop: Shop) -> None:
     store = shop.client()
-    layout = store._layout
+    layout = connected(store).layout
     index = layout.index(A, 1)
     shop.ask("DELETE", index)
     body = layout.body(A, 1)
@@ -247,13 +260,13 @@ def test_a_rebuild_under_a_template_that_came_later_is_refused_and_the_old_conte
 def test_an_index_that_becomes_wrong_between_claim_and_check_is_not_written_to(shop: Shop) -> None:
     """Two workers make the same index; the one that was slower looks before it writes, too."""
     store = shop.client()
-    index = store._layout.index(A, 1)
+    index = connected(store).layout.index(A, 1)
 
     def spoil() -> None:
         shop.ask("PUT", f"{index}/_settings", {"index.final_pipeline": "stamp"})
 
-    interpose(store, f"/{index},{store._layout.index(B, 1)}", before=spoil)
-    interpose(store, f"/{store._layout.index(B, 1)},{index}", before=spoil)
+    interpose(store, f"/{index},{connected(store).layout.index(B, 1)}", before=spoil)
+    interpose(store, f"/{connected(store).layout.index(B, 1)},{index}", before=spoil)
     with pytest.raises(LogsyncError, match="final_pipeline"):
         store.write_book(Book(sink=shop.sink, environment="test", log=LOG), positions=[Position(0, 0)])
     assert store.read_book() is None

@@ -75,7 +75,7 @@ def test_of_two_books_made_from_one_revision_only_one_is_kept(server: Server) ->
 def test_a_wipe_that_was_cut_short_is_finished_by_the_next_one(server: Server) -> None:
     store = server.begun()
     store.apply(plan(START, *[[Set(f"k{n}", n)] for n in range(5000)]))
-    real, steps = store._io.ask, []
+    real, steps = store._here.client.ask, []
 
     def cut(script: object, keys: object, args: object) -> object:
         steps.append(script)
@@ -83,11 +83,11 @@ def test_a_wipe_that_was_cut_short_is_finished_by_the_next_one(server: Server) -
             raise StoreUnavailable("cut")
         return real(script, keys, args)  # type: ignore[arg-type]
 
-    store._io.ask = cut  # type: ignore[method-assign]
+    store._here.client.ask = cut  # type: ignore[method-assign]
     with pytest.raises(StoreUnavailable):
         store.wipe(BOOK)
     assert 0 < len(server.content()) < 5000
-    store._io.ask = real  # type: ignore[method-assign]
+    store._here.client.ask = real  # type: ignore[method-assign]
     assert store.holds_data()
     store.wipe(BOOK)
     assert server.content() == {}

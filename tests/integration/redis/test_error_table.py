@@ -318,7 +318,7 @@ def test_noscript_never_leaves_the_store(server: Server) -> None:
 def test_crossslot_halts_before_anything_is_written(node: int) -> None:
     """A cluster refuses keys of two slots; ``open`` would have seen it by the prefix, so this store does not look."""
     store = Redis(f"redis://127.0.0.1:{node}", prefix="shop:")
-    store._connect(SINK, Settings(_env_file=None))
+    store._connection = store._connect(SINK, Settings(_env_file=None))
     error = failing(lambda: store.write_book(BOOK, positions=[START]))
     assert (type(error), judged(error)) == (ConfigError, HALTS)
     assert "CROSSSLOT" in str(error)

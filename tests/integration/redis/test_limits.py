@@ -142,9 +142,9 @@ def test_a_script_that_dies_half_way_poisons_the_sink_until_it_is_rebuilt(server
     store = server.begun()
     store.apply(plan(START, [Set("k", "text")]))
     careless = server.store()
-    careless._apply.body = careless._apply.body.replace(b"if mode ~= RUN then", b"if false then")
+    careless._scripts.apply.body = careless._scripts.apply.body.replace(b"if mode ~= RUN then", b"if false then")
     # What open() loaded is another script: this one is not known, and goes as EVAL.
-    careless._apply.sha = hashlib.sha1(careless._apply.body).hexdigest().encode()
+    careless._scripts.apply.sha = hashlib.sha1(careless._scripts.apply.body).hexdigest().encode()
     with pytest.raises(ConfigError, match=r"died half-way(.|\n)*logsync rebuild SINK --yes"):
         careless.apply(plan(Position(0, 1), [Set("a", 1)], [HSet("k", {"x": 1})]))
     assert server.content() == {b"k": b"text", b"a": b"1"}  # torn: that is why

@@ -15,7 +15,7 @@ from logsync.core.position import Position
 from logsync.core.write import Write
 from logsync.errors import PositionConflict, WriteRejected
 from logsync.stores.redis import Incr, SAdd, Set
-from logsync.stores.redis.client import Client, Script
+from logsync.stores.redis.client import RedisClient, Script
 from tests.integration.redis.conftest import BOOK, Server, plan
 
 from .parking import NAMES, NOON, ODD, START, as_the_memory_store_sees_it, drain, entry, park, state
@@ -88,14 +88,14 @@ def test_a_hundred_thousand_sequences_are_parked_and_read_in_bulk(server: Server
         store.apply(made)
         at = made.end
     calls = 0
-    real = store._io._exchange
+    real = store._here.client._exchange
 
     def counted(packed: bytes, *, writes: bool) -> object:
         nonlocal calls
         calls += 1
         return real(packed, writes=writes)
 
-    store._io._exchange = counted  # type: ignore[method-assign]
+    store._here.client._exchange = counted  # type: ignore[method-assign]
     found = store.sequences(0)
     assert len(found) == total
     assert found["customer-77777"] == SequenceSummary(77_777, 1, NOON + timedelta(seconds=77_777), "HandlerError")
@@ -123,15 +123,15 @@ def test_many_events_of_one_sequence_and_large_ones_come_back(server: Server) ->
 
 def test_one_call_ends_with_the_event_that_is_enough_for_it(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither the server nor the worker must hold a gigabyte at a time, however much is asked for."""
-    store, ask, answers = server.begun(), Client.ask, list[Sequence[object]]()
+    store, ask, answers = server.begun(), RedisClient.ask, list[Sequence[object]]()
 
-    def asked(client: Client, script: Script, keys: Sequence[bytes], args: Sequence[bytes]) -> Any:
+    def asked(client: RedisClient, script: Script, keys: Sequence[bytes], args: Sequence[bytes]) -> Any:
         answers.append(ask(client, script, keys, args))
         return answers[-1]
 
     large = [entry(n, size=400_000) for n in range(60)]
     store.apply(park(START, *large, to=60))
-    monkeypatch.setattr(Client, "ask", asked)
+    monkeypatch.setattr(RedisClient, "ask", asked)
     assert store.parked(0) == large
     most = 8_000_000 + max(len(one.to_json()) for one in large)
     assert len(answers) > 1
@@ -166,7 +166,7 @@ def test_a_rebuild_that_is_overtaken_in_the_middle_of_its_wipe_stops_there(serve
     store.write_book(mine, positions=[])
     other = server.store()
     theirs = mine.next(state="wiping", epoch=3)
-    real, steps = store._io.ask, []
+    real, steps = store._here.client.ask, []
 
     def book_conflict(script: object, keys: object, args: object) -> object:
         steps.append(script)
@@ -180,7 +180,7 @@ def test_a_rebuild_that_is_overtaken_in_the_middle_of_its_wipe_stops_there(serve
             server.plain.set("logsync:cache:evicted", "theirs 0")
         return real(script, keys, args)  # type: ignore[arg-type]
 
-    store._io.ask = book_conflict  # type: ignore[method-assign]
+    store._here.client.ask = book_conflict  # type: ignore[method-assign]
     with pytest.raises(PositionConflict, match="expected revision 2, found 4"):
         store.wipe(mine)
     assert len(steps) == 3
@@ -211,13 +211,13 @@ def test_a_plan_that_parks_nothing_names_no_key_of_parking_and_asks_nothing_more
         server.plain.set(name, "anything")
     made = plan(Position(0, 1), [Incr("n")])
     sent: list[bytes] = []
-    real = store._io._exchange
+    real = store._here.client._exchange
 
     def kept(packed: bytes, *, writes: bool) -> object:
         sent.append(packed)
         return real(packed, writes=writes)
 
-    store._io._exchange = kept  # type: ignore[method-assign]
+    store._here.client._exchange = kept  # type: ignore[method-assign]
     store.apply(made)
     scripts = [packed for packed in sent if b"EVALSHA" in packed]
     assert len(scripts) == 1
