@@ -216,7 +216,7 @@ def postgres_rows(url: str, table: str) -> Iterator[tuple[Any, Any]]:
 
 
 def redis_values(url: str) -> Iterator[tuple[Any, Any]]:
-    """Every value under the sink's prefix, whoever wrote it, as (type, key, field or member): value."""
+    """Every value under the sink's prefix, whatever wrote it, as (type, key, field or member): value."""
     client = redis.Redis.from_url(url, decode_responses=True)
     keys = list(client.scan_iter("shop:*", count=5_000))
     types = _pipelined(client, keys, "type")

@@ -22,7 +22,7 @@ import psutil
 from . import process
 from .process import Command, Pid, StackError
 
-Note = Callable[[str], None]  # says what is going on, to whoever shows it
+Note = Callable[[str], None]  # reports what is going on
 
 
 class State(StrEnum):
@@ -121,7 +121,7 @@ class Server(ABC):
         return settings
 
     def configure(self, *, bench: bool | None, taken: Iterable[int]) -> None:
-        """Choose a port the first time, keep it for ever after. `taken`: ports promised to other stacks."""
+        """Choose a port the first time and keep it. `taken`: ports promised to other stacks."""
         self.directory.mkdir(parents=True, exist_ok=True)
         port = self.port if self.known else _free_port(self.ports, self.span, set(taken))
         mode = (self.known and self.bench) if bench is None else bench
@@ -195,7 +195,7 @@ class Server(ABC):
         return running
 
     def _port_comes_free(self) -> bool:
-        """Wait a little: whoever killed our last process need not have waited for its end."""
+        """Wait a little: our last process may have been killed a moment ago and not have ended yet."""
         deadline = time.monotonic() + 5
         while not _is_free(self.port, self.span):
             if time.monotonic() > deadline:

@@ -100,7 +100,7 @@ class ParkedRetries:
         """Mark what is still parked, then put it on record, and only then let it leave, as any other skip does.
 
         The mark decides. It is made in the store and moves the position, so the event was either applied
-        before, by whoever held that position, and is parked no longer; or nobody applies it from now on.
+        before, by the worker that held that position, and is no longer parked; or nobody applies it from now on.
         """
         store, discards = self._sink.store, partition.retries.discards
         for first, last in asked.offsets.ranges:

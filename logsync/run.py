@@ -215,7 +215,7 @@ def _listen(heard: socket.socket, worker: Worker, drain_timeout: float) -> None:
 
 def _give_up() -> None:
     # From a thread of its own: a log line can block on a full pipe, and this must end whatever happens.
-    said = threading.Thread(target=log.error, args=("drain timeout: ending where it stands; nothing is lost",))
+    said = threading.Thread(target=log.error, args=("LOGSYNC_DRAIN_TIMEOUT has passed: ending now; nothing is lost",))
     said.daemon = True
     said.start()
     said.join(0.5)

@@ -138,7 +138,7 @@ _warned: set[str] = set()
 
 
 def _warn_of_others(names: Iterable[str]) -> None:
-    """Warn, once, of a name that looks like one of ours and is none: what it sets would be missed without a word."""
+    """Warn, once, of a name that looks like one of ours and is none: what it sets would be ignored silently."""
     for name in {name.upper() for name in names} - VARIABLES - _warned:
         meant = _meant(name)
         if meant:

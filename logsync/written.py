@@ -74,7 +74,7 @@ def servers(value: Any) -> Any:
 
 
 def address(value: Any) -> Any:
-    """The address of a store. Whoever sets an empty one meant something else than the default on this machine."""
+    """The address of a store. An empty one is refused: it cannot mean the default on this machine."""
     if value == "":
         raise wrong("it is set and empty: expected an address (unset, it means a server on this machine)")
     return value

@@ -79,7 +79,7 @@ class Ticket:
 
 class Tickets:
     """The tickets of this process, at most ``limit`` and none older than ``keep`` seconds. A dropped one is safe:
-    whoever still holds its token is told that we cannot tell."""
+    a visitor who still holds its token is told that we cannot tell."""
 
     def __init__(
         self, *, limit: int = 10_000, keep: float = 3_600, clock: Callable[[], float] = time.monotonic

@@ -25,7 +25,7 @@ class Exit(IntEnum):
         member._value_, member.meaning = code, meaning
         return member
 
-    OK = 0, "done; consume: drained after a signal, or caught up with --until-end"
+    OK = 0, "done; consume: ended in order after a signal, or caught up with --until-end"
     NOT_FOUND = 1, "show, history: no such record in the log; parked: nothing that is meant is parked"
     USAGE = 2, "the command line itself is wrong"
     CONFIG = 3, "settings, sink, topic or store are set up wrongly; restarting will not help"

@@ -136,7 +136,7 @@ def _sinks_in(module: str) -> list[str]:
     try:
         names = [name for name, value in vars(_import(module)).items() if isinstance(value, Sink)]
     except ConfigError:
-        return [f"{module}:sink"]  # whoever runs that learns what is wrong with it
+        return [f"{module}:sink"]  # running that says what is wrong with it
     short = module.removeprefix("sinks.")
     return [short if name == "sink" and short != module and "." not in short else f"{module}:{name}" for name in names]
 

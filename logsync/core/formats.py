@@ -1,6 +1,6 @@
 """The number that every stored format carries: what is newer is refused, what is older is brought up to date here.
 
-Half-reading a newer format is worse than not reading it: whoever writes it back drops what it did not know.
+Half-reading a newer format is worse than not reading it: a program that writes it back drops what it did not know.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ def _book_0(fields: Fields) -> Fields:
 
 
 def _position_0(fields: Fields) -> Fields:
-    """What counts releases now was called drains."""
+    """Releases were called drains."""
     return {**fields, "releases": fields.get("drains", 0)}
 
 

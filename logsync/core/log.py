@@ -47,7 +47,7 @@ class Log:
         ``key`` names the field (or is a function of the model) that orders events: events of one key are
         applied in log order. ``version`` grows when old readers could not read the new shape.
 
-        The key is what the event's JSON says there, so whoever reads the JSON can name it.
+        The key is what the event's JSON says there, so a reader of the JSON can name it.
 
         Raises ConfigError for a name and version used twice, for a key that is not a field or not one value, and for
         a model that its own JSON does not give back.

@@ -174,7 +174,7 @@ def plan_retry(
     """
     calls = _Calls(sink, partitions, refused or {})
     skipped: Counter[str] = Counter()
-    drained: list[int] = []
+    released: list[int] = []
     retried: list[Parked] = []
     for entry, event in zip(entries, events, strict=True):
         rule = _passed_over(sink, event, skips, ())  # no duplicate is ever parked  # A1
@@ -193,10 +193,10 @@ def plan_retry(
                     )
                 )
                 break
-        drained.append(event.offset)
+        released.append(event.offset)
     return Plan(
         stored, stored.released(), calls.writes, calls.offsets, calls.applied, skipped,
-        still_parked=retried, released=drained, refused=calls.refused,
+        still_parked=retried, released=released, refused=calls.refused,
     )  # fmt: skip
 
 

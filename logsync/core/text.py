@@ -30,7 +30,7 @@ def short(text: str, most: int) -> str:
 def escaped_json(text: str) -> str:
     """JSON made with ``ensure_ascii=False``, with every character that does not print as its ``\\u`` escape.
 
-    The same value for whoever reads it. Line ends and blanks between the values stay.
+    The same value for every reader. Line ends and blanks between the values stay.
     """
     return re.sub(r"[^\n -~]", _unicode, text)
 

@@ -2,7 +2,7 @@
 
 It is not the client of single appends. A run that fails gives up what is queued, and must not take other threads'
 appends along; and it waits for more events to fill a batch, which one append never does. For the same reason two runs
-at once never share a client: whoever finds it taken opens another, and one of them is kept.
+at once never share a client: one that finds it taken opens another, and one of them is kept.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ from logsync.ops.access import amend, look
 from logsync.settings import Settings
 
 _DEEPER = 100
-"""Levels that whoever prints a value may nest it deeper, and call deeper, than ``describe`` has tried."""
+"""Levels by which a caller that prints a value may nest it deeper, and call deeper, than ``describe`` has tried."""
 
 
 def skip(store: Store, record: Record, *, sink: str, reason: str, now: datetime) -> Book:

@@ -41,7 +41,7 @@ class Books(Given):
         assert self.client().read_book() == changed
 
     def test_what_a_newer_version_wrote_is_refused(self) -> None:
-        """Half-reading it would be worse: whoever writes it back drops what it did not know.
+        """Half-reading it would be worse: a program that writes it back drops what it did not know.
 
         A position may be columns of a table: it is never read without the book.
         """

@@ -54,7 +54,7 @@ class Laws(Given):
                 )
 
     def test_what_is_said_to_commute_does(self) -> None:
-        """Whoever says it may be used on several partitions, whose events come in any order. # S2"""
+        """A write that says so may be used on several partitions, whose events come in any order. # S2"""
         samples = self.writes(self.sink)
         kinds = [kind for kind in samples if kind.commutes]
         for kind, other in itertools.product(kinds, kinds):
