@@ -33,7 +33,7 @@ class Exit(IntEnum):
     LOG = 5, "the log is not the one that the position belongs to, or does not reach back to it"
     UNAVAILABLE = 6, "Kafka or the store did not answer (consume waits instead)"
     REFUSED = 7, "nothing was done: the command destroys something and wants --yes, or it does not apply"
-    BEHIND = 8, "status --fail-behind: a sink is behind by more than was allowed, or its state is not known"
+    BEHIND = 8, "status --fail-behind: more events of a sink are behind or parked than was allowed, or it does not run"
     CONFLICT = 9, "somebody else moves the position of this sink at the same time"
     FOUND_WARNING = 10, "doctor: the worst finding is a warning: a fault would cost more than it must"
     FOUND_ERROR = 11, "doctor: an error was found: a sink does not run, will halt, or could lose what it holds"

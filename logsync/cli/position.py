@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import deque
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -78,19 +79,34 @@ def forget(sink: SinkArgument, yes: YesOption = False) -> None:
     out.say(f"forgotten; the content is untouched. `logsync rebuild {sink} --yes` makes it whole again")
 
 
+def _offset(text: str | None) -> str | None:
+    """What ``--from`` takes: an offset as it was printed, or ``none``."""
+    plain_text = None if text is None else text.replace(",", "").strip().lower()
+    if plain_text is not None and plain_text != "none" and not (plain_text.isascii() and plain_text.isdigit()):
+        raise typer.BadParameter("expected the next offset that was shown, or none")
+    return plain_text
+
+
 @app.command("set")
 def set_(
     sink: SinkArgument,
     partition: Annotated[int, typer.Argument(min=0, show_default=False)],
     offset: Annotated[int, typer.Argument(min=0, help="The NEXT offset to apply.", show_default=False)],
     reason: Annotated[str, typer.Option("--reason", help="Why; kept on record.", show_default=False)],
+    shown: Annotated[
+        str | None,
+        typer.Option(
+            "--from", metavar="OFFSET|none", callback=_offset, show_default=False,
+            help="The next offset that you were shown: if a worker has moved on since, nothing is changed.",
+        ),
+    ] = None,
     yes: YesOption = False,
-) -> None:
+) -> None:  # fmt: skip
     """Move a position inside its log, on record. Forward skips events, back applies them again: content then differs.
 
-    For OpenSearch, moving back is harmless. Nothing is changed if a worker has moved the position meanwhile.
+    For OpenSearch, moving back is harmless. Without --from and --yes this only says what it would do.
 
-    Example: logsync position set db 0 4711 --reason "lost to retention, accepted" --yes
+    Example: logsync position set db 0 4711 --from 4690 --reason "lost to retention, accepted" --yes
     """
     from logsync.log.lookup import Lookup
     from logsync.log.topic import identify
@@ -103,6 +119,8 @@ def set_(
         if partition not in spans:
             raise ConfigError(f"{topic} has no partition {partition}; it has {', '.join(map(str, spans))}")
         at, span = (seen.positions or {}).get(partition), spans[partition]
+        if shown is not None:
+            positions.check_shown(loaded, partition, at, None if shown == "none" else int(shown))
         last_found = None if at is None or at.last_offset is None else lookup.id_at(partition, at.last_offset)
         before = _last_before(lookup, partition, offset, span)
     move = positions.plan_set(
@@ -118,7 +136,9 @@ def set_(
         reason=reason,
         now=datetime.now(UTC),
     )
-    _carry_out(move, settings, yes=yes)
+    stands = positions.named(None if at is None else at.next_offset)
+    command = f"logsync position set {sink} {partition} {offset} --from {stands} --reason {shlex.quote(reason)} --yes"
+    _carry_out(move, settings, yes=yes and shown is not None, fix=f"`{command}` does this")
 
 
 @app.command("adopt")
@@ -156,10 +176,10 @@ def adopt(sink: SinkArgument, yes: YesOption = False) -> None:
     )
     for difference in move.book.log.differences(identity):
         out.say(f"another log: {difference}")
-    _carry_out(move, settings, yes=yes)
+    _carry_out(move, settings, yes=yes, fix=f"`logsync position adopt {sink} --yes` does this")
 
 
-def _carry_out(move: positions.Move, settings: Settings, *, yes: bool) -> None:
+def _carry_out(move: positions.Move, settings: Settings, *, yes: bool, fix: str) -> None:
     for number, target in sorted(move.targets.items()):
         at = move.stored.get(number)
         before = "no position" if at is None else f"next offset {at.next_offset:,}"
@@ -168,7 +188,7 @@ def _carry_out(move: positions.Move, settings: Settings, *, yes: bool) -> None:
     for sentence in move.says:
         out.say(sentence)
     if not yes:
-        raise Refused("nothing was changed", fix="add --yes to do this")
+        raise Refused("nothing was changed", fix=fix)
     with access.opened(move.sink, settings) as store:
         book = positions.carry_out(move, store)
     out.say(f"done, and on record as revision {book.revision} of the book; workers follow within seconds")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Annotated
 
@@ -21,6 +22,16 @@ _COLUMNS = (
     "sink", "#partition", "state", "#position", "#committed", "#log end", "#lag", "#lag seconds", "#parked", "detail",
 )  # fmt: skip
 
+CODES = {
+    "misconfigured": Exit.CONFIG,
+    "other environment": Exit.CONFIG,
+    "other log": Exit.LOG,
+    "gap": Exit.LOG,
+    "store unreachable": Exit.UNAVAILABLE,
+    "log unreachable": Exit.UNAVAILABLE,
+}
+"""What a worker in this state would end with, or wait for; by ``SinkState``."""
+
 
 def status(
     sinks: SinksArgument = None,
@@ -28,14 +39,15 @@ def status(
     fail_behind: Annotated[
         int | None,
         typer.Option(
-            min=0, help="Exit with BEHIND if a sink lags more than N events or is in any other state.",
-            show_default=False,
+            min=0, show_default=False,
+            help="Exit with BEHIND if more than N events of a sink are behind or parked, or if it does not run.",
         ),
     ] = None,
 ) -> None:  # fmt: skip
     """Show per sink and partition: the store's position, the committed offset, the log's end, and the lag.
 
-    A store or log that does not answer is a row that says so; the exit code stays 0 unless --fail-behind asks.
+    A store or log that does not answer is a row that says so, and the others are shown all the same. The exit code is
+    that of the worst row: CONFIG, LOG, UNAVAILABLE, or OK, which a sink that is behind or has parked events is, too.
 
     Example: logsync status db search --fail-behind 1000
     """
@@ -51,6 +63,13 @@ def status(
         out.print_table(_COLUMNS, rows)
     if fail_behind is not None and any(too_far(row, fail_behind) for row in rows):
         raise typer.Exit(Exit.BEHIND)
+    raise typer.Exit(worst(row.state for row in rows))
+
+
+def worst(states: Iterable[str]) -> Exit:
+    """The exit code for sinks in these states. Those that are not in the table pass by themselves, or are parked."""
+    found = {CODES.get(state, Exit.OK) for state in states}
+    return next((code for code in (Exit.CONFIG, Exit.LOG, Exit.UNAVAILABLE) if code in found), Exit.OK)
 
 
 def _look(name: str, settings: Settings) -> list[Row]:

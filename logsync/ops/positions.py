@@ -107,6 +107,26 @@ def plan_set(
     return Move(sink, book, stored, {**stored, partition: target}, says, audit)
 
 
+def check_shown(sink: Sink, partition: int, at: Position | None, shown: int | None) -> None:
+    """Compare the stored position with the next offset that a person was shown (None: no position) and decided on.
+
+    Raises PositionConflict. Between looking and deciding a worker goes on: from a later position the same move goes
+    back over events that were applied meanwhile, and what they add would be added again.
+    """
+    stands = None if at is None else at.next_offset
+    if stands != shown:
+        raise PositionConflict(
+            f"sink {sink.name}, partition {partition}: its position has moved since it was shown: expected "
+            f"{named(shown)}, found {named(stands)}",
+            fix=_AGAIN,
+        )
+
+
+def named(offset: int | None) -> str:
+    """A next offset as ``--from`` takes it."""
+    return "none" if offset is None else str(offset)
+
+
 _LOST = "the log does not hold the last applied event: the content has effects that the log has not, until a rebuild"
 
 

@@ -28,6 +28,8 @@ class SinkState(StrEnum):
     BEHIND = "behind"
     HELD = "open transaction"
     """Everything up to a transaction that has not ended is applied, and more stands behind it."""
+    PARKED = "parked"
+    """Behind or not: there are events that were set aside."""
     NO_POSITION = "no position"
     WIPING = "wiping"
     MOVING = "moving"
@@ -57,8 +59,11 @@ class Row(NamedTuple):
 
 
 def too_far(row: Row, allowed: int) -> bool:
-    """True unless the row is known to lag by at most ``allowed`` events."""
-    return row.state not in (SinkState.OK, SinkState.BEHIND, SinkState.HELD) or row.lag is None or row.lag > allowed
+    """True unless the row is known to have at most ``allowed`` events that are not applied: behind, or parked."""
+    running = (SinkState.OK, SinkState.BEHIND, SinkState.HELD, SinkState.PARKED)
+    if row.state not in running or row.lag is None or (row.state is SinkState.PARKED and row.parked is None):
+        return True
+    return row.lag + (row.parked or 0) > allowed
 
 
 def judge(
@@ -133,7 +138,9 @@ def survey(sink: Sink, settings: Settings) -> list[Row]:
                     elif first is not None and first.fault is not None:
                         row = row._replace(detail=f"the next record cannot be read: {first.fault.why}")
                     parked = sum(known.events for known in seen.waiting.get(partition, {}).values())
-                    row = row._replace(lag_seconds=None if age is None else round(age, 3), parked=parked)
+                    state = SinkState.PARKED if parked and row.state is not SinkState.HELD else row.state
+                    age = None if age is None else round(age, 3)
+                    row = row._replace(state=state, lag_seconds=age, parked=parked)
                 rows.append(row._replace(committed=bookmarks.get(partition)))
             return rows
     except LogUnavailable as error:

@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
+from logsync.cli.exits import Exit
+from logsync.cli.status import CODES, worst
 from logsync.core.book import Book, Skip
 from logsync.core.event import Event, Record
 from logsync.core.log import Log
@@ -248,10 +250,33 @@ def test_status_judges_from_facts(book: Book | None, at: int | None, state: Sink
     assert (row.state, row.position, row.end, row.lag) == (state, at, 9, lag)
 
 
-def test_fail_behind_trusts_no_state_but_ok_and_behind() -> None:
+@pytest.mark.parametrize(
+    ("states", "code"),
+    [
+        ((), Exit.OK),
+        ((SinkState.OK, SinkState.BEHIND, SinkState.PARKED, SinkState.NO_POSITION), Exit.OK),
+        ((SinkState.WIPING, SinkState.MOVING), Exit.OK),
+        ((SinkState.OK, SinkState.STORE_UNREACHABLE), Exit.UNAVAILABLE),
+        ((SinkState.LOG_UNREACHABLE, SinkState.PARKED), Exit.UNAVAILABLE),
+        ((SinkState.GAP, SinkState.LOG_UNREACHABLE), Exit.LOG),
+        ((SinkState.OTHER_LOG,), Exit.LOG),
+        ((SinkState.OTHER_ENVIRONMENT, SinkState.GAP), Exit.CONFIG),
+        ((SinkState.STORE_UNREACHABLE, SinkState.MISCONFIGURED, SinkState.OK), Exit.CONFIG),
+    ],
+)
+def test_status_ends_with_what_the_worst_sink_would_end_with(states: tuple[SinkState, ...], code: Exit) -> None:
+    assert worst(states) is code
+    assert set(SinkState) >= set(CODES)
+
+
+RUNNING = {SinkState.OK, SinkState.BEHIND, SinkState.HELD}
+
+
+def test_fail_behind_counts_what_is_not_applied_behind_or_parked_and_trusts_no_other_state() -> None:
     assert not too_far(Row("db", 0, SinkState.OK, lag=0), 0)
     assert not too_far(Row("db", 0, SinkState.BEHIND, lag=5), 5)
     assert too_far(Row("db", 0, SinkState.BEHIND, lag=6), 5)
-    assert all(
-        too_far(Row("db", 0, state, lag=0), 5) for state in SinkState if state not in (SinkState.OK, SinkState.BEHIND)
-    )
+    assert not too_far(Row("db", 0, SinkState.PARKED, lag=2, parked=3), 5)
+    assert too_far(Row("db", 0, SinkState.PARKED, lag=3, parked=3), 5)
+    assert too_far(Row("db", 0, SinkState.PARKED, lag=0, parked=1), 0)
+    assert all(too_far(Row("db", 0, state, lag=0), 5) for state in set(SinkState) - RUNNING)

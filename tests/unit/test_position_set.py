@@ -130,6 +130,19 @@ def test_where_documents_hold_offsets_moving_back_is_harmless_and_anything_unkno
         set_(sink, source, 3)
 
 
+@pytest.mark.parametrize("shown", [None, 4, 6])
+def test_a_move_that_was_decided_on_another_offset_is_refused(shown: int | None) -> None:
+    sink, source = a_sink(), a_log(5)
+    run(sink, source)
+    at = sink.store.positions()[0]
+    positions.check_shown(sink, 0, at, 5)
+    with pytest.raises(PositionConflict, match=f"expected {positions.named(shown)}, found 5"):
+        positions.check_shown(sink, 0, at, shown)
+    positions.check_shown(sink, 0, None, None)
+    with pytest.raises(PositionConflict, match="found none"):
+        positions.check_shown(sink, 0, None, 5)
+
+
 @pytest.mark.parametrize("store", [Memory, Versioned])
 def test_a_position_that_moved_since_it_was_shown_is_left_alone(store: type[Memory]) -> None:
     sink, source = a_sink(store()), a_log(5)

@@ -51,18 +51,18 @@ def test_status_goes_from_no_position_over_behind_to_ok(shell: Shell, three: Top
 def test_status_shows_what_does_not_answer_as_a_row_and_no_secret(shell: Shell, three: Topic) -> None:
     shell.env["LOGSYNC_POSTGRES"] = f"postgresql://somebody:hunter2@{DEAD}/shop"
     (shell.folder / "sinks/broken.py").write_text("1 / 0")
-    answer = shell("status", "--json")
+    answer = shell("status", "--json", code=Exit.CONFIG)
     rows = {row["sink"]: row for row in json.loads(answer.stdout)}
     assert (rows["db"]["state"], rows["db"]["end"]) == ("store unreachable", 3)
     assert rows["broken"]["state"] == "misconfigured"
     assert "ZeroDivisionError" in rows["broken"]["detail"]
-    assert "hunter2" not in answer.stdout + answer.stderr + shell("status").stdout
+    assert "hunter2" not in answer.stdout + answer.stderr + shell("status", "db", code=Exit.UNAVAILABLE).stdout
 
 
 def test_status_shows_a_log_that_does_not_answer_beside_the_stores_position(shell: Shell, three: Topic) -> None:
     shell("consume", "db", "--until-end")
     shell.env["LOGSYNC_KAFKA"] = DEAD
-    row = status(shell)
+    (row,) = json.loads(shell("status", "db", "--json", code=Exit.UNAVAILABLE).stdout)
     assert (row["state"], row["position"], row["end"]) == ("log unreachable", 3, None)
 
 

@@ -61,7 +61,7 @@ def test_set_shows_first_then_moves_and_the_content_is_what_it_said(
         assert words in said
     assert "has effects" not in said
     assert shown(shell) == before
-    shell("position", "set", "db", "0", "3", *BECAUSE, "--yes")
+    shell("position", "set", "db", "0", "3", *BECAUSE, "--from", "5", "--yes")
     assert {name: at(shell)[name] for name in ("next_offset", "last_offset", "last_id")} == {
         "next_offset": 3, "last_offset": 2, "last_id": "id-c",
     }  # fmt: skip
@@ -73,6 +73,23 @@ def test_set_shows_first_then_moves_and_the_content_is_what_it_said(
     assert "missing" not in shell("position", "show", "db").stdout
 
 
+def test_set_does_nothing_from_another_offset_than_was_shown(shell: Shell, counted: Topic, deploy: Deploy) -> None:
+    """Between looking and setting a worker applies two more: going back over them would double what they add."""
+    said = shell("position", "set", "db", "0", "4", *BECAUSE, "--yes", code=Exit.REFUSED).stderr
+    assert "`logsync position set db 0 4 --from 5 --reason 'a test' --yes` does this" in said
+    for name in "fg":
+        counted.event("thing.made", b'{"name": "%s"}' % name.encode(), id=f"id-{name}")
+    shell("consume", "db", "--until-end")
+    before = shown(shell)
+    said = shell("position", "set", "db", "0", "4", *BECAUSE, "--from", "5", "--yes", code=Exit.CONFLICT).stderr
+    assert "has moved since it was shown: expected 5, found 7" in said
+    shell("position", "set", "db", "0", "4", *BECAUSE, "--from", "none", "--yes", code=Exit.CONFLICT)
+    shell("position", "set", "db", "0", "4", *BECAUSE, "--from", "seven", "--yes", code=Exit.USAGE)
+    shell("position", "set", "db", "0", "4", *BECAUSE, "--from", "7", code=Exit.REFUSED)
+    assert shown(shell) == before
+    assert rows(shell, deploy) == dict.fromkeys("abcdefg", 1)
+
+
 def test_set_past_a_gap_that_retention_left_is_the_way_to_accept_it(
     shell: Shell, counted: Topic, deploy: Deploy
 ) -> None:
@@ -80,10 +97,16 @@ def test_set_past_a_gap_that_retention_left_is_the_way_to_accept_it(
         counted.event("thing.made", b'{"name": "%s"}' % name.encode(), id=f"id-{name}")
     counted.delete_before(7)
     shell("consume", "db", "--until-end", code=Exit.LOG)
-    assert "holds 7 to before 8" in shell("position", "set", "db", "0", "6", *BECAUSE, "--yes", code=Exit.LOG).stderr
-    assert "holds 7 to before 8" in shell("position", "set", "db", "0", "9", *BECAUSE, "--yes", code=Exit.LOG).stderr
+    assert (
+        "holds 7 to before 8"
+        in shell("position", "set", "db", "0", "6", *BECAUSE, "--from", "5", "--yes", code=Exit.LOG).stderr
+    )
+    assert (
+        "holds 7 to before 8"
+        in shell("position", "set", "db", "0", "9", *BECAUSE, "--from", "5", "--yes", code=Exit.LOG).stderr
+    )
     assert at(shell)["next_offset"] == 5
-    assert "missing from db" in shell("position", "set", "db", "0", "7", *BECAUSE, "--yes").stderr
+    assert "missing from db" in shell("position", "set", "db", "0", "7", *BECAUSE, "--from", "5", "--yes").stderr
     assert at(shell)["last_id"] is None  # the record before it is gone
     shell("consume", "db", "--until-end")
     assert rows(shell, deploy) == dict.fromkeys("abcdeh", 1)
@@ -97,7 +120,7 @@ def test_set_keeps_the_id_of_the_last_record_before_a_hole_in_the_offsets(shell:
         producer.produce(counted.name, b"{}", b"k")
         producer.flush(20)
         producer.abort_transaction(20)
-    shell("position", "set", "db", "0", "33", *BECAUSE, "--yes")
+    shell("position", "set", "db", "0", "33", *BECAUSE, "--from", "5", "--yes")
     assert (at(shell)["next_offset"], at(shell)["last_offset"], at(shell)["last_id"]) == (33, 4, "id-e")
     counted.event("thing.made", b'{"name": "f"}')
     shell("consume", "db", "--until-end")
@@ -108,14 +131,17 @@ def test_set_after_the_last_applied_event_went_says_that_the_content_is_ahead(sh
     with psycopg.connect(shell.env["LOGSYNC_POSTGRES"]) as connection:
         connection.execute("UPDATE logsync.position SET last_id = 'an event that the log lost'")
     assert "grew again" in shell("consume", "db", "--until-end", code=Exit.LOG).stderr
-    assert "has effects that the log has not" in shell("position", "set", "db", "0", "4", *BECAUSE, "--yes").stderr
+    assert (
+        "has effects that the log has not"
+        in shell("position", "set", "db", "0", "4", *BECAUSE, "--from", "5", "--yes").stderr
+    )
     shell("consume", "db", "--until-end")
 
 
 def test_forgotten_positions_can_be_set_again(shell: Shell, counted: Topic, deploy: Deploy) -> None:
     shell("position", "forget", "db", "--yes")
     shell("consume", "db", "--until-end", code=Exit.CONFIG)
-    assert "on your word" in shell("position", "set", "db", "0", "5", *BECAUSE, "--yes").stderr
+    assert "on your word" in shell("position", "set", "db", "0", "5", *BECAUSE, "--from", "none", "--yes").stderr
     shell("consume", "db", "--until-end")
     assert rows(shell, deploy) == dict.fromkeys("abcde", 1)
 

@@ -52,7 +52,7 @@ TASKS = (
     Task("operator", "logsync show", (READ,), f"show 0:0 --sink {SINK}"),
     Task("operator", "logsync history", (READ,), f"history good --sink {SINK}"),
     Task("operator", "logsync skip", (READ,), f"skip {SINK} 0 4 --reason test --yes"),
-    Task("operator", "logsync position set", (READ,), f"position set {SINK} 0 2 --reason test --yes"),
+    Task("operator", "logsync position set", (READ,), f"position set {SINK} 0 2 --from 4 --reason test --yes"),
     Task("operator", "logsync position adopt", (READ,), f"position adopt {SINK} --yes"),
     Task("operator", "logsync rebuild --no-replay", (DESCRIBE,), f"rebuild {SINK} --no-replay --yes"),
     Task("operator", "logsync rebuild", WORKER, f"rebuild {SINK} --yes"),

@@ -72,7 +72,8 @@ def test_a_poisonous_event_holds_up_its_key_alone_until_people_retry_it_after_a_
         assert "poison" in shown["rows"][0]["message"]
         assert shown["events"] == shown["rows"][0]["waiting"] > 1
         (row,) = json.loads(poisoned._spawn(["logsync.cli", "status", named(kind), "--json"]).ends(0))
-        assert row["parked"] == shown["events"]
+        assert (row["state"], row["parked"]) == ("parked", shown["events"])
+        poisoned._spawn(["logsync.cli", "status", named(kind), "--fail-behind", "0"]).ends(8)
         told = poisoned._spawn(["logsync.cli", "doctor", named(kind)]).ends(10)
         assert f"1 sequences with {shown['events']} events are parked" in " ".join(told.split())
 

@@ -163,7 +163,8 @@ def test_a_position_set_back_under_running_workers_doubles_what_it_says_and_noth
     workers = {kind: case.start(kind) for kind in KINDS}
     case.catches_up()
     for kind in KINDS:
-        said = command(case, "position", "set", named(kind), "0", "20", "--reason", "a test", "--yes").ends(0)
+        since = ("--from", str(case.stored(kind)[0].next_offset))
+        said = command(case, "position", "set", named(kind), "0", "20", *since, "--reason", "a test", "--yes").ends(0)
         assert ("AGAIN" in said) == (kind != "search")
     for kind in ("db", "cache"):
         until(lambda kind=kind: case.stored(kind)[0].epoch == 2, "the epoch of the move")  # type: ignore[misc]
