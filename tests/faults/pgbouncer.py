@@ -27,7 +27,7 @@ from .fault import NotHere
 SETTINGS = {
     "listen_addr": "127.0.0.1",
     "unix_socket_dir": "",
-    "auth_type": "any",  # whoever comes is the user of the [databases] line
+    "auth_type": "any",  # every client is the user of the [databases] line
     "pool_mode": "transaction",
     "server_round_robin": "1",
     "default_pool_size": "4",

@@ -60,7 +60,7 @@ def test_the_wheel_installs_the_command(wheel: zipfile.ZipFile) -> None:
 
 
 # Run in a process of its own. Sockets, threads and processes are what "opens" means; sys.addaudithook sees each of
-# them, whoever asks for it. With `blocked`, importing a store's client fails as if it were not installed.
+# them, whichever module asks for it. With `blocked`, importing a store's client fails as if it were not installed.
 PROBE = """
 import sys, threading
 opened = []

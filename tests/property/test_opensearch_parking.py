@@ -2,7 +2,7 @@
 
 Every event of a log adds to documents of its key and to one that all keys share, in two indices, so a drain that counts
 twice, not at all or over something newer shows. Some events fail in their handler and some are refused by the server,
-until both are mended; then everything is drained. In the end the content is the fold of the log. # I3 I7 I8 K1 K2 O4
+until both are mended; then everything is retried. In the end the content is the fold of the log. # I3 I7 I8 K1 K2 O4
 """
 
 from __future__ import annotations

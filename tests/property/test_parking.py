@@ -1,4 +1,4 @@
-"""Whatever is parked, drained, replayed and cut off in between: in the end the content is the fold. # I3 I7 I8 K4"""
+"""Whatever is parked, retried, replayed and cut off in between: in the end the content is the fold. # I3 I7 I8 K4"""
 
 from __future__ import annotations
 

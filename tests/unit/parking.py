@@ -75,7 +75,7 @@ def parked(source: MemoryLog, store: Memory, **options: object) -> Worker:
 
 
 class Interrupts(Memory):
-    """Does something just after the event at an offset was drained, once."""
+    """Does something just after the event at an offset was released, once."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Jars are fetched once per checkout, by whoever comes first, and never by two at one file."""
+"""Jars are fetched once per checkout, by the first that needs them, and no file is written by two at once."""
 
 from __future__ import annotations
 

@@ -192,7 +192,7 @@ SURVIVE: dict[str, Callable[[], BaseModel]] = {
     )(id="1"),
     "a lost field that has one value": lambda: made(Any, ..., kind=(Annotated[Any, None], "a"))(id="1", x=None),
     "a name that a validator renames": lambda: Renamed(new=3),
-    "what the user writes in his own way": lambda: Written(body="[1, 2]", token="s"),  # type: ignore[arg-type]
+    "what the user writes in their own way": lambda: Written(body="[1, 2]", token="s"),  # type: ignore[arg-type]
     "a model in itself": lambda: Tree(of=[Tree(), Tree(of=[Tree()])]),
     "a root model": lambda: Numbers([1, 2]),
     "a computed field that is ignored": lambda: Ignoring(cents=3),

@@ -1,4 +1,4 @@
-"""What a store without transactions needs of the core to park and drain exactly once."""
+"""What a store without transactions needs of the core to park and release exactly once."""
 
 from __future__ import annotations
 

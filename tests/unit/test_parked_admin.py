@@ -263,7 +263,7 @@ def test_entries_come_page_by_page(store: Memory, monkeypatch: pytest.MonkeyPatc
 
 
 def test_what_is_marked_is_put_on_record_before_it_leaves_whoever_meets_it(source: MemoryLog, store: Memory) -> None:
-    """The worker that marked it came no further, and something else drains the sequence first."""
+    """The worker that marked it came no further, and something else retries the sequence first."""
     at = store.positions()[0]
     entries = [entry for entry in store.parked(0) if entry.sequence == "b"]
     store.apply(plan_discard(entries, at, reason="x", at=NOW))

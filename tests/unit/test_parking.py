@@ -1,4 +1,4 @@
-"""Parking in the worker, over the memory store: what waits, what goes on, and what a drain does. # I8 K1-K4"""
+"""Parking in the worker, over the memory store: what waits, what goes on, and what a retry does. # I8 K1-K4"""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ def test_a_retried_append_that_could_not_be_decoded_is_drained_once() -> None:  
     source.append_raw(record.key, record.value, record.headers)
     source.append_raw(record.key, record.value, [*record.headers, (RETRY_FROM, b"0")])
     parked(source, store)
-    assert len(store.parked(0)) == 1  # judged at once: when it is drained, retention may have taken the first copy
+    assert len(store.parked(0)) == 1  # judged at once: when it is retried, retention may have deleted the first copy
     source.holes[0].update({0, 1})
     source.starts[0] = 2
     ask(store)

@@ -163,7 +163,7 @@ def test_what_waits_too_long_halts_but_can_still_be_drained() -> None:
 
 def test_what_waits_too_long_does_not_halt_the_worker_that_drains_it() -> None:
     source, store = MemoryLog(log), Memory()
-    for number in range(20):  # more than one turn of the loop drains
+    for number in range(20):  # more than one turn of the loop retries
         source.append(OrderPlaced(order=str(number), cents=-1))
 
     def at(moment: datetime, sink: Sink) -> Worker:

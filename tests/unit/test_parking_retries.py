@@ -209,7 +209,7 @@ def test_only_the_event_that_was_interrupted_holds_up_the_loop() -> None:
 
 
 def test_draining_many_sequences_looks_at_each_of_them_a_few_times(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a drain costs must not grow with the queue behind it."""
+    """What a retry costs must not grow with the queue behind it."""
     looks = 0
 
     class Counting(deque[SequenceRetry]):
@@ -225,7 +225,7 @@ def test_draining_many_sequences_looks_at_each_of_them_a_few_times(monkeypatch: 
         source.append(OrderPlaced(order=str(number), cents=-1))
     parked(source, store)
     ask(store)
-    turns = Worker(mended(store), MemoryReader(source), settings(), clock=lambda: 1000.0)  # one turn drains it all
+    turns = Worker(mended(store), MemoryReader(source), settings(), clock=lambda: 1000.0)  # one turn retries it all
     drain(turns, store)
     assert store.parked(0) == []
     assert looks <= 5 * 200

@@ -27,7 +27,7 @@ class Sent:
 
 
 class FakeKafka:
-    """Gives reports out in the order in which ``acknowledge`` is called, to whoever polls."""
+    """Gives reports out in the order in which ``acknowledge`` is called, to any thread that polls."""
 
     def __init__(self) -> None:
         self.under_way: list[Sent] = []

@@ -1,4 +1,4 @@
-"""A test has the servers that it asks for, and no others; whoever asks for none needs none of their programs."""
+"""A test has the servers that it asks for, and no others; a test that asks for none needs none of their programs."""
 
 from __future__ import annotations
 

@@ -229,7 +229,7 @@ def test_a_topic_that_cannot_be_a_log_is_refused_before_the_store_is_claimed() -
 
 @pytest.mark.parametrize("offset", [-1, 3, 5, 1000])  # none; one without writes; none yet; far past the log's end
 def test_a_store_that_refuses_an_event_outside_the_plan_is_named_and_nothing_moves(offset: int) -> None:
-    """Otherwise the plan would be cut there: at -1 for ever, at 1000 by a position that no log has."""
+    """Otherwise the plan would be cut there: at -1 without end, at 1000 by a position that no log has."""
 
     class Foreign(Memory):
         kind = "acme"

@@ -77,7 +77,7 @@ over_kafka = pytest.mark.parametrize(
 
 @over_kafka
 def test_a_commit_that_a_rebalance_refused_is_made_again(source: Source, member: Member) -> None:
-    """Simulated: the refusal itself is a race. Without a second attempt an idle partition looks behind for ever."""
+    """Simulated: the refusal itself is a race. Without a second attempt an idle partition would always look behind."""
     reader = member.reader
     assert isinstance(reader, KafkaReader)
     consumer = reader._use()

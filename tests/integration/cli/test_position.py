@@ -208,7 +208,7 @@ def test_looking_creates_nothing_in_a_store_that_never_saw_the_sink(
         shell("position", "adopt", sink, code=Exit.CONFIG)
         shell("position", "forget", sink, code=Exit.REFUSED)
     assert everything(shell, topic.name) == [[], [], [], [], 0]
-    for sink in three:  # and what they did not create is created by whoever applies
+    for sink in three:  # and what they did not create is created by a worker
         shell("consume", sink, "--until-end")
     assert all(everything(shell, topic.name)[index] for index in (0, 1, 2, 3))
     assert {row["state"] for row in json.loads(shell("status", *three, "--json").stdout)} == {"ok"}

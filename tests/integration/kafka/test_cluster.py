@@ -86,7 +86,7 @@ class Writer(threading.Thread):
                     self._one()
                     self._end.wait(0.01)
                 self._many(100)
-        except BaseException as error:  # noqa: BLE001 - told by whoever waits for this writer
+        except BaseException as error:  # noqa: BLE001 - raised where this writer is waited for
             self.failure = error
 
     def _one(self) -> None:

@@ -124,7 +124,7 @@ def test_the_ends_of_the_log_are_told_while_a_fetch_waits_at_its_end(member: Mem
     reader = member.reader
     assert isinstance(reader, KafkaReader)
     consumer = reader._consumer
-    reader._consumer = None  # whoever uses it here fails
+    reader._consumer = None  # using it here fails
     try:
         assert [reader.bounds(0), reader.bounds(1)] == [(0, COUNT), (0, 0)]
     finally:

@@ -44,7 +44,7 @@ from .rights import NAMES, TASKS, Right, Task, deprived
 from .test_secured import openssl
 
 ENOUGH = PATIENCE
-"""Seconds after which a task counts as one that waits for ever."""
+"""Seconds after which a task counts as one that never ends."""
 PASSWORD = "of-all-of-them"
 FOR_EVER = {"retention.ms": "-1"}
 

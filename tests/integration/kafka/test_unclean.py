@@ -69,7 +69,7 @@ class FrailCase(ClusterCase):
 @pytest.fixture
 def case(cluster: Cluster, env: dict[str, str], unique: str, tmp_path: Path) -> Iterator[FrailCase]:
     case = FrailCase(cluster, env, unique, tmp_path)
-    case.session(45_000)  # whoever stands still for a while stays a member
+    case.session(45_000)  # a worker that stands still for a while stays a member
     try:
         yield case
     finally:

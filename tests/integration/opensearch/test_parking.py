@@ -1,4 +1,4 @@
-"""Parking where a plan is no transaction: crashes between any two requests of a drain, late workers, a restored index.
+"""Parking where a plan is no transaction: crashes between any two requests of a retry, late workers, a restored index.
 
 What may come between requests is simulated far more thoroughly in tests/property/test_opensearch_parking.py; here the
 real server answers.
@@ -37,7 +37,7 @@ def drained(shop: Shop, total: int) -> None:
 
 
 def finish(store: OpenSearch) -> None:
-    """What a worker does after any trouble: ask the store, and drain what waits."""
+    """What a worker does after any trouble: ask the store, and retry what waits."""
     for waiting in store.parked(0):
         store.apply(retries(store.positions()[0], waiting.offset, writes=LATE))  # type: ignore[arg-type]
     assert store.sequences(0) == {}
@@ -101,7 +101,7 @@ def test_documents_that_hold_an_event_which_is_given_up_are_named(shop: Shop, ca
 
 
 def test_a_plan_over_an_unfinished_drain_does_not_hide_how_far_it_came(shop: Shop) -> None:
-    """A worker finishes the drain first; a plan that comes in between must not blur what holds the event."""
+    """The release is finished first; a plan that comes in between must not hide which documents hold the event."""
     store = parked(shop)
     interpose(store, "/_bulk", nth=2, before=die)
     with pytest.raises(Died):

@@ -58,7 +58,7 @@ class Apply(threading.Thread):
 
 @contextmanager
 def held(bench: Bench, table: str) -> Iterator[psycopg.Connection[Any]]:
-    """Somebody else holds the row with id 1: whoever writes it stands in the middle of its transaction."""
+    """Somebody else holds the row with id 1: a plan that writes it waits in the middle of its transaction."""
     options = {"options": "-c search_path=public -c deadlock_timeout=60s"}
     rival = psycopg.connect(bench.dsn, **options)
     try:
@@ -201,7 +201,7 @@ def test_a_lock_that_is_not_released_is_waited_for_again(bench: Bench, table: st
 
 @pytest.mark.parametrize("there", [True, False], ids=["rows that are there", "new rows"])
 def test_two_workers_that_count_the_same_rows_take_them_in_one_order(bench: Bench, there: bool) -> None:
-    """Whoever waits for the first row holds no later one, so nobody who holds the first can wait for him."""
+    """A worker that waits for the first row holds no later one, so no worker that holds the first waits for it."""
     table = bench.table("id int PRIMARY KEY, n int NOT NULL DEFAULT 0")
     store = bench.store(dsn=bench.dsn + "?options=-c%20enable_nestloop%3Doff%20-c%20enable_mergejoin%3Doff")
     if there:  # the table's own order is the wrong one, and the server is made to follow it

@@ -50,7 +50,7 @@ both = pytest.mark.parametrize("what", ["park", "drain"])
 
 
 def step(bench: Bench, table: str, what: str, n: int) -> tuple[Postgres, Plan, list[int], list[int]]:
-    """A plan that parks or drains, and sets row 1 to ``n``; the offsets that are parked before it and after it."""
+    """A plan that parks or releases, and sets row 1 to ``n``; the offsets that are parked before it and after it."""
     store = bench.store()
     write = Upsert(table, {"id": 1}, {"n": n})
     if what == "park":
@@ -182,7 +182,7 @@ def break_it(cursor: Any, _: Event[Any]) -> None:
 def test_an_event_that_fails_in_the_store_is_named_and_can_be_parked_then(
     bench: Bench, table: str, bad: Sql | InTransaction, error: type[Exception]
 ) -> None:
-    """First in a plan that parks others, then among drained ones; the same connection goes on each time."""
+    """First in a plan that parks others, then among released ones; the same connection goes on each time."""
     store = bench.store()
     good = Increment(table, {"id": 1}, {"n": 1})
     first = parks(store.positions()[0], entry(5), to=6, events=[[good], [good], [good, bad], [good]])

@@ -78,7 +78,7 @@ def test_a_role_without_the_right_to_create_works_on_what_was_printed_for_it(bas
     assert base.rows("SELECT to_regnamespace('logsync')") == [(None,)]
 
     printed = Postgres(schema=sql).schema()
-    for _ in range(2):  # whoever runs it may run it again
+    for _ in range(2):  # it may be run again
         base.db.execute(printed.encode())
     role = f"{base.name}_worker"
     base.db.execute(f"GRANT USAGE ON SCHEMA logsync TO {role}")
@@ -137,7 +137,7 @@ def test_a_database_that_an_earlier_version_made_is_brought_up_to_date_and_keeps
 
 
 def test_a_sink_s_new_schema_does_not_stop_the_sinks_beside_it(base: Bench) -> None:
-    """To alter logsync's own tables means to wait for everybody who writes them, and to let them wait."""
+    """Altering logsync's own tables would wait for every transaction that writes them, and make others wait."""
     base.store(dsn=base.dsn, tables=[])
     with psycopg.connect(base.dsn) as busy:
         busy.execute("UPDATE logsync.position SET epoch = epoch; DELETE FROM logsync.parked")

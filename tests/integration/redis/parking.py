@@ -67,7 +67,7 @@ def state(server: Server) -> dict[str, object]:
 
 
 def history(start: Position) -> Iterator[Plan]:
-    """For ever: 40 events, each counted at once or parked and counted when it is drained a plan later."""
+    """Without end: 40 events, each counted at once, or parked and counted when it is released a plan later."""
     at = start
     while True:
         offsets = range(at.next_offset, at.next_offset + 40)

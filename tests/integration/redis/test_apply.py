@@ -206,7 +206,7 @@ def test_a_sink_cannot_touch_its_neighbours(server: Server) -> None:
 
 
 def test_two_stores_that_race_on_one_position_apply_each_event_once(server: Server) -> None:
-    """They take turns by losing: whoever loses reads the position and goes on from there, as a worker does."""
+    """They take turns by losing: the one that loses reads the position and continues from there, as a worker does."""
     stores = [server.begun(), server.store()]
     at = [START, START]
     conflicts = 0

@@ -153,7 +153,7 @@ def test_a_paused_server_leaves_the_outcome_open_and_the_position_tells(
     finally:
         server.stack.resume("redis")
     wait_for(lambda: stored(server) == 1)  # the original arrives late
-    with pytest.raises(PositionConflict):  # P4: whoever comes second loses
+    with pytest.raises(PositionConflict):  # P4: the one that comes second loses
         store.apply(ONE)
     assert server.content() == {b"n": b"1"}
 

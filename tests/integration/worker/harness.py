@@ -115,7 +115,7 @@ class Process:
         self.signal(signal.SIGCONT)
 
     def terminate(self) -> str:
-        """SIGTERM, and it drains and ends well."""
+        """SIGTERM; it finishes its plan and ends with code 0."""
         self.signal(signal.SIGTERM)
         return self.ends(0)
 

@@ -1,4 +1,4 @@
-"""One total order: whoever writes, and however often, every store ends where the log does."""
+"""One total order: whichever writer appends, and however often, every store ends where the log does."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Poison in the log, in all three stores at once: what waits, who drains it, and a kill -9 at every step of that."""
+"""Events that cannot be applied, in all three stores: what waits, who retries it, and a kill -9 at each step."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def test_a_running_worker_drains_and_later_events_of_the_key_follow(poisoned: Ca
     poisoned.append_mix(60)
     poisoned.catches_up()
     for kind in KINDS:
-        assert HELD in poisoned._store(kind).sequences(0)  # the fix alone drains nothing
+        assert HELD in poisoned._store(kind).sequences(0)  # the fix alone releases nothing
     retries = [
         command(poisoned, kind, "retry", "--all", "--yes") for kind in KINDS
     ]  # without the fix: it must not drain
@@ -172,7 +172,7 @@ def test_a_worker_killed_before_any_request_of_a_drain_in_opensearch_doubles_not
 
 
 def test_a_worker_that_stands_still_in_a_drain_is_fenced_when_it_goes_on(poisoned: Case) -> None:
-    """Another one drains the same events meanwhile and applies more; the first one's plan must change nothing."""
+    """Another worker releases the same events meanwhile and applies more; the first one's plan must change nothing."""
     for kind in KINDS:
         ask(poisoned, kind)
     zombies = {kind: poisoned.start_deadly("before-drain", 1, kind, "stop", env=FIXED) for kind in KINDS}
