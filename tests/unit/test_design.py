@@ -13,6 +13,8 @@ ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "DESIGN.md").read_text()
 NOT_ON_THE_MAP = {"__init__.py", "py.typed"}
 MADE = {"dist", "build"}
+LISTS = {"tests/mutants.py"}
+"""Where each entry is alone: there is nothing to part."""
 
 
 def section(heading: str) -> str:
@@ -81,3 +83,13 @@ def test_a_word_is_one_of_the_code(word: str) -> None:
     """As a part of a name, so that a word which only comments use is none."""
     name = re.compile(rf"(?<![a-z]){word}(?![a-z])|(?<![A-Za-z]){word.capitalize()}|{word}(?:s|ed|d|ing)\b")
     assert name.search(code())
+
+
+def test_no_file_has_more_than_400_lines() -> None:
+    """Beyond that it holds several ideas: part it by what they are about."""
+    folders = ("logsync", "sinks", "examples", "devstack", "demo", "benchmarks", "tests")
+    files = [
+        path for folder in folders for path in (ROOT / folder).rglob("*") if path.suffix in (".py", ".lua", ".sql")
+    ]
+    lengths = {str(path.relative_to(ROOT)): len(path.read_text().splitlines()) for path in files}
+    assert {name: lines for name, lines in lengths.items() if lines > 400 and name not in LISTS} == {}
