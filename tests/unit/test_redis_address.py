@@ -82,9 +82,12 @@ def test_what_cannot_be_taken_is_refused_by_name_and_shows_nothing_of_it(url: st
     assert caught.value.__cause__ is None  # nor in a traceback
 
 
-def test_an_option_that_is_nearly_one_is_named() -> None:
-    with pytest.raises(ConfigError, match="socket_timeout is an option"):
-        parse("redis://h?socket_timout=1")
+@pytest.mark.parametrize(
+    ("written", "meant"), [("socket_timout", "socket_timeout"), ("max_conections", "max_connections")]
+)
+def test_an_option_that_is_nearly_one_is_named(written: str, meant: str) -> None:
+    with pytest.raises(ConfigError, match=f"{meant} is an option"):
+        parse(f"redis://h?{written}=1")
 
 
 def test_a_url_of_the_sink_s_own_is_named_as_such() -> None:

@@ -105,8 +105,8 @@ def _options(query: str, named: str) -> dict[str, Any]:
         read = _READ.get(name)
         if read is None:
             # The name is shown only if it is nearly one that exists: else it may be a piece of a password.
-            near = get_close_matches(name, _READ, n=1, cutoff=0.75)
-            hint = f"{near[0]} is an option, and is written otherwise" if near else "one option is none of these"
+            near = get_close_matches(name, [*_READ, *DECIDED], n=1, cutoff=0.75)
+            hint = f"{near[0]} is an option, and is written otherwise" if near else "it has an option that is none"
             raise ConfigError(f"{named}: {hint}", fix=f"options are {', '.join(sorted(_READ))}; {_ENCODE}")
         if name in found:
             raise ConfigError(f"{named}: option {name} stands there twice", fix="leave one of them out")
