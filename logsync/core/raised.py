@@ -6,14 +6,14 @@ Bounded, because it is kept with every parked event, and free of values: a local
 from __future__ import annotations
 
 import os
-import sysconfig
 import traceback
 from collections import deque
 from pathlib import PurePath
 from types import CodeType, TracebackType
 
 _OURS = str(PurePath(__file__).parent.parent) + os.sep
-_LIBRARIES = tuple({sysconfig.get_paths()[name] + os.sep for name in ("stdlib", "platstdlib", "purelib", "platlib")})
+_PYTHON = os.path.dirname(os.__file__) + os.sep
+_INSTALLED = {"site-packages", "dist-packages"}
 _MESSAGE, _LINE = 1_000, 200
 """The most characters of an exception's own text, and of one line of its traceback."""
 _FRAMES = 5
@@ -79,4 +79,4 @@ def _of_the_user(frames: list[traceback.FrameSummary]) -> traceback.FrameSummary
 
 def of_a_library(file: str) -> bool:
     """True for a file of Python itself or of an installed package."""
-    return file.startswith(_LIBRARIES)
+    return file.startswith(_PYTHON) or not _INSTALLED.isdisjoint(PurePath(file).parts)
