@@ -31,7 +31,7 @@ $(PEERS): pyproject.toml
 	@.venv-peers/bin/python devstack/install.py --group bench
 	@touch $@
 
-check: $(READY) ## format, lint, types, layers, unit and property tests: under a minute, no server
+check: $(READY) ## format, lint, types, layers, unit and property tests; no server
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
