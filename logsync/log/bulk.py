@@ -79,7 +79,7 @@ class BulkAppend:
         """Called for millions of events: what need not be done for each is done once per millisecond, in ``_serve``."""
         log, client, settled, clock = self._log, self._client, self._settled, time.monotonic
         ends, now, until, pause = client.ends, datetime.now(UTC), 0.0, 0
-        encode, new_id = log.codec.encode, uuid7
+        encode, new_id, single = log.codec.encode, uuid7, len(ends) == 1
         for item in events:
             index = self._sent
             if (tick := clock()) > until:  # this event's own time: its iterable may have waited for it
@@ -91,7 +91,7 @@ class BulkAppend:
                 else:
                     event_id = str(new_id())
                     encoded = encode(log, item, event_id=event_id, time=now)
-                number = client.partition(encoded.key)
+                number = 0 if single else client.partition(encoded.key)
                 # Not a Pending: it is needed only if this one fails, and made then.
                 client.produce(encoded, number, partial(settled, number, index, event_id, encoded, ends[number]))
             except AppendRejected as error:

@@ -6,9 +6,9 @@ can still be wrong is a value that validation never saw: assigned later, given t
 list. So ``prove`` makes one question about the values, and an event for which the answer is yes is proven: no other
 value of its model, validated or not, has the same JSON.
 
-The question is source that is compiled once per model, one expression per field, as ``dataclasses`` does it:
+The question is source that is compiled once per model, a line or two per field, as ``dataclasses`` does it:
 
-    type(d['order_id']) is str and type(v1 := d['cents']) is int and -B < v1 < B
+    if not (type(d['order_id']) is str): return False
 
 Letting pydantic validate the values again takes twice as long, comparing eight times (measured for three fields: 0.12,
 0.26 and 0.97 us).
@@ -68,15 +68,7 @@ _CONFIG = {
     "revalidate_instances", "validate_default", "validation_error_cause", "cache_strings",
     "validate_by_alias", "validate_by_name", "populate_by_name", "serialize_by_alias",
 }  # fmt: skip
-# Its KeyError: a field that it was made without.
-_FUNCTION = """
-def fits(event):
-    try:
-        return {condition}
-    except KeyError:
-        return False
-"""
-_CONTAINERS = {"list": "list", "set": "set", "frozenset": "frozenset"}
+_CONTAINERS = {"list", "set", "frozenset", "tuple", "dict"}
 _EXACT = {"str": str, "bytes": bytes, "bool": bool, "uuid": UUID, "date": date}
 
 
@@ -89,7 +81,7 @@ def prove(model: type[BaseModel]) -> Callable[[BaseModel], bool] | None:
     source = _Source(schema)
     try:
         return source.question(schema.resolve(schema.root))
-    except (_Unproven, SyntaxError):  # SyntaxError: parentheses in parentheses, deeper than Python goes
+    except (_Unproven, SyntaxError):  # SyntaxError: loops in loops, deeper than Python goes
         return None
 
 
@@ -98,23 +90,32 @@ class _Unproven(Exception):
 
 
 class _Source:
-    """A question in the making, and the values that it names."""
+    """A function in the making, line by line, and the values that it names."""
 
     def __init__(self, schema: Schema) -> None:
-        self.schema = schema
+        self._schema = schema
+        self._lines = ["def fits(event):", "    try:"]
         self._names: dict[str, Any] = {"whole_minutes": _whole_minutes, "isfinite": isfinite}
         self._open: set[type] = set()
         self._count = 0
 
     def question(self, node: Node) -> Callable[[BaseModel], bool]:
         """Raises _Unproven."""
-        source = _FUNCTION.format(condition=self._model(node, "event"))
-        exec(source, self._names)  # names of fields stand in it as literals, nothing else of the user's
+        self._model(node, "event", 2)
+        # A KeyError: of a field that the event was made without.
+        self._lines += ["        return True", "    except KeyError:", "        return False"]
+        exec("\n".join(self._lines), self._names)  # names of fields stand in it as literals, nothing else of the user's
         found: Callable[[BaseModel], bool] = self._names["fits"]
         return found
 
-    def _model(self, node: Node, event: str) -> str:
-        """The condition under which ``event``, an expression, comes back as it is; its class is the caller's to ask."""
+    def _write(self, depth: int, line: str) -> None:
+        self._lines.append("    " * depth + line)
+
+    def _unless(self, depth: int, condition: str) -> None:
+        self._write(depth, f"if not ({condition}): return False")
+
+    def _model(self, node: Node, event: str, depth: int) -> None:
+        """Ask about the fields of ``event``, an expression whose class is asked already."""
         cls: type[BaseModel] = node.get("cls", BaseModel)
         _only_known(node, "model")
         settings = config(node)
@@ -126,42 +127,44 @@ class _Source:
             and not cls.__private_attributes__
             and cls not in self._open  # a model that contains itself may be deeper than a parser goes
         )
-        fields = self.schema.resolve(node["schema"])
+        fields = self._schema.resolve(node["schema"])
         _only_known(fields, "model-fields")
         if not plain or fields.get("computed_fields"):
             raise _Unproven
         _each_reads_what_it_wrote(fields["fields"], settings)
         self._open.add(cls)
         values = self._named("d", None)
-        asked = [self._field(field, f"{values}[{name!r}]") for name, field in fields["fields"].items()]
+        self._write(depth, f"{values} = {event}.__dict__")
+        for name, field in fields["fields"].items():
+            _only_known(field, "model-field")
+            self._ask(field["schema"], f"{values}[{name!r}]", depth)
         self._open.discard(cls)
-        # The first reads the values, whatever it asks.
-        return f"({values} := {event}.__dict__) is not None and " + " and ".join(asked or ["True"])
 
-    def _field(self, field: Node, value: str) -> str:
-        _only_known(field, "model-field")
-        return self._asks(field["schema"], value)
-
-    def _asks(self, node: Node, value: str) -> str:
-        """The condition under which ``value``, an expression, comes back as it is."""
-        node = self.schema.resolve(node)
+    def _ask(self, node: Node, value: str, depth: int) -> None:
+        """Ask whether ``value``, an expression, comes back as it is."""
+        node = self._schema.resolve(node)
         kind = node["type"]
         _only_known(node, kind)
         if kind in _EXACT and not node.keys() - _EVERYWHERE - {"strict"}:
-            return f"type({value}) is {self._named('T', _EXACT[kind])}"
-        if kind == "default":
-            return self._asks(node["schema"], value)
-        found = self._named("v", None)
-        bound = f"({found} := {value})"
-        if kind == "nullable":
-            return f"({bound} is None or {self._asks(node['schema'], found)})"
-        if kind == "model":
-            return f"(type({bound}) is {self._named('T', node['cls'])} and {self._model(node, found)})"
-        condition = self._scalar(kind, node, found) or self._container(kind, node, found)
-        return f"(type({bound}) is {condition})"
+            self._unless(depth, f"type({value}) is {self._named('T', _EXACT[kind])}")
+        elif kind == "default":
+            self._ask(node["schema"], value, depth)
+        else:
+            found = self._named("v", None)
+            self._write(depth, f"{found} = {value}")
+            if kind == "nullable":
+                self._write(depth, f"if {found} is not None:")
+                self._ask(node["schema"], found, depth + 1)
+            elif kind == "model":
+                self._unless(depth, f"type({found}) is {self._named('T', node['cls'])}")
+                self._model(node, found, depth)
+            elif scalar := self._scalar(kind, node, found):
+                self._unless(depth, f"type({found}) is {scalar}")
+            else:
+                self._container(kind, node, found, depth)
 
     def _scalar(self, kind: str, node: Node, v: str) -> str:
-        """What follows ``type(v) is``; empty for what is no scalar."""
+        """What must follow ``type(v) is``; empty for what is no scalar."""
         if kind in ("str", "bytes"):
             return self._named("T", _EXACT[kind]) + self._limits(node, f"len({v})", _LENGTHS)
         if kind == "int":
@@ -173,8 +176,9 @@ class _Source:
         if kind == "time":
             return f"{self._named('T', time)} and {v}.tzinfo is None"
         if kind == "datetime":
-            utc = self._named("T", UTC)
-            return f"{self._named('T', datetime)} and ({v}.tzinfo is None or {v}.tzinfo is {utc} or whole_minutes({v}))"
+            zone, utc = self._named("v", None), self._named("T", UTC)
+            known = f"({zone} := {v}.tzinfo) is {utc} or {zone} is None"
+            return f"{self._named('T', datetime)} and ({known} or whole_minutes({v}))"
         if kind == "enum":
             return self._named("T", _plain_enum(node["cls"]))
         if kind == "literal":
@@ -185,30 +189,32 @@ class _Source:
             return f"{types.pop().__name__} and {v} in {self._named('T', expected)}"
         return ""
 
-    def _container(self, kind: str, node: Node, v: str) -> str:
-        limits = self._limits(node, f"len({v})", _LENGTHS)
-        if kind in _CONTAINERS:
-            return _CONTAINERS[kind] + limits + self._all(node.get("items_schema"), v)
+    def _container(self, kind: str, node: Node, v: str, depth: int) -> None:
+        if kind not in _CONTAINERS:
+            raise _Unproven
+        self._unless(depth, f"type({v}) is {kind}" + self._limits(node, f"len({v})", _LENGTHS))
         if kind == "dict":
-            keys = self.schema.resolve(node.get("keys_schema") or {"type": "any"})
+            keys = self._schema.resolve(node.get("keys_schema") or {"type": "any"})
             if keys["type"] != "str":  # others are written as text and read as what they may be
                 raise _Unproven
-            return "dict" + limits + self._all(keys, v) + self._all(node.get("values_schema"), f"{v}.values()")
-        if kind == "tuple":
+            self._each(keys, v, depth)
+            self._each(node.get("values_schema"), f"{v}.values()", depth)
+        elif kind == "tuple" and node.get("variadic_item_index") is None:
             items = node["items_schema"]
-            if node.get("variadic_item_index") is not None:
-                if len(items) != 1:
-                    raise _Unproven
-                return "tuple" + self._all(items[0], v)
-            each = "".join(f" and {self._asks(item, f'{v}[{at}]')}" for at, item in enumerate(items))
-            return f"tuple and len({v}) == {len(items)}{each}"
-        raise _Unproven
+            self._unless(depth, f"len({v}) == {len(items)}")
+            for at, item in enumerate(items):
+                self._ask(item, f"{v}[{at}]", depth)
+        elif kind == "tuple":
+            self._each(node["items_schema"][0] if len(node["items_schema"]) == 1 else None, v, depth)
+        else:
+            self._each(node.get("items_schema"), v, depth)
 
-    def _all(self, node: Node | None, values: str) -> str:
+    def _each(self, node: Node | None, values: str, depth: int) -> None:
         if node is None:
             raise _Unproven
-        x = self._named("v", None)
-        return f" and all([{self._asks(node, x)} for {x} in {values}])"
+        one = self._named("v", None)
+        self._write(depth, f"for {one} in {values}:")
+        self._ask(node, one, depth + 1)
 
     def _limits(self, node: Node, number: str, signs: Mapping[str, str]) -> str:
         limits = {name: node[name] for name in signs if node.get(name) is not None}

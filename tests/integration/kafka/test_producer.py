@@ -238,7 +238,7 @@ def test_what_the_broker_refuses_is_surely_not_in_the_log(settings: Settings, un
         update={"kafka_options": Settings(kafka_options={"compression.type": "none"}).kafka_options}
     )
     with Producer(shop.log, settings=plain) as producer:
-        with pytest.raises(AppendRejected, match=r"max\.message\.bytes on the topic"):
+        with pytest.raises(AppendRejected, match=r"max\.message\.bytes of the topic"):
             producer.append(Paid(basket="b", note="x" * 2_000))
         receipt = producer.append(Paid(basket="b"))
     assert shop.ids() == [receipt.event_id]
