@@ -21,7 +21,7 @@ from devstack import Stack
 
 ROOT = Path(__file__).resolve().parents[2]
 LINES, BEHIND = 20_000, 3_000  # a small shop; `make demo` takes 300,000 and 10,000
-pytestmark = pytest.mark.timeout(420)
+pytestmark = pytest.mark.timeout(1500)
 
 
 class Run(NamedTuple):
@@ -39,7 +39,7 @@ def demo() -> Iterator[Run]:
     env.pop("YEAR", None)
     env["LOGSYNC_BATCH_RECORDS"] = "1000"  # several batches in a log this short
     try:
-        done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=400, check=False)
+        done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=1400, check=False)
         yield Run(done.returncode, done.stdout + done.stderr, {**env, **stack.env()})
     finally:
         stack.reset()

@@ -20,6 +20,7 @@ from logsync.log import bulk_client
 from logsync.log.config import LastError
 from logsync.log.sending import Client
 from logsync.settings import Settings
+from tests.waiting import PATIENCE
 
 from .test_append_many import TIMED_OUT, FakeKafka, events
 
@@ -122,7 +123,7 @@ def test_an_idle_client_is_given_up_after_a_while(
     producer.append_many(events(1))
     timer = producer._bulk._timer
     if timer is not None:
-        timer.join(60)
+        timer.join(PATIENCE)
     assert not opened[0].usable
     monkeypatch.setattr(bulk_client, "IDLE", 60.0)
     producer.append_many(events(1))

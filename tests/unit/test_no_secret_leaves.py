@@ -13,6 +13,7 @@ import pytest
 from logsync.core import secrets
 from logsync.errors import StoreUnavailable
 from logsync.observe.logs import log_to_stderr
+from tests.waiting import PATIENCE
 
 SINK = """
 from logsync import Log, Sink
@@ -63,7 +64,9 @@ for password in {passwords!r}:
     except SystemExit as ended:
         print("ended", ended.code)
 """
-    ended = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, timeout=170)
+    ended = subprocess.run(
+        [sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, timeout=PATIENCE
+    )
     said = ended.stdout + ended.stderr
     assert said.count("ended ") == len(passwords), said
     assert "hunter2" not in said.lower()

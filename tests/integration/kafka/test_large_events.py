@@ -12,6 +12,7 @@ from logsync import AppendRejected, Event, Producer, Sink
 from logsync.run import run_worker
 from logsync.settings import Settings, load_settings
 from logsync.stores.memory import Memory
+from tests.waiting import PATIENCE
 
 from .conftest import Open, Paid
 
@@ -28,7 +29,7 @@ def allow(servers: str, topic: str, size: int) -> None:
     resource = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=[entry])
     admin = AdminClient({"bootstrap.servers": servers})
     for change in admin.incremental_alter_configs([resource]).values():
-        change.result(30)
+        change.result(PATIENCE)
 
 
 def test_a_large_event_gets_through_for_whoever_does_what_each_refusal_says(

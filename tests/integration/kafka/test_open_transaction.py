@@ -12,6 +12,7 @@ from logsync.ops.doctor import diagnose
 from logsync.ops.status import SinkState, survey
 from logsync.run import run_worker
 from logsync.stores.memory import Memory, Server
+from tests.waiting import PATIENCE
 
 from .conftest import Open, Shop
 from .test_unreadable import cents, paid, send, sink_of
@@ -53,7 +54,7 @@ def test_until_the_end_waits_for_a_transaction_that_is_open_and_status_names_it(
 
     thread = threading.Thread(target=work)
     thread.start()
-    assert seen.wait(60)
+    assert seen.wait(PATIENCE)
     assert not done.wait(3)
     assert cents(store) == 1
 
@@ -74,7 +75,7 @@ def test_until_the_end_waits_for_a_transaction_that_is_open_and_status_names_it(
     assert "the-first" in finding.found
 
     held.abort_transaction(30)
-    assert done.wait(60)
+    assert done.wait(PATIENCE)
     thread.join()
     assert cents(store) == 3
     (row,) = survey(sink_of(shop, Memory(server)), shop.settings)

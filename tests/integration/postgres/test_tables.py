@@ -13,6 +13,7 @@ import pytest
 from logsync.core.write import Write
 from logsync.errors import ConfigError, LogsyncError, StoreUnavailable, WriteRejected
 from logsync.stores.postgres import Delete, Increment, Postgres, Sql, Upsert
+from tests.waiting import PATIENCE
 
 from .conftest import Bench
 from .watching import busy, until
@@ -169,7 +170,7 @@ def test_a_table_altered_while_a_plan_is_on_its_way_is_looked_at_again(bench: Be
         thread.start()
         until(busy(bench, f"%{table}%"))
         other.commit()
-        thread.join(60)
+        thread.join(PATIENCE)
     assert "UNLOGGED" in str(errors[0])
     assert (bench.rows(), bench.position()) == ([(0, 1), (1, 1), (2, 1)], 1)
 
