@@ -11,6 +11,7 @@ from logsync.cli import out
 from logsync.cli.load import load_sink
 from logsync.cli.options import SinkArgument
 from logsync.observe.listening import Listening
+from logsync.observe.logs import log_to_stderr
 from logsync.settings import load_settings
 
 
@@ -63,6 +64,7 @@ def consume(
     """
     from logsync.run import run_worker
 
+    log_to_stderr(log_format.value)  # what settings and sinks say when they are loaded has its form, too
     settings, loaded = load_settings(), load_sink(sink)
     with out.worker(f"applying to {loaded.name}", log_format.value) as report:
         run_worker(

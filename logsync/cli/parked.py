@@ -121,8 +121,15 @@ def discard(
     key: KeyOption = None,
     error: ErrorOption = None,
     all_: AllOption = False,
+    most: Annotated[
+        int | None,
+        typer.Option(
+            "--at-most", min=1, metavar="N", show_default=False,
+            help="How many events you were shown: if more are meant by now, nothing is changed.",
+        ),
+    ] = None,
     yes: YesOption = False,
-) -> None:
+) -> None:  # fmt: skip
     """Give up on parked events: they become skips on record, also for every rebuild. What waits behind them is tried.
 
     --event gives up on that event, --error on those that failed with this error, --key and --all on everything
@@ -133,9 +140,9 @@ def discard(
     selection = _selection(event, key, error, all_)
     settings, loaded = load_settings(), load_sink(sink)
     with _opened(loaded, settings) as store:
-        found = _confirmed(store, loaded, selection, yes, "add --yes to give up on them")
+        found = _confirmed(store, loaded, selection, yes, "add --at-most {} --yes to give up on them, and on no others")
         now = datetime.now(UTC)
-        request, meant = parked.discard(store, found, selection, sink=loaded.name, reason=reason, now=now)
+        request, meant = parked.discard(store, found, selection, sink=loaded.name, reason=reason, now=now, most=most)
     _finish(loaded, settings, request, found, lambda book: _given_up(book, request, reason, now, meant))
 
 
@@ -164,11 +171,11 @@ def _found(store: Store, sink: Sink, selection: Selection) -> list[Found]:
 
 
 def _confirmed(store: Store, sink: Sink, selection: Selection, yes: bool, fix: str) -> list[Found]:
-    """Print what is meant. Raises Refused unless ``yes``."""
+    """Print what is meant. Raises Refused unless ``yes``; {} in ``fix`` stands for the number of events."""
     found = _found(store, sink, selection)
     out.say(f"{_count(found)} meant" + (f", of which the event {selection.event}" if selection.event else ""))
     if not yes:
-        raise Refused("nothing was changed", fix=fix)
+        raise Refused("nothing was changed", fix=fix.format(sum(each.waiting.events for each in found)))
     return found
 
 

@@ -16,7 +16,7 @@ from logsync.core.offsets import Offsets
 from logsync.core.parked import Parked, SequenceSummary
 from logsync.core.position import Position
 from logsync.core.store import Store
-from logsync.errors import ConfigError
+from logsync.errors import ConfigError, PositionConflict
 from logsync.ops.access import amend
 
 _PAGE = 500
@@ -74,13 +74,23 @@ def retry(store: Store, found: list[Found], selection: Selection, *, sink: str, 
 
 
 def discard(
-    store: Store, found: list[Found], selection: Selection, *, sink: str, reason: str, now: datetime
+    store: Store,
+    found: list[Found],
+    selection: Selection,
+    *,
+    sink: str,
+    reason: str,
+    now: datetime,
+    most: int | None = None,
 ) -> tuple[str, int]:
     """Ask the owners to give up on the events that are meant. Returns the request's id and the number of these events.
 
     With ``event`` that one; with ``error`` those that failed with it; else all events of the sequences. The owner makes
     skips of those that it finds still parked (:func:`discarded` counts them), and tries what waits behind them: it only
     waited for them.
+
+    Giving up cannot be taken back, and workers park more between looking and deciding: ``most`` is how many events were
+    shown. Raises PositionConflict if more are meant by now, and ConfigError if none is; nothing is changed then.
     """
     asked = _request(found, selection, now)
     meant = 0
@@ -93,6 +103,11 @@ def discard(
             meant += count
         if not meant:
             raise ConfigError("what was meant is not parked any more", fix="`logsync parked list SINK`")
+        if most is not None and meant > most:
+            raise PositionConflict(
+                f"sink {sink}: more is parked than was shown: expected at most {most:,} events, found {meant:,}",
+                fix="look again: `logsync parked list SINK`",
+            )
         request = asked.model_copy(update={"reason": reason, "offsets": offsets})
         detail = {**_detail(found, selection), "reason": reason, "meant": meant}
         audit = AuditEntry(at=now, action="parked-discard", detail=detail)

@@ -102,6 +102,18 @@ def test_giving_up_on_an_error_takes_the_events_that_failed_with_it_and_no_other
     assert [(entry.sequence, entry.attempts) for entry in store.parked(0)] == [("d", 1)]  # not meant, so not tried
 
 
+def test_no_more_is_given_up_than_was_shown(source: MemoryLog, store: Memory) -> None:
+    """Between looking and deciding a worker parks more, and a discard cannot be taken back."""
+    everything = Selection()
+    found = parked.find(store, everything)
+    shown = sum(each.waiting.events for each in found)
+    before = store.read_book()
+    with pytest.raises(PositionConflict, match=f"expected at most {shown - 1} events, found {shown}"):
+        parked.discard(store, found, everything, sink="db", reason="x", now=NOW, most=shown - 1)
+    assert store.read_book() == before
+    assert parked.discard(store, found, everything, sink="db", reason="x", now=NOW, most=shown)[1] == shown
+
+
 def test_what_was_applied_meanwhile_cannot_be_given_up(source: MemoryLog, store: Memory) -> None:
     """A rebuild would leave it out."""
     everything, one = Selection(), Selection(event="0:1")

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import logging
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,9 +15,11 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from logsync import settings as module
+from logsync.cli.exits import Exit
 from logsync.errors import ConfigError
 from logsync.log.config import producer_config
 from logsync.settings import VARIABLES, Settings, load_settings
+from tests.waiting import PATIENCE
 
 
 @pytest.fixture(autouse=True)
@@ -286,3 +292,11 @@ def test_names_of_other_programs_are_left_alone(
     monkeypatch.setattr(logging.getLogger("logsync"), "propagate", True)
     load_settings()
     assert caplog.messages == []
+
+
+def test_what_is_said_of_settings_has_the_form_of_the_worker_s_log_lines() -> None:
+    environment = {**os.environ, "LOGSYNC_POSTGRESS": "x"}
+    command = [sys.executable, "-m", "logsync.cli", "consume", "nowhere:sink", "--log-format", "json"]
+    ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=PATIENCE)
+    assert json.loads(ended.stderr.splitlines()[0])["message"].endswith("did you mean LOGSYNC_POSTGRES?")
+    assert ended.returncode == Exit.CONFIG
