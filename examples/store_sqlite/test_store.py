@@ -117,6 +117,15 @@ def test_a_folder_that_is_not_there_is_waited_for_and_a_look_creates_nothing(tmp
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_commit_waits_for_the_disk(tmp_path: Path) -> None:
+    """Only a power cut would show it: no kill of a process takes back what the kernel has."""
+    store = begun(Sqlite(tmp_path / "shop.db"))
+    assert store._connection is not None
+    assert store._connection.execute("PRAGMA synchronous").fetchone() == (2,), "FULL"
+    assert store._connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    store.close()
+
+
 def test_a_file_that_is_no_database_is_named(tmp_path: Path) -> None:
     (tmp_path / "shop.db").write_text("these are a few lines of text and not a database of SQLite\n" * 100)
     with pytest.raises(LogsyncError, match=r"shop\.db.*not a database"):

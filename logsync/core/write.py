@@ -17,7 +17,7 @@ class Write:
     others are overwrites, and several partitions may use them only where the sink says ``order="per-key"`` (S2).
 
     What a write means is its ``law``: from what stands at its ``place`` to what stands there after it. The memory store
-    is made of these laws, and the contract kit holds every other store to them. A class of writes says both.
+    is made of these laws, and the contract kit holds every other store to them. A class of writes says all three.
     """
 
     __slots__ = ()

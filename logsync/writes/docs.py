@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 from logsync.core.write import Place, Write
 
@@ -17,6 +17,7 @@ Doc = Mapping[str, Any]
 class IndexDoc(Write):
     """The document is exactly this one from now on."""
 
+    commutes: ClassVar[bool] = False
     index: str
     id: str
     doc: Mapping[str, Any]
@@ -36,6 +37,7 @@ class UpdateDoc(Write):
     Exact under replay: the document's version says which events it already holds (O3).
     """
 
+    commutes: ClassVar[bool] = False
     index: str
     id: str
     set: Mapping[str, Any] = field(default_factory=dict)
@@ -54,6 +56,7 @@ class UpdateDoc(Write):
 class DeleteDoc(Write):
     """The document is gone for readers of the alias; a versioned tombstone stays behind it (O1)."""
 
+    commutes: ClassVar[bool] = False
     index: str
     id: str
 

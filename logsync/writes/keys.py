@@ -52,6 +52,7 @@ class KeyWrite(Write):
 class Set(KeyWrite):
     """SET: the key holds this string, whatever it held. ``expire_at`` None: it does not expire."""
 
+    commutes: ClassVar[bool] = False
     key: str
     value: Value
     expire_at: datetime | None = None
@@ -77,6 +78,7 @@ class Incr(KeyWrite):
 class HSet(KeyWrite):
     """HSET: set these fields of the hash; other fields keep what they hold."""
 
+    commutes: ClassVar[bool] = False
     key: str
     fields: Mapping[str, Value]
 
@@ -104,6 +106,7 @@ class HIncr(KeyWrite):
 class HDel(KeyWrite):
     """HDEL: remove fields of the hash."""
 
+    commutes: ClassVar[bool] = False
     key: str
     fields: tuple[str, ...]
 
@@ -131,6 +134,7 @@ class SAdd(KeyWrite):
 class SRem(KeyWrite):
     """SREM: remove members from the set."""
 
+    commutes: ClassVar[bool] = False
     key: str
     members: tuple[Value, ...]
 
@@ -143,6 +147,7 @@ class SRem(KeyWrite):
 class ZAdd(KeyWrite):
     """ZADD: set the scores of members of the sorted set."""
 
+    commutes: ClassVar[bool] = False
     key: str
     scores: Mapping[str, int]
 
@@ -171,6 +176,7 @@ class ZIncr(KeyWrite):
 class ZRem(KeyWrite):
     """ZREM: remove members from the sorted set."""
 
+    commutes: ClassVar[bool] = False
     key: str
     members: tuple[str, ...]
 
@@ -185,6 +191,7 @@ class ZRem(KeyWrite):
 class Del(KeyWrite):
     """DEL: remove the key, whatever it holds."""
 
+    commutes: ClassVar[bool] = False
     key: str
 
     def law(self, found: Kept | None) -> None:  # noqa: ARG002 - whatever stands there
@@ -195,6 +202,7 @@ class Del(KeyWrite):
 class ExpireAt(KeyWrite):
     """PEXPIREAT: the key disappears at this moment, which comes from the event's time. A missing key stays so."""
 
+    commutes: ClassVar[bool] = False
     key: str
     at: datetime
 

@@ -25,6 +25,7 @@ class Upsert(Write):
     Columns that are not named keep what they hold. ``key`` must be covered by a unique index.
     """
 
+    commutes: ClassVar[bool] = False
     table: str
     key: Mapping[str, Any]
     values: Mapping[str, Any] = field(default_factory=dict)
@@ -65,6 +66,7 @@ class Increment(Write):
 class Delete(Write):
     """Delete the rows that have this ``key``. A row that is not there is no error."""
 
+    commutes: ClassVar[bool] = False
     table: str
     key: Mapping[str, Any]
 
@@ -85,6 +87,7 @@ class Sql(Write):
     declares the tables it reads or writes and limits the flush to those (G2).
     """
 
+    commutes: ClassVar[bool] = False
     statement: str
     params: Mapping[str, Any] = field(default_factory=dict)
     touches: tuple[str, ...] = ()
@@ -104,6 +107,7 @@ class InTransaction(Write):
     Earlier writes are flushed before it runs. The cursor cannot commit, roll back or begin.
     """
 
+    commutes: ClassVar[bool] = False
     run: Callable[[Any, Event[Any]], None]
     event: Event[Any]
 

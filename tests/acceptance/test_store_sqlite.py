@@ -42,7 +42,7 @@ def test_the_write_of_the_readme_means_what_it_says() -> None:
     from logsync.writes.content import Content
 
     names: dict[str, Any] = {}
-    exec(compile(OF_ITS_OWN[0], "README.md", "exec"), names)
+    exec(compile(OF_ITS_OWN[0], "README.md", "exec", dont_inherit=True), names)
     append = names["Append"]
     assert Content().after([append("k", 1), append("k", 2)]).others == {"lists/k": (1, 2)}
     assert not append.commutes
@@ -79,7 +79,7 @@ class Sold:
         self.expected: dict[str, tuple[int, int]] = {}
         self.events = 0
         self.names: dict[str, Any] = {}
-        exec(compile(OF_ITS_OWN[1], "sold.py", "exec"), self.names)
+        exec(compile(OF_ITS_OWN[1], "sold.py", "exec", dont_inherit=True), self.names)
         self.command("topic", "create", "--log", "sold:log").ends(0)
 
     def command(self, *words: str) -> Process:

@@ -109,6 +109,7 @@ def test_a_store_that_reads_what_a_newer_version_wrote_is_noticed(tmp_path: Path
 class Append(Write):
     """Put one more value at the end of a list."""
 
+    commutes: ClassVar[bool] = False
     key: str
     value: int
 
@@ -130,6 +131,18 @@ class Lawless(Write):
 
 
 @dataclass(frozen=True)
+class Undecided(Write):
+    key: str
+
+    @property
+    def place(self) -> Place:
+        return "lists", self.key
+
+    def law(self, found: object) -> object:
+        return found
+
+
+@dataclass(frozen=True)
 class Placeless(Write):
     key: str
 
@@ -146,6 +159,7 @@ SAMPLES: dict[type[Write], Sample] = {
     SaidToCommute: lambda key, n: SaidToCommute(key, n),
     Lawless: lambda key, n: Lawless(key),
     Placeless: lambda key, n: Placeless(key),
+    Undecided: lambda key, n: Undecided(key),
 }
 
 
@@ -179,6 +193,7 @@ def test_a_new_write_with_a_law_and_a_sample_is_held_to_it() -> None:
     [
         (Lawless, SAMPLES, "Lawless has no law"),
         (Placeless, SAMPLES, "Placeless has no place"),
+        (Undecided, SAMPLES, "Undecided does not say whether it commutes"),
         (Append, {}, "Append is accepted and has no sample"),
     ],
 )

@@ -29,6 +29,8 @@ class Laws(Given):
             name = kind.__name__
             assert kind.law is not Write.law, f"{name} has no law: say in its class what it does to what stands there"
             assert kind.place is not Write.place, f"{name} has no place: say in its class what its law is about"
+            said = any("commutes" in vars(each) for each in kind.__mro__ if each is not Write)
+            assert said, f"{name} does not say whether it commutes: `commutes: ClassVar[bool] = False`, or True"
             assert kind in samples, f"{name} is accepted and has no sample: add one to writes()"
             for made in (samples[kind](rng.choice(KEYS), n) for n in range(20)):
                 write = made.write if isinstance(made, Meant) else made
