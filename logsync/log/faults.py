@@ -3,7 +3,7 @@
 Non-obvious, all of it seen with librdkafka 2.16. A batch whose checksum is wrong is told once, and the client then goes
 on 21 bytes before its end: what follows that error is noise, even an offset far outside of the log, or the next batch
 as if nothing were missing. A batch that decompresses beyond ``receive.message.max.bytes`` is told every half second,
-for ever. A batch whose length or whose records make no sense is not told at all: the client fetches it again and again.
+without end. A batch whose length or records make no sense is not told at all: the client fetches it again and again.
 The offset of such an error is that of the batch's *first* record, wherever the reading began.
 """
 
@@ -134,7 +134,7 @@ class Quiet:
         self._clock, self._polled_at = clock, clock()
         self._seconds: dict[int, float] = {}
         self.ends: dict[int, int] = {}
-        """The ends of the partitions, as whoever asked for them was told last."""
+        """The ends of the partitions, as they were last read."""
 
     def due(self, silent: Collection[int], following: Mapping[int, int]) -> list[int]:
         """Which of the ``silent`` partitions of this poll are to be looked into. ``following``: their next offsets."""

@@ -1,7 +1,7 @@
 """Health for an orchestrator: does the loop turn, and does the worker make progress against the log?
 
-Whoever can reach the port may read this, without a password. So it tells states and numbers: no names or addresses of
-servers and nothing that they or their clients said. Those are in the worker's log.
+Everybody who can reach the port may read this, without a password. So it tells states and numbers: no names or
+addresses of servers and nothing that they or their clients said. Those are in the worker's log.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The small server that tells an orchestrator of a worker's health, and Prometheus of its metrics.
 
-One thread and a bounded number of connections, each with a bounded time, because whoever can reach it may hold
+One thread and a bounded number of connections, each with a bounded time, because any client that reaches it may hold
 connections open: a thread for each of them ended a worker that had no file descriptors left for its store (seen, with
 186). When there are too many, the oldest goes, so that the next probe is answered. A connection serves one request.
 """

@@ -98,7 +98,7 @@ class Indices:
     def check(self, epoch: int, *, fresh: Collection[str] = ()) -> None:
         """The indices still are what a sink needs. Of the ``fresh`` names nothing was ever written to the index.
 
-        An index that is missing is not judged: whoever needs it notices. Raises ConfigError.
+        An index that is missing is not judged: what needs it notices. Raises ConfigError.
         """
         layout = self._layout
         indices = {layout.index(name, epoch): name for name in layout.names}
@@ -169,7 +169,7 @@ class Indices:
             self._refuse(index, wrong, fresh=True)
 
     def _take_back(self, index: str) -> None:
-        """Delete what was just made and holds nothing: as it is, it would be refused for ever."""
+        """Delete what was just made and holds nothing: as it is, it would always be refused."""
         for block in ("read_only", "metadata"):
             with suppress(LogsyncError):
                 self._client.request("PUT", f"/{index}/_settings", {f"index.blocks.{block}": None}, writing=True)

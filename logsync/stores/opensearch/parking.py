@@ -110,7 +110,7 @@ class ParkedDocuments:
             name: held for name, held in self._documents.own(start.epoch, doc_id).items() if waiting.waits(held.source)
         }
         if not stored:
-            raise PositionConflict(f"the parked event at offset {offset} was drained by somebody else")
+            raise PositionConflict(f"the parked event at offset {offset} was released by somebody else")
         done = {name: waiting.done(held.source) for name, held in stored.items()}
         if plan.still_parked:
             bodies = {name: waiting.source(plan.still_parked[0], list(done[name])) for name in stored}

@@ -53,7 +53,7 @@ def _unverified(mode: str) -> Finding:
         Severity.WARNING,
         "postgres.sslmode",
         f"Postgres is another machine, and its certificate is not checked against its name: sslmode is {mode}",
-        "whoever stands in between can read and change everything, and be told the password",
+        "a machine in between can read and change everything, and be told the password",
         "`?sslmode=verify-full` in LOGSYNC_POSTGRES, and sslrootcert=system, or the file of your authority",
     )
 
