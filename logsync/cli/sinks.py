@@ -141,10 +141,12 @@ def skip(
     Example: logsync skip db 0 4711 --reason "sent by a test" --yes
     """
     from logsync.log.lookup import Lookup
+    from logsync.log.topic import identify
 
     settings, loaded = load_settings(), load_sink(sink)
     with Lookup(settings, loaded.log.topic) as lookup:
         record = lookup.at(partition, offset) if partition in lookup.spans() else None
+        identity = identify(settings, loaded.log.topic)  # after it: what was shown is of this log, or of none
     if record is None:
         raise NotFound(f"{loaded.log.topic} has no record at partition {partition}, offset {offset}: nothing to skip")
     fact = describe(record, loaded.log)
@@ -157,7 +159,7 @@ def skip(
     if not yes:
         raise Refused("nothing was changed", fix="add --yes to skip this record")
     with access.opened(loaded, settings) as store:
-        ops_records.skip(store, record, sink=loaded.name, reason=reason, now=datetime.now(UTC))
+        ops_records.skip(store, record, sink=loaded.name, reason=reason, now=datetime.now(UTC), log=identity)
         after = store.positions().get(partition)
     if after is not None and after.next_offset > offset:
         out.say("a worker passed the record at the same moment: it may have been applied, `logsync status` cannot tell")

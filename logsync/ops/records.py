@@ -13,10 +13,10 @@ from logsync.core.event import Event, Record, Undecodable
 from logsync.core.log import Log
 from logsync.core.moments import since_1970
 from logsync.core.planning import plan
-from logsync.core.position import Position
+from logsync.core.position import LogIdentity, Position
 from logsync.core.sink import Sink
 from logsync.core.store import ChecksWrites, Store
-from logsync.errors import ConfigError, EventError, LogsyncError, StoreError, WriteRejected
+from logsync.errors import ConfigError, EventError, LogIdentityError, LogsyncError, StoreError, WriteRejected
 from logsync.ops.access import amend, look
 from logsync.settings import Settings
 
@@ -24,13 +24,17 @@ _DEEPER = 100
 """Levels by which a caller that prints a value may nest it deeper, and call deeper, than ``describe`` has tried."""
 
 
-def skip(store: Store, record: Record, *, sink: str, reason: str, now: datetime) -> Book:
+def skip(
+    store: Store, record: Record, *, sink: str, reason: str, now: datetime, log: LogIdentity | None = None
+) -> Book:
     """Put one record on the list of those to pass over, or all of a range that cannot be read.
 
     Workers read the list when they resume.
 
     Raises ConfigError when the position is past the record already: then it was applied or passed over, and
-    a skip would change nothing now but the content after a rebuild. Skipping it twice is one skip.
+    a skip would change nothing now but the content after a rebuild. Skipping it twice is one skip. ``log`` is the one
+    that the record was shown from: raises LogIdentityError if the sink's position belongs to another, where this offset
+    is another record.
     """
     partition, offset = record.partition, record.offset
     detail = {"partition": partition, "offset": offset, "reason": reason}
@@ -40,6 +44,11 @@ def skip(store: Store, record: Record, *, sink: str, reason: str, now: datetime)
     audit = AuditEntry(at=now, action="skip", detail=detail)
 
     def add(book: Book) -> Book | None:
+        if log is not None and (differences := book.log.differences(log)):
+            raise LogIdentityError(
+                f"sink {sink}: its position belongs to another log than this record: {'; '.join(differences)}",
+                fix="point LOGSYNC_KAFKA at the log of this sink",
+            )
         # Read after the book: a worker that passes the record between the two reads is caught here or, if it
         # passes it after, had not seen the skip and applied it; the caller looks at the position once more.
         position = store.positions().get(partition)

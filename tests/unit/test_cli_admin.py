@@ -18,7 +18,7 @@ from logsync.core.parked import Parked
 from logsync.core.plan import Plan
 from logsync.core.position import LogIdentity, Position
 from logsync.core.sink import Sink
-from logsync.errors import ConfigError, PositionConflict
+from logsync.errors import ConfigError, LogIdentityError, PositionConflict
 from logsync.ops import positions, records
 from logsync.ops import rebuild as rebuilding
 from logsync.ops.status import Row, SinkState, judge, too_far
@@ -202,6 +202,17 @@ def test_skip_is_on_record_once_and_only_ahead_of_the_position() -> None:
     assert [entry.action for entry in book.audit] == ["skip"]
     with pytest.raises(ConfigError, match="its next offset is 3"):
         records.skip(sink.store, Record(0, 2, None, b"", []), sink="db", reason="late", now=NOW)
+
+
+def test_a_record_of_another_log_is_not_skipped_in_this_one() -> None:
+    """The settings point elsewhere: the offset that was shown there is another record here."""
+    sink = a_sink(Server())
+    applied(sink, at=3)
+    before, record = sink.store.read_book(), Record(0, 3, None, b"", [])
+    with pytest.raises(LogIdentityError, match="another log than this record"):
+        records.skip(sink.store, record, sink="db", reason="noise", now=NOW, log=OTHER)
+    assert sink.store.read_book() == before
+    assert records.skip(sink.store, record, sink="db", reason="noise", now=NOW, log=LOG).skips
 
 
 def test_skip_is_written_on_top_of_what_a_worker_wrote_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
