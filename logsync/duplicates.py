@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
-from logsync.core.codec import Codec
+from logsync.core.codec import LOOK_BACK, Codec
 from logsync.core.event import Decoded, Event, Record, Undecodable
 from logsync.log.contract import LogReader
 
@@ -29,7 +29,8 @@ def duplicates(
         if type(event) is Undecodable:
             retried_from = codec.retry_from(record(event.offset))
         if retried_from is not None and retried_from < event.offset:  # else the range is empty
-            since[event.offset] = retried_from
+            # The mark may be a stranger's: bounded by what stands in the log alone, so that every sink says the same.
+            since[event.offset] = max(retried_from, event.offset - LOOK_BACK)
     if not since:
         return []
     retried = [event for event in events if event.offset in since]

@@ -140,6 +140,8 @@ GUARDS = (
           "    elif next_offset is not None:\n        end = end.at(next_offset)", "    elif False:\n        pass"),
     Guard("T1 unknown types halt", "logsync/core/planning.py",
           "and sink.unknown == \"skip\" else None", "else None"),
+    Guard("A1 a mark is believed no further than that", "logsync/duplicates.py",
+          "max(retried_from, event.offset - LOOK_BACK)", "retried_from"),
     Guard("L7 the end is behind an open transaction", "logsync/partition.py",
           "self.end, self.held = max(stable, written),", "self.end, self.held = stable,"),
     Guard("T2 what a full book cannot tell", "logsync/core/resume.py",

@@ -15,6 +15,13 @@ from pydantic import BaseModel
 
 from logsync.core.event import Decoded, Headers, Record
 
+LOOK_BACK = 200_000
+"""Offsets before a retried append in which its original is looked for, whatever its mark says: a mark is believed no
+further than a writer of ours would make it. # A1"""
+REACH = 50_000
+"""Offsets that a partition may have grown since a first attempt for a writer of ours to make another. What is appended
+while that one is on its way comes on top: far less than what is left to LOOK_BACK. # A1"""
+
 Decode = Callable[[Record], Decoded]
 """Total: what cannot be decoded is a value and never an exception."""
 

@@ -108,7 +108,8 @@ class LogReader(Protocol):
     ) -> dict[str, int]:
         """Where in [start, stop) each of these event ids stands first; ids that are not there are left out.
 
-        ``meanwhile`` is called again and again as the reading goes on: at least once per 1,000 records.
+        ``meanwhile`` is called again and again as the reading goes on: at least once per 1,000 records that are read. A
+        reader may remember what it read.
 
         One pass over the range however many ids are asked for. A range may be long: the membership is kept alive
         meanwhile, and no record of the started partitions is lost. Raises LogUnavailable, also when partitions were

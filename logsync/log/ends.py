@@ -6,7 +6,8 @@ fresh; but a writer may be quiet while others append millions, so the ends are a
 
 The bound: while Kafka answers, a consumer looks through no more than what all writers together append to the
 partition in the ``EVERY`` seconds before the first attempt (and the moment of that answer), and from there up to the
-last retry. While it does not answer the ends stay as they are, and stay correct.
+last retry: REACH offsets and what is appended while that one is on its way, because a writer makes no retry after
+more. While Kafka does not answer the ends stay as they are, and stay correct.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from logsync.errors import LogsyncError
 from logsync.log.admin import Kafka
 from logsync.log.config import log
 
-EVERY = 10.0
+EVERY = 2.0
 """Seconds between two looks; each is a few small requests."""
 
 

@@ -14,14 +14,14 @@ from __future__ import annotations
 import logging
 import time
 from bisect import bisect_right
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from contextlib import suppress
 from itertools import accumulate
 from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
-from logsync.core.codec import EventTypes, id_of
+from logsync.core.codec import LOOK_BACK, EventTypes, id_of
 from logsync.core.event import Fault, Record
 from logsync.core.inspection import Severity
 from logsync.core.position import LogIdentity, Position
@@ -32,6 +32,7 @@ from logsync.log.config import build, consumer_config
 from logsync.log.contract import BATCH_BYTES, Batch, Part
 from logsync.log.facts import check_topic
 from logsync.log.faults import BROKEN, REFUSED, Quiet, without_headers
+from logsync.log.ids import IdWindow
 from logsync.log.lookup import ANSWER, Lookup
 from logsync.settings import Settings
 
@@ -39,6 +40,7 @@ log = logging.getLogger("logsync.log")
 _SERVE_EVERY = 0.5
 """Seconds between two looks after the group while a long range is read. Far below any max.poll.interval.ms, and how
 long a rebalance of the whole group may wait for this member."""
+_WINDOWS = 8  # partitions whose ids are remembered: a few megabytes each
 _OWED_EVERY = 0.5
 """Seconds between two attempts to make a commit that failed."""
 # Ordinary during a rebalance: the store's position is what counts, and the commit is made again.
@@ -72,6 +74,7 @@ class KafkaReader:
         self._early: list[Any] = []  # of polls before: brought while a scan served the group, or too much for a batch
         self._following: dict[int, int] = {}  # of what is being read: the next offset to be returned
         self._quiet = Quiet()
+        self._windows: dict[int, IdWindow] = {}  # of the partitions in which retried appends were looked up last
         self._serve_at = 0.0
         self._interrupted = False
         self._consumer: Consumer | None = None
@@ -243,6 +246,7 @@ class KafkaReader:
         self._use().incremental_assign([self._place(position)])
         self._started.add(position.partition)
         self._following[position.partition] = position.next_offset
+        self._windows.pop(position.partition, None)  # the log may have lost what it was read from
 
     def stop(self) -> None:
         self._drop(self._use(), self._started)
@@ -310,16 +314,17 @@ class KafkaReader:
         stop: int,
         meanwhile: Callable[[], None] = lambda: None,
     ) -> dict[str, int]:
-        found: dict[str, int] = {}
-        for number, record in enumerate(self._lookup.read(partition, start, stop)):
-            if number % 1_000 == 0:
-                meanwhile()
-            event_id = id_of(self._log, record)
-            if event_id is not None and event_id in ids:
-                found.setdefault(event_id, record.offset)
-                if len(found) == len(ids):
-                    break
-        return found
+        def read(start: int, stop: int) -> Iterator[tuple[int, str | None]]:
+            for number, record in enumerate(self._lookup.read(partition, start, stop)):
+                if number % 1_000 == 0:
+                    meanwhile()
+                yield record.offset, id_of(self._log, record)
+
+        window = self._windows.pop(partition, None) or IdWindow(LOOK_BACK)
+        self._windows[partition] = window  # the newest is the last
+        if len(self._windows) > _WINDOWS:
+            self._windows.pop(next(iter(self._windows)))
+        return window.find(ids, start, stop, read)
 
     def _serve(self) -> None:
         """Stay in the group while a range is read: called every few milliseconds of it.

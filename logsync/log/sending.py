@@ -29,11 +29,11 @@ from confluent_kafka import Producer as KafkaProducer
 from pydantic import BaseModel
 from uuid_utils import uuid7
 
-from logsync.core.codec import Encoded
+from logsync.core.codec import REACH, Encoded
 from logsync.core.envelope import checked_id, checked_time
 from logsync.core.log import Log
 from logsync.core.receipt import Receipt
-from logsync.errors import AppendOutcomeUnknown, AppendRejected, ConfigError, LogUnavailable
+from logsync.errors import AppendOutcomeUnknown, AppendRejected, ConfigError, LogsyncError, LogUnavailable
 from logsync.log.admin import Kafka
 from logsync.log.config import LastError, build, producer_config
 from logsync.log.ends import watch
@@ -58,6 +58,9 @@ _NOT_IN_THE_LOG = frozenset(
         KafkaError._UNKNOWN_PARTITION,
     }
 )
+
+
+_FRESH = 1.0  # seconds for which what was just read of the ends will do for retries
 
 
 class Pending:
@@ -147,7 +150,7 @@ class Client:
         self._timeout = settings.append_timeout
         self._last = last
         self._stop = threading.Event()
-        self._asking = asking
+        self._asking, self._asked_at = asking, float("-inf")
         # The threads hold no reference to self, so a client that nobody uses any more can go, and they with it.
         self.reports = Reports(kafka, last)
         self._thread = self._start(self.reports.serve) if polls else None
@@ -266,11 +269,29 @@ class Client:
                 pending,
                 f"no other producer may send it again, and its own is gone; see `logsync show {pending.event_id}`",
             )
+        self._refresh(pending)
+        grown = self.ends[pending.partition] - pending.since
+        if grown > REACH:
+            raise self.unknown(
+                pending,
+                f"{grown:,} offsets were appended to its partition since, and consumers look back for a bounded number "
+                f"of them only; see `logsync show {pending.event_id}`, and append it anew if it is not there",
+            )
         encoded = pending.encoded
         if not pending.repeat:
             encoded = self._log.codec.retry(encoded, pending.since)
         # A retry of a retry keeps the first bound.
         return Pending(pending.event_id, encoded, pending.partition, pending.since, done, pending.index, repeat=True)
+
+    def _refresh(self, pending: Pending) -> None:
+        """Learn the ends as they are now: others may have appended much while this client did not reach Kafka."""
+        if self._asking is None or time.monotonic() - self._asked_at < _FRESH:
+            return
+        try:
+            self.ends[:] = self._asking.offsets(self._topic, len(self.ends), "end").values()
+        except LogsyncError as error:
+            raise self.unknown(pending, f"how far the log has grown cannot be told: {error.message}") from error
+        self._asked_at = time.monotonic()
 
     def _retire(self, error: KafkaError) -> None:
         """A fatal error ends a client for good; the next append opens another."""

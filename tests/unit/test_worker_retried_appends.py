@@ -83,3 +83,23 @@ def test_the_verdict_on_a_retry_does_not_depend_on_the_batch_it_came_in(at_most:
     finish(made, source)
     assert store.content.row("totals", name="cents") == {"name": "cents", "n": 25}
     assert made.status.skipped == {"duplicate:order.placed": 1}
+
+
+def test_a_mark_is_believed_no_further_than_a_writer_would_make_it(monkeypatch: pytest.MonkeyPatch) -> None:  # A1
+    """Whatever the cut: the verdict is the log's alone."""
+    monkeypatch.setattr("logsync.duplicates.LOOK_BACK", 4)
+    for at_most in (1, 3, 100):
+        source, store = MemoryLog(log), Memory()
+        first = source.append(OrderPlaced(order="far", cents=1))
+        for _ in range(4):
+            source.append(OrderPlaced(order="x", cents=100))
+        near = source.records[0][1]
+        for original in (first, near):  # five, and five offsets further down
+            source.append_raw(original.key, original.value, [*original.headers, (RETRY_FROM, b"0")])
+        again = source.records[0][4]
+        source.append_raw(again.key, again.value, [*again.headers, (RETRY_FROM, b"0")])
+        made = worker(source, store)
+        made.reader.at_most = at_most  # type: ignore[attr-defined]
+        finish(made, source)
+        assert made.status.skipped == {"duplicate:order.placed": 1}
+        assert store.content.row("totals", name="cents") == {"name": "cents", "n": 1 + 400 + 1 + 100}

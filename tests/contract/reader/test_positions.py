@@ -89,11 +89,11 @@ def test_an_id_is_found_at_its_offset_and_in_ranges_that_hold_it(source: Source,
     source.append(0, *map(str, range(6)))
     reader = member.reader
     assert [reader.id_at(0, offset) for offset in (0, 5, 6)] == ["0", "5", None]
-    assert reader.find(0, {"3"}, 3, 4) == {"3": 3}
-    assert reader.find(0, {"3", "5", "x"}, 0, 6) == {"3": 3, "5": 5}
     calls: list[None] = []
     assert reader.find(0, {"3"}, 0, 3, meanwhile=lambda: calls.append(None)) == {}
     assert calls
+    assert reader.find(0, {"3"}, 3, 4) == {"3": 3}
+    assert reader.find(0, {"3", "5", "x"}, 0, 6) == {"3": 3, "5": 5}
     assert reader.find(0, {"3"}, 4, 6) == {}
     assert reader.find(0, {"3"}, 3, 3) == {}
     assert reader.find(1, {"3"}, 0, 6) == {}

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
+from logsync.core.codec import EventTypes, id_of
+from logsync.core.event import Record
 from logsync.core.position import Position
 from logsync.errors import LogUnavailable
-from logsync.log import lookup
+from logsync.log import group, lookup
 from logsync.log.group import KafkaReader
 from logsync.log.lookup import Lookup
 from logsync.settings import Settings
@@ -20,22 +22,23 @@ COUNT = 3_000  # records of partition 0
 INTERVAL = 2.0  # seconds that the group allows between two polls
 
 
-class Asked(Collection[str]):
-    """Ids that are not in the log; ``each`` is called for every record that is compared with them."""
+class Looking:
+    """``each`` is called for every record that a find reads."""
 
-    def __init__(self, each: Callable[[], object]) -> None:
-        self.each, self.times = each, 0
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.each: Callable[[], object] = lambda: None
+        self.times = 0
+        monkeypatch.setattr(group, "id_of", self)
 
-    def __contains__(self, value: object) -> bool:
+    def __call__(self, log: EventTypes, record: Record) -> str | None:
         self.times += 1
         self.each()
-        return False
+        return id_of(log, record)
 
-    def __iter__(self) -> Iterator[str]:
-        return iter(["nowhere"])
 
-    def __len__(self) -> int:
-        return 1
+@pytest.fixture
+def looking(monkeypatch: pytest.MonkeyPatch) -> Looking:
+    return Looking(monkeypatch)
 
 
 @pytest.fixture
@@ -61,15 +64,17 @@ def member(source: KafkaSource) -> Iterator[Member]:
     made.reader.close()
 
 
-def slow_find(member: Member) -> None:
+def slow_find(member: Member, looking: Looking) -> None:
     """Look through the whole partition, in three times the time that the group waits for a poll."""
-    asked = Asked(lambda: time.sleep(3 * INTERVAL / COUNT))
-    assert member.reader.find(0, asked, 0, COUNT) == {}
-    assert asked.times == COUNT
+    looking.each = lambda: time.sleep(3 * INTERVAL / COUNT)
+    assert member.reader.find(0, {"nowhere"}, 0, COUNT) == {}
+    assert looking.times == COUNT
 
 
-def test_a_find_longer_than_the_poll_interval_keeps_the_partitions_and_loses_no_record(member: Member) -> None:
-    slow_find(member)
+def test_a_find_longer_than_the_poll_interval_keeps_the_partitions_and_loses_no_record(
+    member: Member, looking: Looking
+) -> None:
+    slow_find(member, looking)
     member.wait(lambda: len(member.records) >= COUNT, limit=3)
     assert member.offsets(0) == list(range(COUNT))
     assert [batch for batch in member.batches if batch.revoked or batch.assigned] == []
@@ -77,8 +82,10 @@ def test_a_find_longer_than_the_poll_interval_keeps_the_partitions_and_loses_no_
 
 
 @pytest.mark.parametrize("stop", [False, True])
-def test_what_came_during_a_find_is_forgotten_when_reading_begins_elsewhere(member: Member, stop: bool) -> None:
-    slow_find(member)
+def test_what_came_during_a_find_is_forgotten_when_reading_begins_elsewhere(
+    member: Member, looking: Looking, stop: bool
+) -> None:
+    slow_find(member, looking)
     if stop:
         member.reader.stop()
     member.records.clear()
@@ -88,14 +95,14 @@ def test_what_came_during_a_find_is_forgotten_when_reading_begins_elsewhere(memb
 
 
 def test_a_find_ends_when_partitions_are_revoked_and_nothing_of_them_is_committed(
-    source: KafkaSource, member: Member
+    source: KafkaSource, member: Member, looking: Looking
 ) -> None:
     member.reader.start(Position(1, 0))
     second = Member(source.reader())
     try:
-        asked = Asked(lambda: second.poll(timeout=0.01))  # it joins while the first one looks
+        looking.each = lambda: second.poll(timeout=0.01)  # it joins while the first one looks
         with pytest.raises(LogUnavailable, match="were revoked"):
-            member.reader.find(0, asked, 0, COUNT)
+            member.reader.find(0, {"nowhere"}, 0, COUNT)
         for partition in (0, 1):
             member.reader.commit(Position(partition, 7))
         while not second.held:
@@ -109,12 +116,12 @@ def test_a_find_ends_when_partitions_are_revoked_and_nothing_of_them_is_committe
         second.reader.close()
 
 
-def test_a_find_ends_when_it_is_interrupted(member: Member) -> None:
+def test_a_find_ends_when_it_is_interrupted(member: Member, looking: Looking) -> None:
     reader = member.reader
-    asked = Asked(reader.interrupt)
+    looking.each = reader.interrupt
     with pytest.raises(LogUnavailable, match="the worker ends"):
-        reader.find(0, asked, 0, COUNT)
-    assert asked.times <= 50
+        reader.find(0, {"nowhere"}, 0, COUNT)
+    assert looking.times <= 50
     assert member.poll(limit=1).parts, "only looking is over"
 
 
