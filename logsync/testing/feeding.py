@@ -9,7 +9,7 @@ from typing import TypeVar
 from pydantic import BaseModel
 
 from logsync.core.codec import Decoder, encode
-from logsync.core.envelope import checked_id, checked_time
+from logsync.core.envelope import Envelope, checked_id, checked_time
 from logsync.core.event import Event, Record
 from logsync.core.log import Log
 from logsync.core.plan import Plan
@@ -36,18 +36,21 @@ def event(log: Log, data: M, *, offset: int = 0, id: str | None = None, time: da
     return decoded  # type: ignore[return-value]
 
 
-def feed(sink: Sink, *events: BaseModel, partitions: int = 1) -> Content:
+def feed(sink: Sink, *events: BaseModel | Envelope, partitions: int = 1) -> Content:
     """Append the events to an empty log, apply them to an empty Memory store, and return what it holds.
 
     A worker does it, the one that runs in production: it decodes, calls the sink's own handlers, and parks where the
     sink says so (``content.parked``). What the sink's own store is known to refuse is refused: values that are none
     and, where its schema tells, tables and columns that do not exist. Raises what would halt a worker: ConfigError,
     DecodeError, HandlerError, WriteRejected. ``partitions``: how many the log has; an event goes where its key says.
+    An ``Envelope`` gives an event its id and time.
     """
     store = _LikeItsOwn(sink.store)
     source = MemoryLog(sink.log, partitions=partitions)
-    for data in events:
-        source.append(data, partition=_partition(sink.log, data, partitions))
+    for given in events:
+        data, event_id, time, headers = given if isinstance(given, Envelope) else Envelope(given)
+        number = _partition(sink.log, data, partitions)
+        source.append(data, partition=number, id=event_id, time=time, headers=(headers or {}).items())
     worker = Worker(sink.with_store(store), MemoryReader(source), Settings.model_construct(), now=lambda: START)
     ends = {number: len(records) for number, records in enumerate(source.records)}
     while worker.status.positions != ends:

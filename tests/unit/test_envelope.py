@@ -9,14 +9,17 @@ from zoneinfo import ZoneInfo
 import pytest
 from pydantic import BaseModel
 
-from logsync import AppendRejected, Envelope, Log
+from logsync import AppendRejected, Envelope, Log, Sink
 from logsync.core.codec import Decoder
 from logsync.core.envelope import checked_id, checked_time
 from logsync.core.event import Event
 from logsync.log.sending import prepare
-from logsync.testing import MemoryLog, event
+from logsync.stores.memory import Memory
+from logsync.testing import MemoryLog, event, feed
+from logsync.writes.rows import Upsert
 
 log = Log("t")
+TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 LAST_YEAR = datetime(2025, 1, 2, 3, 4, 5, 678, tzinfo=UTC)
 
 
@@ -93,6 +96,18 @@ def test_what_is_checked_is_plain() -> None:
 def test_a_header_that_is_no_text_is_refused(headers: Any) -> None:
     with pytest.raises(AppendRejected, match="header"):
         prepare(log, Paid(basket="b"), headers)
+
+
+def test_feed_takes_an_event_with_its_id_and_time() -> None:
+    sink, seen = Sink("s", log, Memory()), list[tuple[str, datetime, str | None]]()
+
+    @sink.on(Paid)
+    def paid(found: Event[Paid]) -> list[Upsert]:
+        seen.append((found.id, found.time, found.traceparent))
+        return []
+
+    feed(sink, Envelope(Paid(basket="b"), id="evt_1", time=LAST_YEAR, headers={"traceparent": TRACE}))
+    assert seen == [("evt_1", LAST_YEAR, TRACE)]
 
 
 def test_an_envelope_is_an_event_with_what_stands_beside_it() -> None:

@@ -78,6 +78,12 @@ def test_show_tells_a_record_and_how_far_the_sink_is_from_it(shell: Shell, three
     assert json.loads(shell("show", "three", "--log", "sinks.db:log", "--json").stdout)[0]["offset"] == 2
 
 
+def test_show_finds_an_id_that_looks_like_an_offset_when_it_is_told_so(shell: Shell, three: Topic) -> None:
+    offset = three.event("thing.made", b'{"name": "d"}', id="12345")
+    assert "say --id" in shell("show", "12345", code=Exit.NOT_FOUND).stderr
+    assert json.loads(shell("show", "12345", "--id", "--json").stdout)[0]["offset"] == offset
+
+
 def test_show_says_why_a_record_cannot_be_decoded(shell: Shell, three: Topic) -> None:
     offset = three.event("thing.made", b'\x1b[2J{"size": "large"}')
     shown = shell("show", str(offset)).stdout

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from datetime import UTC, datetime
 
 import pytest
 
@@ -21,6 +22,17 @@ def test_a_thousand_appends_at_once_stand_once_each(shop: Shop) -> None:
 
     receipts = asyncio.run(main())
     assert {receipt.offset: receipt.event_id for receipt in receipts} == dict(enumerate(shop.ids()))
+
+
+def test_an_event_may_come_with_its_own_id_and_time(shop: Shop) -> None:
+    async def main() -> Receipt:
+        async with AsyncProducer(shop.log, settings=shop.settings) as producer:
+            return await producer.append(Paid(basket="b"), id="evt_1", time=datetime(2025, 1, 2, tzinfo=UTC))
+
+    assert asyncio.run(main()).event_id == "evt_1"
+    (record,) = shop.records()
+    assert dict(record.headers)["ce_id"] == b"evt_1"
+    assert dict(record.headers)["ce_time"] == b"2025-01-02T00:00:00+00:00"
 
 
 def test_a_bad_event_is_refused_without_asking_kafka() -> None:
