@@ -20,7 +20,7 @@ from tests.unit.test_worker import worker
 
 PACKAGE = Path(__file__).parents[2] / "logsync"
 COMMAND = re.compile(
-    r"logsync (?:consume|status|doctor|rebuild|skip|position|parked|schema)\b[^\"'`]*\{(?P<what>[^}]+)\}"
+    r"logsync (?:consume|status|doctor|rebuild|skip|position|parked|schema)\b[^\"'`{]*\{(?P<what>[^}]+)\}"
 )
 FIX = "`logsync rebuild SINK --yes` mends it"
 
