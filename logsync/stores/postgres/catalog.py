@@ -160,6 +160,12 @@ class Catalog:
         """What to ask behind the writes of a plan: see :meth:`is_still`."""
         return [self._still] if self._still else []
 
+    def locked(self) -> list[Statement]:
+        """The same, before the writes: the tables are locked as writing locks them, so that the answer stays true."""
+        tables = ", ".join(relation.name.replace("%", "%%") for _, relation in sorted(self.relations.items()))
+        lock = [Statement(f"LOCK TABLE {tables} IN ROW EXCLUSIVE MODE", ())] if tables else []
+        return [*lock, *self.still()]
+
     def is_still(self, answer: Cursor[tuple[Any, ...]]) -> bool:
         """True if the answer says that nothing has changed since :meth:`read`."""
         return _sign(answer) == self._sign

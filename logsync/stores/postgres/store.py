@@ -196,30 +196,35 @@ class Postgres:
         to find the event at fault after a refusal. # G1
         """
         written, touched = tables_of(plan.writes)
-        for _ in range(_LOOKS):
+        for look in range(_LOOKS):
             self._learn(written, touched)
-            if self._carry_out(plan):
+            if self._carry_out(plan, locks=look > 0):
                 return
             self._catalog.forget()
         raise StoreUnavailable(
             f"apply: the sink's tables were altered {_LOOKS} times while this plan was being written"
         )
 
-    def _carry_out(self, plan: Plan) -> bool:
-        """False if a table was altered meanwhile: nothing is applied then."""
+    def _carry_out(self, plan: Plan, *, locks: bool) -> bool:
+        """False if a table was altered meanwhile: nothing is applied then. ``locks``: not by the plan itself, as a Sql
+        that makes a partition does.
+        """
         from logsync.stores.postgres.opening import opening
         from logsync.stores.postgres.transaction import Altered, PlanRefused, Transaction
 
-        begin = opening(self._timeout, self._path)
+        def transaction(link: Link) -> Transaction:
+            begin = opening(self._timeout, self._path) + (self._catalog.locked() if locks else [])
+            return Transaction(link, self._writer, self._catalog, self._sink, plan, begin, locks)
+
         with suppress(Altered):
             try:
                 with self._call("apply") as link:
-                    Transaction(link, self._writer, self._catalog, self._sink, plan, begin).in_bulk()
+                    transaction(link).in_bulk()
             except PlanRefused:
                 self._catalog.forget()  # perhaps somebody altered a table
                 self._learn()
                 with self._call("apply") as link:
-                    Transaction(link, self._writer, self._catalog, self._sink, plan, begin).one_by_one()
+                    transaction(link).one_by_one()
             return True
         return False
 

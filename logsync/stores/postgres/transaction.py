@@ -58,13 +58,15 @@ class Transaction:
     sink: str
     plan: Plan
     opening: list[Statement]
+    locks: bool = False
+    """The opening ends with Catalog.locked: what the plan itself does to its tables is not held against it."""
 
     def in_bulk(self) -> None:
         """Two round trips: everything but COMMIT, then COMMIT.
 
         Raises PlanRefused, Altered, PositionConflict, psycopg.Error.
         """
-        self._send(self.plan.writes, begin=True, end=True)
+        self._send(self.plan.writes, begin=True, end=not self.locks)
         try:
             self.link.finish()
         except psycopg.Error as error:
@@ -82,7 +84,7 @@ class Transaction:
         """
         self._send([], begin=True)
         self._halve(self.plan.by_event())
-        self._send([], end=True)
+        self._send([], end=not self.locks)
         self.link.finish()
 
     def rehearse(self, empty: Sequence[str]) -> None:
@@ -148,6 +150,8 @@ class Transaction:
         still = self.catalog.still() if end else []
         cursors = self._run([*batch, *still], own)
         if still and not self.catalog.is_still(cursors[-1]):
+            raise Altered
+        if begin and self.locks and not self.catalog.is_still(cursors[len(self.opening) - 1]):
             raise Altered
 
     def _steps(self, writes: Iterable[Write]) -> Iterator[Statement | InTransaction]:

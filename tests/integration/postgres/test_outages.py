@@ -234,9 +234,13 @@ def test_a_role_that_lost_its_rights_halts_and_says_which(bench: Bench, table: s
         (lambda dsn: dsn.rsplit("/", 1)[0] + "/no_such_base", ConfigError, 'database "no_such_base" does not exist'),
         (lambda dsn: dsn.replace("logsync@", "nobody:pw-s3cret@"), ConfigError, 'role "nobody" does not exist'),
         (lambda dsn: dsn.replace("127.0.0.1", "no-such-host.invalid"), StoreUnavailable, "no-such-host"),
-        (lambda dsn: "postgresql://user:pw-s3cret@host/x?nonsense=1", ConfigError, "cannot be read"),
-        (lambda dsn: "host=h password=pw-s3cret nonsense", ConfigError, "cannot be read"),
-        (lambda dsn: "host=h password=pw-s3cret nonsense=1", ConfigError, "cannot be read"),
+        (
+            lambda dsn: "postgresql://user:pw-s3cret@host/x?nonsense=1",
+            ConfigError,
+            "expected the address of a Postgres",
+        ),
+        (lambda dsn: "host=h password=pw-s3cret nonsense", ConfigError, "expected the address of a Postgres"),
+        (lambda dsn: "host=h password=pw-s3cret nonsense=1", ConfigError, "expected the address of a Postgres"),
     ],
 )
 def test_an_address_that_does_not_work_says_what_to_change(

@@ -192,6 +192,34 @@ def test_what_changes_nothing_about_a_table_stops_nobody(bench: Bench) -> None:
     assert bench.rows(f"SELECT DISTINCT n FROM {table}") == [(8,)]
 
 
+@pytest.mark.parametrize(
+    "ddl",
+    [
+        "CREATE TABLE IF NOT EXISTS {t}_2 PARTITION OF {t} FOR VALUES FROM (100) TO (200)",
+        "ALTER TABLE {t} ADD COLUMN IF NOT EXISTS m int",
+        "CREATE OR REPLACE TRIGGER nothing BEFORE UPDATE ON {t} FOR EACH ROW "
+        "EXECUTE FUNCTION suppress_redundant_updates_trigger()",
+        "DO $$ BEGIN ALTER TABLE {t} ADD COLUMN n2 int; EXCEPTION WHEN duplicate_column THEN NULL; END $$",
+    ],
+)
+def test_what_a_sink_itself_does_to_its_tables_is_no_alteration(bench: Bench, ddl: str) -> None:
+    """A sink that makes a partition for what comes first in a month, say."""
+    table = bench.name
+    bench.db.execute(f"CREATE TABLE {table} (id int PRIMARY KEY, n bigint) PARTITION BY RANGE (id)")
+    bench.db.execute(f"CREATE TABLE {table}_1 PARTITION OF {table} FOR VALUES FROM (0) TO (100)")
+    store = bench.store()
+    made = Sql(ddl.format(t=table))
+    wrong: list[Write] = [Increment(table, {"id": 1}, {"n": 0.5})]  # type: ignore[dict-item]
+    bench.apply(store, [Increment(table, {"id": n}, {"n": 1}) for n in range(3)], [made])
+    bench.apply(store, [made], *[[Increment(table, {"id": n}, {"n": 1})] for n in range(3)])
+    bench.db.execute(f"CREATE TABLE IF NOT EXISTS {table}_2 PARTITION OF {table} FOR VALUES FROM (100) TO (200)")
+    with pytest.raises(WriteRejected) as caught:
+        bench.apply(store, [made], wrong)
+    assert caught.value.offset == 7
+    bench.apply(store, [made], [Upsert(table, {"id": 150}, {"n": 7})])
+    assert bench.rows(f"SELECT id, n FROM {table} ORDER BY id") == [(0, 2), (1, 2), (2, 2), (150, 7)]
+
+
 def test_a_table_that_is_altered_all_the_time_is_waited_for(bench: Bench) -> None:
     table = bench.table("id int PRIMARY KEY")
     store = bench.store()
