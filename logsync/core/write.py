@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, TypeVar, dataclass_transform
 
 T = TypeVar("T")
-Place = tuple[str, ...]
+Target = tuple[str, ...]
 """What a write is about, its kind first: ``("tables", "orders")``, ``("docs", "products", "7")``."""
 
 
@@ -16,20 +16,20 @@ class Write:
     ``commutes``: in whatever order such writes from several partitions arrive, the result is the same. All
     others are overwrites, and several partitions may use them only where the sink says ``order="per-key"`` (S2).
 
-    What a write means is its ``law``: from what stands at its ``place`` to what stands there after it. The memory store
-    is made of these laws, and the contract kit holds every other store to them. A class of writes says all three.
+    What a write means is its ``law``: from what stands at its ``target`` to what stands there after it. The memory
+    store is made of these laws, and the contract kit holds every other store to them. A class of writes says all three.
     """
 
     __slots__ = ()
     commutes: ClassVar[bool] = False
 
     @property
-    def place(self) -> Place:
+    def target(self) -> Target:
         """The one place in a store's content that this write reads and changes."""
-        raise NotImplementedError(f"{type(self).__name__} has no place")
+        raise NotImplementedError(f"{type(self).__name__} has no target")
 
     def law(self, found: Any) -> Any:
-        """What stands at ``place`` after this write; ``found`` is what stood there before. None: nothing.
+        """What stands at ``target`` after this write; ``found`` is what stood there before. None: nothing.
 
         A function: it changes neither. Raises TypeError or ValueError for a write that a store has to refuse.
         """

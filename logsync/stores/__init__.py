@@ -10,7 +10,7 @@ from logsync.core.parked import Parked, SequenceSummary
 from logsync.core.plan import Plan
 from logsync.core.position import LogIdentity, Position
 from logsync.core.store import Store, StoreSettings, Traits
-from logsync.core.write import Place, Write
+from logsync.core.write import Target, Write
 from logsync.errors import (
     ConfigError,
     PositionConflict,
@@ -26,7 +26,6 @@ __all__ = [
     "Inspection",
     "LogIdentity",
     "Parked",
-    "Place",
     "Plan",
     "Position",
     "PositionConflict",
@@ -36,6 +35,7 @@ __all__ = [
     "StoreOutcomeUnknown",
     "StoreSettings",
     "StoreUnavailable",
+    "Target",
     "Traits",
     "Write",
     "WriteRejected",

@@ -87,7 +87,7 @@ class Memory:
         stored = self.server.positions.get(self.sink, {}).get(plan.start.partition)
         if stored is None or stored.place != plan.start.place:
             raise PositionConflict(f"expected {plan.start}, found {stored}")
-        draft = Content(self.content.places)  # atomic: a refused write leaves no trace of the plan
+        draft = Content(self.content.by_target)  # atomic: a refused write leaves no trace of the plan
         for offset, write in zip(plan.offsets, plan.writes, strict=True):
             try:
                 draft.carry_out(write)

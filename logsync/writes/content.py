@@ -1,4 +1,4 @@
-"""What writes come to: the content of a store as a plain value, one entry per place.
+"""What writes come to: the content of a store as a plain value, one entry per target.
 
 Every write class says what it means by its ``law``. Carried out one after the other, the laws give the content that
 any store must hold; the memory store is made of nothing else, and the contract kit compares a real store with them.
@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any
 
 from logsync.core.parked import Parked
-from logsync.core.write import Place, Write
+from logsync.core.write import Target, Write
 from logsync.writes.keys import Kept
 from logsync.writes.rows import STATEMENTS, Row, matches
 
@@ -19,12 +19,12 @@ from logsync.writes.rows import STATEMENTS, Row, matches
 class Content:
     """What the writes made, open for a test to look at.
 
-    ``places`` is all of it. ``tables``, ``keys``, ``expiries``, ``docs`` and ``statements`` show it by family of
+    ``by_target`` is all of it. ``tables``, ``keys``, ``expiries``, ``docs`` and ``statements`` show it by family of
     writes; they are made when they are asked for, and changing them changes nothing.
     """
 
-    def __init__(self, places: Mapping[Place, Any] | None = None) -> None:
-        self.places: dict[Place, Any] = dict(places or {})
+    def __init__(self, by_target: Mapping[Target, Any] | None = None) -> None:
+        self.by_target: dict[Target, Any] = dict(by_target or {})
         self.parked: list[Parked] = []
         """What ``feed`` set aside, and what waits behind it. A store keeps its own: ``Store.parked``."""
 
@@ -40,29 +40,29 @@ class Content:
         """Content as it was read from a store. Rows may leave out columns that are NULL."""
         content = cls()
         for table, rows in (tables or {}).items():
-            content.places["tables", table] = tuple(rows)
+            content.by_target["tables", table] = tuple(rows)
         for key, value in (keys or {}).items():
-            content.places["keys", key] = Kept(value, (expiries or {}).get(key))
+            content.by_target["keys", key] = Kept(value, (expiries or {}).get(key))
         for index, found in (docs or {}).items():
             for name, doc in found.items():
-                content.places["docs", index, name] = doc
+                content.by_target["docs", index, name] = doc
         return content
 
     def carry_out(self, write: Write) -> None:
-        """Change the one place that ``write`` is about, by its law.
+        """Change the one target that ``write`` is about, by its law.
 
         Raises TypeError or ValueError for a write that a store has to refuse; nothing is changed then.
         """
-        place = write.place
-        after = write.law(self.places.get(place))
+        target = write.target
+        after = write.law(self.by_target.get(target))
         if after is None:
-            self.places.pop(place, None)
+            self.by_target.pop(target, None)
         else:
-            self.places[place] = after
+            self.by_target[target] = after
 
     def after(self, writes: Iterable[Write]) -> Content:
         """The content once these are carried out too, in this order."""
-        content = Content(self.places)
+        content = Content(self.by_target)
         for write in writes:
             content.carry_out(write)
         return content
@@ -99,24 +99,24 @@ class Content:
     @property
     def statements(self) -> list[Write]:
         """The ``Sql`` and ``InTransaction`` of all plans, in order. They are noted and not run."""
-        return list(self.places.get(STATEMENTS, ()))
+        return list(self.by_target.get(STATEMENTS, ()))
 
     @property
     def others(self) -> dict[str, Any]:
-        """What write classes from elsewhere made, by place."""
+        """What write classes from elsewhere made, by target."""
         known = ("tables", "keys", "docs", *STATEMENTS)
-        return {"/".join(map(str, place)): value for place, value in self.places.items() if place[0] not in known}
+        return {"/".join(map(str, target)): value for target, value in self.by_target.items() if target[0] not in known}
 
     def row(self, table: str, **key: Any) -> dict[str, Any] | None:
         """The one row that holds all of ``key``, or None."""
-        return next((dict(row) for row in self.places.get(("tables", table), ()) if matches(row, key)), None)
+        return next((dict(row) for row in self.by_target.get(("tables", table), ()) if matches(row, key)), None)
 
     def _of(self, family: str) -> Iterator[tuple[tuple[Any, ...], Any]]:
-        return ((place[1:], value) for place, value in self.places.items() if place[0] == family)
+        return ((target[1:], value) for target, value in self.by_target.items() if target[0] == family)
 
     def __bool__(self) -> bool:
         """Is there anything that a reader of the store could see?"""
-        return any(value != () for place, value in self.places.items() if place != STATEMENTS)
+        return any(value != () for target, value in self.by_target.items() if target != STATEMENTS)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Content) and self.plain() == other.plain()

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from logsync.core.write import Place, Write
+from logsync.core.write import Target, Write
 
 __all__ = ["DeleteDoc", "Doc", "IndexDoc", "UpdateDoc"]
 
@@ -23,7 +23,7 @@ class IndexDoc(Write):
     doc: Mapping[str, Any]
 
     @property
-    def place(self) -> Place:
+    def target(self) -> Target:
         return "docs", self.index, self.id
 
     def law(self, found: Doc | None) -> Doc:  # noqa: ARG002 - whatever stands there
@@ -44,7 +44,7 @@ class UpdateDoc(Write):
     add: Mapping[str, int] = field(default_factory=dict)
 
     @property
-    def place(self) -> Place:
+    def target(self) -> Target:
         return "docs", self.index, self.id
 
     def law(self, found: Doc | None) -> Doc:
@@ -61,7 +61,7 @@ class DeleteDoc(Write):
     id: str
 
     @property
-    def place(self) -> Place:
+    def target(self) -> Target:
         return "docs", self.index, self.id
 
     def law(self, found: Doc | None) -> None:  # noqa: ARG002 - whatever stands there

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, ClassVar, NamedTuple
 
-from logsync.core.write import Place, Write
+from logsync.core.write import Target, Write
 
 __all__ = [
     "Del", "ExpireAt", "HDel", "HIncr", "HSet", "Incr", "Kept", "KeyWrite", "SAdd", "SRem", "Scores", "Set", "Text",
@@ -42,7 +42,7 @@ class KeyWrite(Write):
     key: str
 
     @property
-    def place(self) -> Place:
+    def target(self) -> Target:
         if type(self.key) is not str:
             raise TypeError(f"expected a key of type str, found {type(self.key).__name__} {self.key!r}")
         return "keys", self.key

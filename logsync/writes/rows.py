@@ -8,13 +8,13 @@ from decimal import Decimal
 from typing import Any, ClassVar
 
 from logsync.core.event import Event
-from logsync.core.write import Place, Write, inert
+from logsync.core.write import Target, Write, inert
 
 __all__ = ["STATEMENTS", "Delete", "InTransaction", "Increment", "Row", "Rows", "Sql", "Upsert", "matches"]
 
 Row = Mapping[str, Any]
 Rows = tuple[Row, ...]
-STATEMENTS: Place = ("statements",)
+STATEMENTS: Target = ("statements",)
 """Where those writes are noted of which only the server knows what they do."""
 
 
@@ -31,7 +31,7 @@ class Upsert(Write):
     values: Mapping[str, Any] = field(default_factory=dict)
 
     @property
-    def place(self) -> Place:
+    def target(self) -> Target:
         return "tables", self.table
 
     def law(self, found: Rows | None) -> Rows:
@@ -52,7 +52,7 @@ class Increment(Write):
     by: Mapping[str, int | Decimal]
 
     @property
-    def place(self) -> Place:
+    def target(self) -> Target:
         return "tables", self.table
 
     def law(self, found: Rows | None) -> Rows:
@@ -71,7 +71,7 @@ class Delete(Write):
     key: Mapping[str, Any]
 
     @property
-    def place(self) -> Place:
+    def target(self) -> Target:
         return "tables", self.table
 
     def law(self, found: Rows | None) -> Rows:
@@ -93,7 +93,7 @@ class Sql(Write):
     touches: tuple[str, ...] = ()
 
     @property
-    def place(self) -> Place:
+    def target(self) -> Target:
         return STATEMENTS
 
     def law(self, found: tuple[Write, ...] | None) -> tuple[Write, ...]:
@@ -112,7 +112,7 @@ class InTransaction(Write):
     event: Event[Any]
 
     @property
-    def place(self) -> Place:
+    def target(self) -> Target:
         return STATEMENTS
 
     def law(self, found: tuple[Write, ...] | None) -> tuple[Write, ...]:

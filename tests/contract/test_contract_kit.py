@@ -18,7 +18,7 @@ import pytest
 
 from examples.store_sqlite import Sqlite
 from logsync.core.book import Book
-from logsync.core.write import Place, Write
+from logsync.core.write import Target, Write
 from logsync.stores.memory import Memory
 from logsync.testing.store_contract import Sample, durability
 from tests.contract import faults, faults_kept, faults_of_machines, test_contract_memory
@@ -114,7 +114,7 @@ class Append(Write):
     value: int
 
     @property
-    def place(self) -> Place:
+    def target(self) -> Target:
         return "lists", self.key
 
     def law(self, found: tuple[int, ...] | None) -> tuple[int, ...]:
@@ -126,7 +126,7 @@ class Lawless(Write):
     key: str
 
     @property
-    def place(self) -> Place:
+    def target(self) -> Target:
         return "lists", self.key
 
 
@@ -135,7 +135,7 @@ class Undecided(Write):
     key: str
 
     @property
-    def place(self) -> Place:
+    def target(self) -> Target:
         return "lists", self.key
 
     def law(self, found: object) -> object:
@@ -143,7 +143,7 @@ class Undecided(Write):
 
 
 @dataclass(frozen=True)
-class Placeless(Write):
+class Aimless(Write):
     key: str
 
     def law(self, found: object) -> object:
@@ -158,7 +158,7 @@ SAMPLES: dict[type[Write], Sample] = {
     Append: lambda key, n: Append(key, n),
     SaidToCommute: lambda key, n: SaidToCommute(key, n),
     Lawless: lambda key, n: Lawless(key),
-    Placeless: lambda key, n: Placeless(key),
+    Aimless: lambda key, n: Aimless(key),
     Undecided: lambda key, n: Undecided(key),
 }
 
@@ -192,12 +192,12 @@ def test_a_new_write_with_a_law_and_a_sample_is_held_to_it() -> None:
     ("kind", "samples", "missing"),
     [
         (Lawless, SAMPLES, "Lawless has no law"),
-        (Placeless, SAMPLES, "Placeless has no place"),
+        (Aimless, SAMPLES, "Aimless has no target"),
         (Undecided, SAMPLES, "Undecided does not say whether it commutes"),
         (Append, {}, "Append is accepted and has no sample"),
     ],
 )
-def test_a_new_write_without_law_place_or_sample_fails_by_name(
+def test_a_new_write_without_law_target_or_sample_fails_by_name(
     kind: type[Write], samples: Mapping[type[Write], Sample], missing: str
 ) -> None:
     kit = with_write(kind, {each: sample for each, sample in samples.items() if each is kind})
@@ -215,11 +215,11 @@ class AppendsToTheFront(Memory):
     accepts = Memory.accepts | {Append}
 
     def apply(self, plan: Any) -> None:
-        before = self.content.places
+        before = self.content.by_target
         super().apply(plan)
-        for place, value in self.content.places.items():
-            if place[0] == "lists" and value != before.get(place):
-                self.content.places[place] = value[::-1]
+        for target, value in self.content.by_target.items():
+            if target[0] == "lists" and value != before.get(target):
+                self.content.by_target[target] = value[::-1]
 
 
 def test_a_store_that_keeps_another_law_than_the_write_fails() -> None:

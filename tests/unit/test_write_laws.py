@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from decimal import Decimal
+from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 
@@ -11,6 +12,9 @@ import pytest
 
 from logsync.core.write import Write
 from logsync.stores.memory import Memory
+from logsync.stores.opensearch import OpenSearch
+from logsync.stores.postgres import Postgres
+from logsync.stores.redis import Redis
 from logsync.writes import docs, keys, rows
 from logsync.writes.content import Content
 from logsync.writes.keys import ExpireAt, HDel, HSet, Incr, SAdd, Set, SRem, ZAdd, ZIncr
@@ -19,6 +23,10 @@ from tests.contract.samples import FAR
 
 DOCS = Path(__file__).parents[2] / "docs"
 PAGES = {rows: "writes-postgres.md", keys: "writes-redis.md", docs: "writes-opensearch.md"}
+
+STORES: dict[ModuleType, type[Postgres] | type[Redis] | type[OpenSearch]] = {
+    rows: Postgres, keys: Redis, docs: OpenSearch,
+}  # fmt: skip
 
 
 def declared(module: ModuleType) -> list[type[Write]]:
@@ -37,10 +45,13 @@ def test_every_write_has_a_row_on_its_page(module: ModuleType, kind: type[Write]
 
 
 @pytest.mark.parametrize(("module", "kind"), WRITES, ids=lambda each: getattr(each, "__name__", ""))
-def test_every_write_has_a_law_and_a_place_and_the_memory_store_takes_it(module: ModuleType, kind: type[Write]) -> None:
-    assert kind.law is not Write.law
-    assert kind.place is not Write.place
+def test_every_write_has_a_law_and_a_target_and_its_stores_take_it(module: ModuleType, kind: type[Write]) -> None:
+    store, offered = STORES[module], import_module(STORES[module].__module__.removesuffix(".store"))
+    assert kind.law is not Write.law, "say in its class what it does to what stands there"
+    assert kind.target is not Write.target, "say in its class what its law is about"
     assert kind in Memory.accepts
+    assert kind in store.accepts, f"{store.__name__} does not take it"
+    assert kind.__name__ in offered.__all__, f"{offered.__name__} does not offer it to sinks"
 
 
 def after(*writes: Write) -> Content:

@@ -28,7 +28,7 @@ Durability and bounds in time cannot be seen on a server that is well. For them 
 ``pause`` and ``restart``. Without them these claims are shown as NOT PROVEN, and a list of them ends the run; they
 never count as passed. Once the hooks are there, ``must_prove = True`` keeps them there.
 
-What a write means is stated by its class, as a law from what stands at its place to what stands there after it. The
+What a write means is stated by its class, as a law from what stands at its target to what stands there after it. The
 kit fails for a class that the store accepts and that has no law, or no sample. ``Meant`` is for writes whose class
 cannot know, such as a statement of SQL. A store without a server, such as a file, can die only with its process:
 ``OwnProcess`` gives it one.

@@ -25,7 +25,7 @@ class Meant:
 
 
 class Sample(Protocol):
-    """Makes a write to this key with this number. Samples of different classes meet at one place for one key."""
+    """Makes a write to this key with this number. Samples of different classes meet at one target for one key."""
 
     def __call__(self, key: str, n: int, /) -> Write | Meant: ...
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 import pytest
 
 from logsync.core.position import Position
-from logsync.core.write import Place, Write
+from logsync.core.write import Target, Write
 from logsync.testing.store_contract.given import Given, Meant
 from logsync.testing.store_contract.making import steps
 from logsync.writes.content import Content
@@ -28,14 +28,14 @@ class Laws(Given):
         for kind in sorted(accepts, key=lambda kind: kind.__name__):
             name = kind.__name__
             assert kind.law is not Write.law, f"{name} has no law: say in its class what it does to what stands there"
-            assert kind.place is not Write.place, f"{name} has no place: say in its class what its law is about"
+            assert kind.target is not Write.target, f"{name} has no target: say in its class what its law is about"
             said = any("commutes" in vars(each) for each in kind.__mro__ if each is not Write)
             assert said, f"{name} does not say whether it commutes: `commutes: ClassVar[bool] = False`, or True"
             assert kind in samples, f"{name} is accepted and has no sample: add one to writes()"
             for made in (samples[kind](rng.choice(KEYS), n) for n in range(20)):
                 write = made.write if isinstance(made, Meant) else made
                 assert type(write) is kind, f"the sample of {name} is a {type(write).__name__}"
-                if write.place == STATEMENTS:
+                if write.target == STATEMENTS:
                     assert isinstance(made, Meant), f"only the server knows what {name} does: Meant(write, as_if=[...])"
         assert samples.keys() <= accepts, "a sample of what the store does not accept"
 
@@ -47,11 +47,11 @@ class Laws(Given):
         assert after(self.put("a", 1), self.put("a", 2)) == after(self.put("a", 2)), "puts: the last one stays"
         assert after(self.put("a", 1)) != after(self.put("a", 2))
         assert after(self.put("a", 1), self.delete("a")) == after(), "deletes: what puts made is gone"
-        reach = {kind: self._places(kind) for kind in self.writes(self.sink)}
-        for kind, places in reach.items():
-            others = [place for other, found in reach.items() if other is not kind for place in found]
-            if places and others:
-                assert places & set(others), (
+        reach = {kind: self._targets(kind) for kind in self.writes(self.sink)}
+        for kind, targets in reach.items():
+            others = [target for other, found in reach.items() if other is not kind for target in found]
+            if targets and others:
+                assert targets & set(others), (
                     f"{kind.__name__} meets no other class: give one key one row, value, document"
                 )
 
@@ -89,9 +89,9 @@ class Laws(Given):
             plans=1,
         )  # fmt: skip
 
-    def _places(self, kind: type[Write]) -> set[Place]:
+    def _targets(self, kind: type[Write]) -> set[Target]:
         sample = self.writes(self.sink)[kind]
-        return {write.place for n in range(20) for write in _writes(sample("a", n))}
+        return {write.target for n in range(20) for write in _writes(sample("a", n))}
 
     def _drawn(self, count: int, seed: int) -> Iterator[Write | Meant]:
         rng, samples = random.Random(seed), self.writes(self.sink)
