@@ -49,7 +49,7 @@ def doctor(sinks: SinksArgument = None, as_json: JsonOption = False) -> None:
     raise typer.Exit(_CODES[max(counts)])
 
 
-def _row(found: Finding) -> tuple[str, str, str]:
+def _row(found: Finding) -> tuple[str, str, list[str]]:
     what = "next" if found.severity is Severity.NOTE else "to mend it"
     lines = [found.found, found.why and f"  why: {found.why}", found.fix and f"  {what}: {found.fix}"]
-    return found.severity.name.lower(), found.about, "\n".join(line for line in lines if line)
+    return found.severity.name.lower(), found.about, [line for line in lines if line]

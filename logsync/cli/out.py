@@ -32,7 +32,7 @@ def as_json(value: Any, *, indent: int | None = 2) -> str:
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, title: str = "") -> None:
-    """A table; columns whose name starts with ``#`` are numbers and stand to the right."""
+    """A table; columns whose name starts with ``#`` are numbers and stand to the right. A list is a cell of lines."""
     from rich import box
     from rich.console import Console
     from rich.table import Table
@@ -42,7 +42,7 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, tit
     for column in columns:
         table.add_column(column.lstrip("#"), justify="right" if column.startswith("#") else "left", overflow="fold")
     for row in rows:
-        table.add_row(*(Text(plain(_cell(value))) for value in row))
+        table.add_row(*(Text(_cell(value)) for value in row))
     Console(width=None if sys.stdout.isatty() else _PIPE_WIDTH).print(table)
 
 
@@ -61,7 +61,9 @@ def cut(text: str, most: int) -> str:
 def _cell(value: object) -> str:
     if value is None:
         return "-"
-    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
+    if isinstance(value, list):
+        return "\n".join(map(plain, value))
+    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else plain(str(value))
 
 
 @contextmanager

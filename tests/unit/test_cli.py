@@ -10,9 +10,11 @@ from pathlib import Path
 import pytest
 
 from logsync.cli import app, main
+from logsync.cli.doctor import _row
 from logsync.cli.exits import Exit, NotFound, Refused, exit_for
 from logsync.cli.load import find_log, load_log, load_sink, sink_names
-from logsync.cli.out import plain
+from logsync.cli.out import plain, print_table
+from logsync.core.inspection import Finding, Severity
 from logsync.errors import (
     ConfigError,
     DecodeError,
@@ -244,3 +246,13 @@ def test_the_log_is_the_one_that_all_sinks_share_or_must_be_named(here: Path) ->
 def test_what_a_record_holds_cannot_steer_the_terminal() -> None:
     assert plain("a\x1b[2Jb\nc\x9b") == "a\\x1b[2Jb\\nc\\x9b"
     assert json.loads('"ü"') == plain("ü")
+
+
+def test_a_finding_is_shown_in_lines_and_what_it_holds_cannot_make_one(capsys: pytest.CaptureFixture[str]) -> None:
+    found = Finding(Severity.ERROR, "x", "the store\nsays no\x1b[2J", "workers wait", "start it", "db")
+    print_table(("severity", "about", "finding"), [_row(found)])
+    shown = capsys.readouterr().out
+    lines = [line.strip() for line in shown.splitlines()]
+    assert "error      db      the store\\nsays no\\x1b[2J" in lines
+    assert "why: workers wait" in lines
+    assert "to mend it: start it" in lines

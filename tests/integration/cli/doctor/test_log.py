@@ -10,7 +10,7 @@ from confluent_kafka.admin import AdminClient
 from tests.waiting import PATIENCE
 
 from ..conftest import Deploy, Topic
-from .clinic import FRAIL, Clinic, alter, execute, trim
+from .clinic import Clinic, alter, execute, trim
 
 LOSING = [
     ({"retention_ms": "604800000"}, {"retention_ms": "-1"}, "topic.retention", "error"),
@@ -40,7 +40,6 @@ def test_retention_that_was_accepted_by_name_is_a_warning(db: Clinic, two: Topic
 
 
 def test_a_topic_that_takes_no_append(db: Clinic, two: Topic) -> None:
-    db.healthy = FRAIL - {"topic.min_insync_replicas"}
     alter(two, min_insync_replicas="2")
     db.finds("topic.in_sync", "error", "every append is refused")
 
