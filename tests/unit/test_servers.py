@@ -44,7 +44,7 @@ def test_every_folder_that_says_what_it_needs_is_there_and_names_servers() -> No
 
 def test_a_server_that_was_not_asked_for_is_named_with_the_mark_that_is_missing() -> None:
     stack = Asked("never-started", ["postgres"])
-    for use in (stack.start, stack.kill, stack.pause, stack.stop, stack.log):
+    for use in (stack.start, stack.kill, stack.pause, stack.resume, stack.log):
         with pytest.raises(StackError, match=r'@pytest\.mark\.servers\("postgres", "kafka"\)'):
             use("kafka")
 
