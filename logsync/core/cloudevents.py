@@ -84,8 +84,8 @@ class CloudEvents:
             json.compare(event, value)  # T3
         # The order of _PLAIN.
         out: Headers = [_SPEC, ("ce_id", event_id.encode()), *kind, _stamp(time), *rest]
-        if tombstone and isinstance(event, Tombstone) and event.of:
-            out = [("ce_type", event.of.encode()) if name == "ce_type" else (name, found) for name, found in out]
+        if tombstone and isinstance(event, Tombstone) and (of := _ended(event, key)):
+            out = [("ce_type", of) if name == "ce_type" else (name, found) for name, found in out]
         for header, text in headers:
             out.append(_header(header, text))
         # Not by Encoded(...): its generated __new__ is a call more.
@@ -119,6 +119,20 @@ CLOUD_EVENTS = CloudEvents()
 def _stamp(time: datetime) -> tuple[str, bytes]:
     """Events made in a row share their time, and writing it is a fifth of the work of encoding them."""
     return "ce_time", time.isoformat().encode()
+
+
+def _ended(event: Tombstone, key: str) -> bytes | None:
+    """The type that a tombstone ends. Raises AppendRejected if it would come back as another one. # T3"""
+    of = event.of
+    if event.key != key or not (
+        of is None or (type(of) is str and of.isprintable() and of not in ("", Tombstone.TYPE))
+    ):
+        raise AppendRejected(
+            f"{Tombstone.TYPE} would not come back equal from the log: its key is a text, and what it ends is the name "
+            f"of an event type",
+            fix='Tombstone(key="...", of="order.placed"), or without of',
+        )
+    return None if of is None else of.encode()
 
 
 def _header(name: str, text: str) -> tuple[str, bytes]:

@@ -43,13 +43,8 @@ class BulkClient:
     def give_back(self, client: Client) -> None:
         """Keep ``client``, which has nothing under way, for the next run; for no longer than IDLE."""
         with self._lock:
-            keep = self._idle is None and client.usable and not self._closed
-            if keep:
-                self._idle = client
-                self._timer = threading.Timer(IDLE, self._give_up)
-                self._timer.daemon = True
-                self._timer.start()
-        if not keep:
+            kept = self._idle is None and client.usable and not self._closed and self._kept(client)
+        if not kept:
             client.close(0.0)
 
     def close(self) -> None:
@@ -63,6 +58,16 @@ class BulkClient:
         """In a child: the client's connections are the parent's, and so was the lock, perhaps held."""
         self._lock = threading.Lock()
         self._idle = self._timer = None
+
+    def _kept(self, client: Client) -> bool:
+        timer = threading.Timer(IDLE, self._give_up)
+        timer.daemon = True
+        self._idle, self._timer = client, timer
+        try:
+            timer.start()
+        except RuntimeError:  # the interpreter ends, and starts no thread any more
+            self._idle = self._timer = None
+        return self._idle is not None
 
     def _taken(self) -> Client | None:
         with self._lock:

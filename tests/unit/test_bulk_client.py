@@ -136,6 +136,17 @@ def test_a_late_timer_gives_up_no_client_that_is_in_use_or_was_kept_since(produc
     assert opened[0].usable
 
 
+def test_at_the_interpreters_end_nothing_is_kept_and_nothing_is_lost(
+    producer: Producer, opened: Opened, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def ended(_: object) -> None:
+        raise RuntimeError("can't create new thread at interpreter shutdown")
+
+    monkeypatch.setattr(threading.Timer, "start", ended)
+    assert producer.append_many(events(2)).appended == 2
+    assert not opened[0].usable
+
+
 def test_a_child_process_opens_its_own(producer: Producer, opened: Opened) -> None:
     producer.append_many(events(1))
     child = os.fork()

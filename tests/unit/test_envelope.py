@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 import pytest
 from pydantic import BaseModel
 
-from logsync import AppendRejected, Envelope, Log, Sink
+from logsync import AppendRejected, Envelope, Log, Sink, Tombstone
 from logsync.core.codec import Decoder
 from logsync.core.envelope import checked_id, checked_time
 from logsync.core.event import Event
@@ -112,3 +112,14 @@ def test_feed_takes_an_event_with_its_id_and_time() -> None:
 
 def test_an_envelope_is_an_event_with_what_stands_beside_it() -> None:
     assert Envelope(Paid(basket="b")) == (Paid(basket="b"), None, None, None)
+
+
+@pytest.mark.parametrize("of", ["", Tombstone.TYPE, "a\nb", "\ud800", 5])
+def test_a_tombstone_that_would_end_another_type_is_refused(of: Any) -> None:
+    with pytest.raises(AppendRejected, match="would not come back equal"):
+        prepare(log, Tombstone.model_construct(key="k", of=of), None)
+
+
+def test_a_tombstone_whose_key_is_no_text_is_refused() -> None:
+    with pytest.raises(AppendRejected, match="would not come back equal"):
+        prepare(log, Tombstone.model_construct(key=5), None)
