@@ -338,7 +338,10 @@ class Lookup:
         return self._consumer
 
     def _failure(self, error: KafkaError | None) -> Exception:
-        return failure(self.topic, error, self._last, self._settings.kafka, "Read", group=self._group)
+        # Records want Read; of the group a lookup asks only what it committed, which is Describe.
+        of_group = error is not None and error.code() == KafkaError.GROUP_AUTHORIZATION_FAILED
+        right = "Describe" if of_group else "Read"
+        return failure(self.topic, error, self._last, self._settings.kafka, right, group=self._group)
 
     @contextmanager
     def _answered(self) -> Iterator[None]:
