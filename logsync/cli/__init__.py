@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 import traceback
@@ -78,6 +79,9 @@ def _run(argv: Sequence[str] | None) -> NoReturn:
     The one place where an error becomes a message: what logsync raises on purpose is one paragraph on stderr,
     everything else is a bug and shows its traceback. ``--debug`` may stand anywhere.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # what it cannot write it shows as an escape, and goes on
+            stream.reconfigure(errors="backslashreplace")
     arguments = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in arguments
     put_last()

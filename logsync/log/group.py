@@ -41,6 +41,7 @@ _SERVE_EVERY = 0.5
 """Seconds between two looks after the group while a long range is read. Far below any max.poll.interval.ms, and how
 long a rebalance of the whole group may wait for this member."""
 _WINDOWS = 8  # partitions whose ids are remembered: a few megabytes each
+_AGAIN = 5  # errors at one offset, which another client reads, until it counts as unreadable for this worker
 _OWED_EVERY = 0.5
 """Seconds between two attempts to make a commit that failed."""
 # Ordinary during a rebalance: the store's position is what counts, and the commit is made again.
@@ -74,6 +75,7 @@ class KafkaReader:
         self._early: list[Any] = []  # of polls before: brought while a scan served the group, or too much for a batch
         self._following: dict[int, int] = {}  # of what is being read: the next offset to be returned
         self._quiet = Quiet()
+        self._again: dict[int, tuple[int, int]] = {}  # where an error came that another client did not meet; how often
         self._windows: dict[int, IdWindow] = {}  # of the partitions in which retried appends were looked up last
         self._serve_at = 0.0
         self._interrupted = False
@@ -156,12 +158,14 @@ class KafkaReader:
         self._serve_at = time.monotonic() + _SERVE_EVERY
         records: dict[int, list[Record]] = {}
         ends: dict[int, int] = {}
+        told: dict[int, str] = {}  # what the client says of it
         broken: dict[int, int] = {}  # how many records of a partition came before what cannot be read
         for message in messages:
             partition = message.partition()
             if message.error() is not None:
                 if message.error().code() in BROKEN | REFUSED and partition in self._started:
                     broken.setdefault(partition, len(records.get(partition, ())))
+                    told.setdefault(partition, message.error().str())
                 elif partition not in broken:
                     self._note(message, ends)
                 continue
@@ -189,9 +193,19 @@ class KafkaReader:
             )
         for partition in broken.keys() & self._started:
             self._drop(consumer, {partition})  # what the client fetches after an error is noise
-            if not self._end_with_fault(partition, records, ends):
-                log.warning("read again", extra={"partition": partition, "next": self._following[partition]})
-                self._read_from(partition, self._following[partition])
+            at = self._following[partition]
+            if self._end_with_fault(partition, records, ends):
+                continue
+            self._again[partition] = (
+                at,
+                self._again[partition][1] + 1 if self._again.get(partition, (-1,))[0] == at else 1,
+            )
+            if self._again[partition][1] < _AGAIN:
+                log.warning("read again", extra={"partition": partition, "next": at})
+                self._read_from(partition, at)
+            else:  # another client reads it, and this one never does: as little as nobody
+                fault = Fault(f"a batch that this worker cannot read, and another client can ({told[partition]})", at)
+                self._fault(partition, Record(partition, at, None, None, [], fault=fault), records, ends)
         for partition in self._quiet.due(self._started - records.keys() - ends.keys(), self._following):
             with suppress(LogUnavailable):  # a slow Kafka, and not a broken log
                 self._end_with_fault(partition, records, ends)
@@ -207,10 +221,16 @@ class KafkaReader:
         record = next(self._lookup.read(partition, at, self._lookup.bounds(partition).high), None)
         if record is None or record.fault is None or record.fault.last is None:
             return False
+        self._fault(partition, record, records, ends)
+        return True
+
+    def _fault(self, partition: int, record: Record, records: dict[int, list[Record]], ends: dict[int, int]) -> None:
+        """The part ends with this; what follows is read from behind it."""
+        assert record.fault is not None
+        assert record.fault.last is not None
         records.setdefault(partition, []).append(record)
         ends[partition] = self._following[partition] = record.fault.last + 1
         self._read_from(partition, record.fault.last + 1)
-        return True
 
     def _read_from(self, partition: int, offset: int) -> None:
         self._drop(self._use(), {partition})

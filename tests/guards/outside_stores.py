@@ -85,6 +85,8 @@ OUTSIDE_STORES = (
           "and sink.unknown == \"skip\" else None", "else None"),
     Guard("A1 a mark is believed no further than that", "logsync/duplicates.py",
           "max(retried_from, event.offset - LOOK_BACK)", "retried_from"),
+    Guard("L6 what comes after an error is noise", "logsync/log/group.py",
+          "del records.setdefault(partition, [])[count:]", "records.setdefault(partition, [])"),
     Guard("L7 the end is behind an open transaction", "logsync/partition.py",
           "self.end, self.held = max(stable, written),", "self.end, self.held = stable,"),
     Guard("T2 what a full book cannot tell", "logsync/core/resume.py",

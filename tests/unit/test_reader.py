@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 from confluent_kafka import KafkaError, TopicPartition
 
 from logsync import Log
+from logsync.core.event import Fault, Record
 from logsync.core.position import Position
 from logsync.errors import ConfigError
 from logsync.log import group as module
 from logsync.log.group import KafkaReader
+from logsync.log.lookup import Span
 from logsync.settings import Settings
 
 SETTINGS = Settings(_env_file=None, environment="test")  # type: ignore[call-arg]
@@ -131,3 +133,45 @@ def test_an_error_without_a_partition_is_not_lost_behind_a_full_batch() -> None:
     assert offsets(made) == {0: [0, 1, 2]}
     with pytest.raises(ConfigError, match="Read"):
         made.poll(0, 1000)
+
+
+class Other:
+    """Another client, which reads what is there."""
+
+    def __init__(self, *records: Record) -> None:
+        self.records = records
+
+    def bounds(self, _: int) -> Span:
+        return Span(0, 9)
+
+    def read(self, *_: int) -> Iterator[Record]:
+        return iter(self.records)
+
+
+def broken(offset: int) -> Message:
+    return Message(0, offset, KafkaError(KafkaError._BAD_MSG))
+
+
+def faults(made: KafkaReader) -> list[tuple[int, int | None]]:
+    records = [record for part in made.poll(0, 1000).parts for record in part.records]
+    return [(record.offset, record.fault.last) for record in records if record.fault is not None]
+
+
+def test_nothing_that_comes_after_what_cannot_be_read_is_taken() -> None:  # L6
+    made = reading(Client(Message(0, 0), broken(1), Message(0, 7), broken(8)), 0)
+    made._lookup = Other(Record(0, 1, None, None, [], fault=Fault("damaged", 4)))  # type: ignore[assignment]
+    (part,) = made.poll(0, 1000).parts
+    assert [record.offset for record in part.records] == [0, 1]
+    assert part.next_offset == 5
+
+
+def test_an_error_that_no_other_client_meets_is_read_again_and_not_for_ever() -> None:  # L6
+    client = Client(Message(0, 0))
+    made = reading(client, 0)
+    made._lookup = Other(Record(0, 1, b"k", b"v", []))  # type: ignore[assignment]
+    assert offsets(made) == {0: [0]}
+    found = []
+    for _ in range(module._AGAIN):
+        client.messages = [broken(1)]
+        found.append(faults(made))
+    assert found == [[]] * (module._AGAIN - 1) + [[(1, 1)]]
