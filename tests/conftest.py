@@ -65,6 +65,7 @@ def settings(env: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Settings:
 def _no_secret_of_another_test(monkeypatch: pytest.MonkeyPatch) -> None:
     """What a process once knows to be secret it hides from then on; a word of one test is none in the next."""
     monkeypatch.setattr(secrets._KNOWN, "_forms", frozenset())
+    monkeypatch.setattr(secrets._KNOWN, "_lowered", ())
     monkeypatch.setattr(secrets._KNOWN, "_pattern", None)
 
 
