@@ -13,7 +13,17 @@ from uuid import UUID
 
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field, Json, SecretStr, create_model
+from pydantic import (
+    AliasChoices,
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    Json,
+    NaiveDatetime,
+    SecretStr,
+    create_model,
+)
 from pydantic.alias_generators import to_camel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticSerializationError
@@ -143,6 +153,8 @@ PLAIN: list[tuple[Any, st.SearchStrategy[Any]]] = [
     (bytes, TEXT.map(str.encode)),
     (Decimal, st.decimals(allow_nan=False, allow_infinity=False)),
     (datetime, AWARE | st.datetimes()),
+    (AwareDatetime, AWARE),
+    (NaiveDatetime, st.datetimes()),
     (date, st.dates()),
     (time, st.times()),
     (timedelta, st.timedeltas(timedelta(days=-1000), timedelta(days=1000))),

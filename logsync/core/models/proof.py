@@ -49,7 +49,7 @@ _KEYS: dict[str, set[str]] = {
     "uuid": set(),
     "date": set(),
     "time": {"microseconds_precision"},
-    "datetime": {"microseconds_precision"},
+    "datetime": {"microseconds_precision", "tz_constraint"},
     "enum": {"cls", "members", "sub_type"},
     "literal": {"expected"},
     "nullable": {"schema"},
@@ -176,9 +176,16 @@ class _Source:
         if kind == "time":
             return f"{self._named('T', time)} and {v}.tzinfo is None"
         if kind == "datetime":
-            zone, utc = self._named("v", None), self._named("T", UTC)
-            known = f"({zone} := {v}.tzinfo) is {utc} or {zone} is None"
-            return f"{self._named('T', datetime)} and ({known} or whole_minutes({v}))"
+            zone, utc, asked = self._named("v", None), self._named("T", UTC), node.get("tz_constraint")
+            if asked not in (None, "aware", "naive"):
+                raise _Unproven
+            known = f"({zone} := {v}.tzinfo) is {utc}"
+            zones = {
+                "aware": f"{known} or whole_minutes({v})",
+                "naive": f"{v}.tzinfo is None",
+                None: f"{known} or {zone} is None or whole_minutes({v})",
+            }
+            return f"{self._named('T', datetime)} and ({zones[asked]})"
         if kind == "enum":
             return self._named("T", _plain_enum(node["cls"]))
         if kind == "literal":
