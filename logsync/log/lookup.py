@@ -224,7 +224,7 @@ class Lookup:
 
     def _stretch(self, partition: int, start: int, stop: int) -> Iterator[Record]:
         """``read`` up to the first place where nothing can be read, which is told as its last record."""
-        consumer, following, refusals = self._use(), start, 0
+        consumer, following, told, refusals = self._use(), start, start, 0
         with self._answered():
             consumer.assign([TopicPartition(self.topic, partition, start)])
             try:
@@ -236,28 +236,30 @@ class Lookup:
                     messages = [] if first is None else [first, *consumer.consume(_BATCH - 1, 0)]
                     for message in messages:
                         error = message.error()
-                        code = KafkaError.NO_ERROR if error is None else error.code()
+                        if error is None:
+                            if message.offset() >= stop:
+                                return
+                            yield faults.record_of(message)
+                            following = message.offset() + 1
+                            continue
+                        code = error.code()
+                        if code == KafkaError._PARTITION_EOF:
+                            # consumer_config turns it on: the end of a range without records (markers, aborted) is
+                            # told, not waited for.
+                            return
                         if code in _REFUSED:
                             raise KafkaException(error)
                         refusals += code in faults.REFUSED
                         if code in faults.BROKEN or refusals >= faults.REFUSALS:
                             consumer.unassign()
-                            fault = Fault(
-                                faults.why(error), self._last_of(partition, message.offset(), following, code)
-                            )
-                            yield Record(partition, following, None, None, [], fault=fault)
+                            last = self._last_of(partition, message.offset(), following, code)
+                            yield Record(partition, following, None, None, [], fault=Fault(faults.why(error), last))
                             return
-                        if error is not None and code != KafkaError._PARTITION_EOF:
-                            # The client goes on by itself; silence in the end is the error. Whether its group may be
-                            # used does not matter: nothing is asked of it.
-                            continue
-                        # consumer_config turns _PARTITION_EOF on: the end of a range without records (markers,
-                        # aborted) is told, not waited for.
-                        if error is not None or message.offset() >= stop:
-                            return
-                        yield faults.record_of(message)
-                        following = message.offset() + 1
-                        heard, asked = time.monotonic(), False  # after the yield: the caller may have taken its time
+                        # The client goes on by itself; silence in the end is the error. Whether its group may be used
+                        # does not matter: nothing is asked of it.
+                    if following > told:
+                        # After the yields: the caller may have taken its time.
+                        told, heard, asked = following, time.monotonic(), False
                     if not messages and not asked and time.monotonic() - heard > _SILENCE:
                         asked = True
                         if self._makes_nothing_of(partition, following):
