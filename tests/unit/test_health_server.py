@@ -33,7 +33,7 @@ def until(true: Callable[[], bool]) -> None:
 
 
 def running(**changes: object) -> WorkerStatus:
-    at = SimpleNamespace(next_offset=123456789, end=9_007_199_254_740_993, parked=3)
+    at = SimpleNamespace(number=0, next_offset=123456789, end=9_007_199_254_740_993, held=0, parked=3)
     found = WorkerStatus({0: at}, WorkerState.RUNNING, turned_at=1e12, moved_at=1e12, looked_at=1e12)  # type: ignore[dict-item]
     for name, value in changes.items():
         setattr(found, name, value)
