@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from typing import NamedTuple, TypedDict
 
-CORE = ("tests/unit/test_worker.py", "tests/unit", "tests/property", "tests/contract")
+CORE = (
+    "tests/unit/test_worker.py",
+    "tests/unit/test_worker_resume.py",
+    "tests/unit/test_worker_types.py",
+    "tests/unit/test_parking.py",
+    "tests/unit/test_parking_retries.py",
+    "tests/unit",
+    "tests/property",
+    "tests/contract",
+)
 
 
 class Guard(NamedTuple):

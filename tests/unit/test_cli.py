@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from logsync.cli import app, main
+from logsync.cli import app, imports, main
 from logsync.cli.doctor import _row
 from logsync.cli.exits import Exit, NotFound, Refused, exit_for
 from logsync.cli.load import find_log, load_log, load_sink, sink_names
@@ -48,6 +48,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A working directory of its own with a package sinks/, forgotten again afterwards."""
     monkeypatch.chdir(tmp_path)
     before = set(sys.modules)
+    monkeypatch.setattr(imports, "_theirs", {})  # of the folder of another test
     monkeypatch.setattr(sys, "path", [entry for entry in sys.path if entry not in ("", str(Path(__file__).parents[2]))])
     hidden = {name: sys.modules.pop(name) for name in list(sys.modules) if name.split(".")[0] == "sinks"}
     (tmp_path / "sinks").mkdir()
