@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from contextlib import closing
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 from logsync.core.inspection import Finding, Inspection, Severity, noting
-from logsync.core.store import StoreSettings
-from logsync.stores.postgres.opening import opening
+from logsync.stores.postgres.catalog import Catalog
+from logsync.stores.postgres.kept import any_row, read_book, read_positions
+from logsync.stores.postgres.opening import check_server, opening, session_path
+from logsync.stores.postgres.parking import read_sequences
 
 if TYPE_CHECKING:
-    from logsync.stores.postgres.store import Postgres
+    from logsync.stores.postgres.link import Link
+
+    Call = Callable[[str], AbstractContextManager[Link]]
 
 _FACTS = """
 SELECT name, setting FROM pg_catalog.pg_settings
@@ -58,24 +62,26 @@ def _unverified(mode: str) -> Finding:
     )
 
 
-def inspect(store: Postgres, sink: str, settings: StoreSettings) -> Inspection:
-    """See Store.inspect. One transaction that may only read."""
-    seen = Inspection()
-    with closing(store), noting(seen.findings, "postgres.server"):
-        store._connect(sink, settings)
-        with store._call("inspect") as link:
-            if link.unverified:
-                seen.findings.append(_unverified(link.unverified))
-            link.ask("BEGIN READ ONLY")
-            seen.findings += judge(dict(link.ask(_FACTS).fetchall()))
-            with noting(seen.findings, "postgres.server"):
-                store._check_server()
-            link.send(opening(settings.store_timeout, store._path)[1:])
-            with noting(seen.findings, "postgres.bookkeeping"):
-                there = link.ask(_HAS_BOOK).fetchone() == (True,)
-                seen.book = store.read_book() if there else None
-                found = store.positions() if there else {}
-                seen.holds_data = seen.book is None and store._any_row(link)
-                seen.waiting = {number: store.sequences(number) for number in found}
-                seen.positions = found
-    return seen
+def inspect(call: Call, seen: Inspection, sink: str, tables: Sequence[str], timeout: float) -> None:
+    """Put what is found into ``seen``: see Store.inspect. One transaction that may only read.
+
+    ``call``: the open connection, bounded, and with its errors as those of logsync.
+    """
+    with call("inspect") as link:
+        if link.unverified:
+            seen.findings.append(_unverified(link.unverified))
+        link.ask("BEGIN READ ONLY")
+        seen.findings += judge(dict(link.ask(_FACTS).fetchall()))
+        path = session_path(link)
+        with noting(seen.findings, "postgres.server"):
+            check_server(link)
+        link.send(opening(timeout, path)[1:])
+        with noting(seen.findings, "postgres.bookkeeping"), call("inspect"):
+            there = link.ask(_HAS_BOOK).fetchone() == (True,)
+            seen.book = read_book(link, sink) if there else None
+            found = read_positions(link, sink) if there else {}
+            seen.holds_data = seen.book is None and any_row(link, sink, tables)
+            seen.waiting = {number: read_sequences(link, sink, number) for number in found}
+            seen.positions = found
+        with noting(seen.findings, "postgres.tables"), call("inspect"):
+            Catalog(tables).read(link, (), ())

@@ -6,8 +6,14 @@ once, but PgBouncer refuses them.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+from logsync.errors import ConfigError, StoreUnavailable
 from logsync.stores.postgres.encode import array
 from logsync.stores.postgres.statements import Statement
+
+if TYPE_CHECKING:
+    from logsync.stores.postgres.link import Link
 
 BEGIN = Statement("BEGIN ISOLATION LEVEL READ COMMITTED", ())
 # Any role may change these, also by ALTER ROLE or ALTER DATABASE ... SET, and each of them changes what goes into a row
@@ -48,6 +54,7 @@ SELECT count(set_config(name, value, true)) FROM unnest(%s::text[], %s::text[]) 
 WHERE CASE name WHEN 'synchronous_commit' THEN current_setting(name) = 'off'
                 ELSE current_setting(name, true) <> value END
 """
+_STANDBY = "SELECT pg_is_in_recovery()"
 # The session's own path, with our schema last: where the role is called logsync too, Postgres would look there
 # first, and a sink's table named "book" would be taken for ours. Behind it, temporary tables: a pooler's session may
 # hold some of a neighbour's. In front, unnamed, pg_catalog: what "=" means is not for a schema to say.
@@ -74,3 +81,18 @@ def opening(timeout: float, search_path: str) -> list[Statement]:
         **PINNED,
     }
     return [BEGIN, Statement(_SETTINGS, (array([*wanted]), array([*wanted.values()])))]
+
+
+def session_path(link: Link) -> str:
+    """The search path of this session, for :func:`opening`."""
+    (path,) = link.ask(SEARCH_PATH).fetchone() or ("",)
+    return str(path)
+
+
+def check_server(link: Link) -> None:
+    """Raises ConfigError for a server that is too old, StoreUnavailable for a standby."""
+    (standby,), (version,) = [link.ask(asked).fetchone() or (0,) for asked in (_STANDBY, "SHOW server_version_num")]
+    if int(version) < 150_000:
+        raise ConfigError(f"expected Postgres 15 or later, found {int(version) // 10_000}", fix="upgrade the server")
+    if standby:
+        raise StoreUnavailable("this server is a standby: its positions may be old, and it takes no writes")

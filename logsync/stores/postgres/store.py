@@ -5,14 +5,13 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from time import monotonic
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
-from logsync.core.book import Book, book_conflict
-from logsync.core.formats import number
-from logsync.core.inspection import Inspection
+from logsync.core.book import Book
+from logsync.core.inspection import Inspection, noting
 from logsync.core.parked import Parked, SequenceSummary
 from logsync.core.plan import Plan
 from logsync.core.position import Position
@@ -20,15 +19,14 @@ from logsync.core.store import StoreSettings, Traits
 from logsync.core.write import Write
 from logsync.errors import ConfigError, LogsyncError, StoreOutcomeUnknown, StoreUnavailable, WriteRejected
 from logsync.stores.clients import importing
+from logsync.stores.postgres import kept
 from logsync.stores.postgres.catalog import Catalog
 from logsync.stores.postgres.ddl import declared_in
-from logsync.stores.postgres.encode import escaped, unescaped
 from logsync.stores.postgres.errors import Verdict, describe, verdict, verdict_of_connect
 from logsync.stores.postgres.offline import check_writes
 from logsync.stores.postgres.parking import forget_some, read_parked, read_sequences
 from logsync.stores.postgres.rehearsal import OLD_TABLE, check_declared
 from logsync.stores.postgres.schema import APPLIED_AGAIN, THERE_ALREADY, SinkSchema
-from logsync.stores.postgres.shapes import quote
 from logsync.stores.postgres.statements import Tables, tables_of
 from logsync.writes.rows import Delete, Increment, InTransaction, Sql, Upsert
 
@@ -36,16 +34,6 @@ if TYPE_CHECKING:
     from logsync.stores.postgres.link import Link
 
 log = logging.getLogger(__name__)
-_COLUMNS = "partition, next_offset, epoch, last_offset, last_id, leader_epoch, releases"  # as in Position
-_POSITIONS = f"SELECT {_COLUMNS}, format FROM logsync.position WHERE sink = %s"
-_ADD_POSITION = (
-    f"INSERT INTO logsync.position (sink, {_COLUMNS}, format) "
-    f"VALUES (%s, %s, %s, %s, %s, %s, %s, %s, {number('position')})"
-)
-_FIRST_BOOK = "INSERT INTO logsync.book (sink, revision, body) VALUES (%s, %s, %s) ON CONFLICT DO NOTHING"
-_NEXT_BOOK = "UPDATE logsync.book SET revision = %s, body = %s WHERE sink = %s AND revision = %s"
-# Waits for a transaction that is writing another book, or makes it wait.
-_STILL_BOOK = "SELECT FROM logsync.book WHERE sink = %s AND revision = %s FOR UPDATE"
 _LOOKS = 5
 """So often is a plan begun anew because somebody altered a table that it writes to."""
 
@@ -138,16 +126,11 @@ class Postgres:
                 link.close()
 
     def _check_server(self) -> None:
-        from logsync.stores.postgres.opening import SEARCH_PATH
+        from logsync.stores.postgres.opening import check_server, session_path
 
         with self._call("check the server") as link:
-            standby = _one(link, "SELECT pg_is_in_recovery()")
-            version = int(str(_one(link, "SHOW server_version_num"))) // 10_000
-            self._path = str(_one(link, SEARCH_PATH))
-        if version < 15:
-            raise ConfigError(f"expected Postgres 15 or later, found {version}", fix="upgrade the server")
-        if standby:
-            raise StoreUnavailable("this server is a standby: its positions may be old, and it takes no writes")
+            self._path = session_path(link)
+            check_server(link)
 
     def _apply_schema(self) -> None:
         with self._call("look for the schema") as link:
@@ -166,30 +149,16 @@ class Postgres:
 
     def read_book(self) -> Book | None:
         with self._call("read the book") as link:
-            row = link.ask("SELECT body::text FROM logsync.book WHERE sink = %s", self._sink).fetchone()
-        return Book.read(row[0], f"sink {self._sink}: logsync.book") if row else None
+            return kept.read_book(link, self._sink)
 
     def write_book(self, book: Book, *, positions: Sequence[Position] | None = None) -> None:
         """See Store. A commit whose answer was lost raises StoreOutcomeUnknown: read the book again."""
-        body = book.dump()
         with self._transaction("write the book") as link:
-            if book.revision == 1:
-                changed = link.ask(_FIRST_BOOK, book.sink, 1, body)
-            else:
-                changed = link.ask(_NEXT_BOOK, book.revision, body, book.sink, book.revision - 1)
-            if changed.rowcount == 0:
-                raise book_conflict(book.sink, book.revision - 1)
-            if positions is not None:
-                stored = [at._replace(last_id=at.last_id and escaped(at.last_id)) for at in positions]
-                rows = [(_ADD_POSITION, (book.sink, *position)) for position in stored]
-                link.send([("DELETE FROM logsync.position WHERE sink = %s", (book.sink,)), *rows])
+            kept.write_book(link, book, positions)
 
     def positions(self) -> dict[int, Position]:
         with self._call("read the positions") as link:
-            rows = link.ask(_POSITIONS, self._sink).fetchall()
-        names = (*_COLUMNS.split(", "), "format")
-        found = [Position.from_dict(dict(zip(names, row, strict=True))) for row in rows]
-        return {at.partition: at._replace(last_id=at.last_id and unescaped(at.last_id)) for at in found}
+            return kept.read_positions(link, self._sink)
 
     def apply(self, plan: Plan) -> None:
         """See Store. Two round trips in the usual case. Bound: twice ``store_timeout``, the second time only
@@ -257,16 +226,7 @@ class Postgres:
 
     def holds_data(self) -> bool:
         with self._transaction("look for data") as link:
-            return self._any_row(link)
-
-    def _any_row(self, link: Link) -> bool:
-        """True if a table of the sink holds a row, or an event is parked. Needs no tables that only `open` makes."""
-        questions: list[tuple[str, Any]] = [
-            (f"SELECT EXISTS (SELECT FROM {name})", ()) for name in self._existing(link)
-        ]
-        if _one(link, "SELECT to_regclass('logsync.parked')") is not None:
-            questions.append(("SELECT EXISTS (SELECT FROM logsync.parked WHERE sink = %s)", (self._sink,)))
-        return any(cursor.fetchone() == (True,) for cursor in link.send(questions))
+            return kept.any_row(link, self._sink, self._tables)
 
     def wipe(self, book: Book) -> None:
         """Forget what is parked, and empty the tables that the sink declared. Needs the TRUNCATE right on them.
@@ -276,10 +236,9 @@ class Postgres:
         left = True
         while left:
             with self._transaction("wipe") as link:
-                if link.ask(_STILL_BOOK, self._sink, book.revision).rowcount == 0:
-                    raise book_conflict(self._sink, book.revision)
+                kept.hold_book(link, self._sink, book.revision)
                 left = forget_some(link, self._sink)
-                found = self._existing(link)
+                found = kept.existing(link, self._tables)
                 if found and not left:
                     link.ask(f"TRUNCATE {', '.join(found)}")
 
@@ -289,13 +248,11 @@ class Postgres:
     def inspect(self, sink: str, settings: StoreSettings) -> Inspection:
         from logsync.stores.postgres.inspect import inspect
 
-        return inspect(self, sink, settings)
-
-    def _existing(self, link: Link) -> list[str]:
-        """The declared tables that exist, quoted for a statement with parameters."""
-        names = [quote(name) for name in self._tables]
-        question = "SELECT name FROM unnest(%s::text[]) AS w (name) WHERE to_regclass(name) IS NOT NULL"
-        return [row[0].replace("%", "%%") for row in link.ask(question, names).fetchall()]
+        seen = Inspection()
+        with closing(self), noting(seen.findings, "postgres.server"):
+            self._connect(sink, settings)
+            inspect(self._call, seen, sink, self._tables, self._timeout)
+        return seen
 
     def _learn(self, written: Collection[str] = (), touched: Collection[str] = ()) -> None:
         """Look at tables that no plan has named yet, and at all again if one may have been altered."""
@@ -364,8 +321,3 @@ class Postgres:
             f"Postgres: {text}",
             fix="put the rights or the tables in order: `logsync schema print SINK` shows what is expected",
         ) from None
-
-
-def _one(link: Link, sql: str) -> object:
-    row = link.ask(sql).fetchone()
-    return row[0] if row else None

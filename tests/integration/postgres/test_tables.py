@@ -10,6 +10,7 @@ from typing import Any
 import psycopg
 import pytest
 
+from logsync.core.inspection import Severity
 from logsync.core.write import Write
 from logsync.errors import ConfigError, LogsyncError, StoreUnavailable, WriteRejected
 from logsync.stores.postgres import Delete, Increment, Postgres, Sql, Upsert
@@ -52,6 +53,15 @@ def test_what_cannot_keep_rows_and_position_together_is_refused_by_name(
     with pytest.raises(ConfigError, match=f"(?s){bench.name} .*{words}"):
         bench.apply(bench.store(tables=[bench.name] if declared else []), [Upsert(bench.name, {"id": 1})])
     assert bench.rows("SELECT count(*) FROM pg_stat_activity WHERE state = 'idle in transaction'") == [(0,)]
+
+
+def test_doctor_tells_of_such_a_table_before_a_worker_does(bench: Bench) -> None:
+    bench.table("id int PRIMARY KEY")
+    bench.store().close()
+    bench.db.execute(f"ALTER TABLE {bench.name} SET UNLOGGED")
+    seen = Postgres(tables=[bench.name]).inspect(bench.name, bench.settings)
+    assert [finding.check for finding in seen.findings if finding.severity >= Severity.WARNING] == ["postgres.tables"]
+    assert seen.positions
 
 
 def test_a_temporary_table_is_neither_written_to_nor_in_the_way_of_another(bench: Bench) -> None:
