@@ -82,6 +82,7 @@ class Worker:
         self._retries = ParkedRetries(sink, self._books, self._decode, only_retry=only_retry, now=now, clock=clock)
         self._ahead = ReadAhead(self._partitions, self._decode, settings.batch_records)
         self._backoff = Backoff(sink, clock, chance)
+        self._retried = -1  # the partition whose parked events were tried last
         self._opened = False
         self._met_store_at = float("-inf")  # applied, or compared positions
         self._alone_since = clock()
@@ -171,16 +172,28 @@ class Worker:
                 return
 
     def _retry_parked(self) -> None:
-        """Try parked events again, for a bounded time: what is new must not wait for all of it. # K1"""
-        began = self._clock()
-        for partition in sorted(self._read, key=lambda partition: not partition.retries.urgent):
-            while partition.retries.queue:
-                attempt = self._retries.begin(partition)
-                if attempt is not None:
-                    made = self._carry_out(partition, attempt, partial(self._retries.plan, partition, attempt))
-                    self._retries.applied(partition, attempt, made)
-                if self.stopping or (not partition.retries.urgent and self._clock() - began >= RETRY_FOR):
+        """Try parked events again, for a bounded time: what is new must not wait for all of it. # K1
+
+        Releases that were interrupted are finished first, in all partitions and however long it takes.
+        """
+        began, last = self._clock(), self._retried
+        for partition in self._read:
+            while partition.retries.urgent:
+                self._retry_next(partition)
+                if self.stopping:
                     return
+        for partition in sorted(self._read, key=lambda each: (each.number <= last, each.number)):  # all get their turn
+            self._retried = partition.number
+            while partition.retries.queue:
+                self._retry_next(partition)
+                if self.stopping or self._clock() - began >= RETRY_FOR:
+                    return
+
+    def _retry_next(self, partition: Partition) -> None:
+        attempt = self._retries.begin(partition)
+        if attempt is not None:
+            made = self._carry_out(partition, attempt, partial(self._retries.plan, partition, attempt))
+            self._retries.applied(partition, attempt, made)
 
     def _carry_out(self, partition: Partition, attempt: Attempt, make: Callable[[], Plan]) -> Plan:
         """Plan and apply; where the store refuses an event, plan again with what is known about it then."""

@@ -139,6 +139,8 @@ OUTSIDE_STORES = (
           "            parked[entry.partition, entry.offset] = entry"),
     Guard("an unfinished drain comes first", "logsync/core/retries.py",
           "        return bool(self.queue) and self.queue[0].unfinished", "        return False"),
+    Guard("an unfinished drain comes first in every partition", "logsync/worker.py",
+          "            while partition.retries.urgent:", "            while False:"),
     Guard("parking: limit of sequences", "logsync/core/planning.py",
           "        if new and held >= limits.sequences:", "        if False:"),
     Guard("parking: limit of events", "logsync/core/planning.py",

@@ -16,15 +16,19 @@ from logsync.core.parked import Parking
 from logsync.core.plan import Plan
 from logsync.core.retries import SequenceRetry
 from logsync.core.store import Traits
-from logsync.errors import (
-    StoreUnavailable,
-)
+from logsync.errors import StoreUnavailable
 from logsync.stores.memory import Memory
 from logsync.testing import MemoryLog, MemoryReader
 from logsync.worker import Worker
 from tests.unit.parking import NOON, Interrupts, allowing, ask, drain, mended, orders, parked, poisoned, total
 from tests.unit.shop import OrderPlaced, PageSeen, log, make_sink, order_placed
 from tests.unit.test_worker import Clock, finish, settings, worker
+
+
+class Slow(Clock):
+    def __call__(self) -> float:
+        self.now += 10
+        return self.now
 
 
 def test_a_drain_applies_the_sequence_in_order_and_frees_its_key() -> None:
@@ -174,16 +178,53 @@ def test_every_interrupted_drain_comes_before_what_is_new_however_long_that_take
         def sequences(self, partition: int) -> dict[str, object]:  # type: ignore[override]
             return {name: known._replace(unfinished=True) for name, known in super().sequences(partition).items()}
 
-    class Slow(Clock):
-        def __call__(self) -> float:
-            self.now += 10
-            return self.now
-
     store = Unfinished()
     parked(source, store)
     made = Worker(mended(store), MemoryReader(source), settings(), clock=Slow())
     made.step()
     assert store.parked(0) == []
+
+
+def test_what_was_interrupted_comes_before_what_waits_in_any_other_partition() -> None:
+    source = MemoryLog(log, partitions=3)
+    for number in range(3):
+        for order in "ab":
+            source.append(OrderPlaced(order=f"{order}{number}", cents=-1), partition=number)
+    order: list[str | None] = []
+
+    class Interrupted(Memory):
+        traits = Traits(atomic=True, parked_per_retry=1)
+
+        def sequences(self, partition: int) -> dict[str, object]:  # type: ignore[override]
+            found = super().sequences(partition)
+            return {name: known._replace(unfinished=name[0] == "a") for name, known in found.items()}
+
+        def apply(self, plan: Plan) -> None:
+            order.extend(f"{'ab'[offset]}{plan.start.partition}" for offset in plan.released)
+            super().apply(plan)
+
+    store = Interrupted()
+    parked(source, store, order="per-key")
+    ask(store, partitions=3)
+    made = Worker(mended(store, order="per-key"), MemoryReader(source), settings(), clock=Slow())
+    made.step()
+    assert order[:3] == ["a0", "a1", "a2"]
+    assert len(order) < 6
+
+
+def test_a_long_queue_of_one_partition_leaves_the_others_their_turn() -> None:
+    source = MemoryLog(log, partitions=2)
+    for number in range(2):
+        for order in range(9):
+            source.append(OrderPlaced(order=f"{order}", cents=-1), partition=number)
+
+    store = Memory()
+    parked(source, store, order="per-key")
+    ask(store, partitions=2)
+    made = Worker(mended(store, order="per-key"), MemoryReader(source), settings(), clock=Slow())
+    while made.status.released < 4:
+        made.step()
+    assert [len(store.parked(number)) for number in (0, 1)] == [7, 7]
 
 
 def test_only_the_event_that_was_interrupted_holds_up_the_loop() -> None:
