@@ -113,7 +113,8 @@ class LogReader(Protocol):
 
         One pass over the range however many ids are asked for. A range may be long: the membership is kept alive
         meanwhile, and no record of the started partitions is lost. Raises LogUnavailable, also when partitions were
-        revoked meanwhile (whatever was planned must be dropped: they have another owner) and after ``interrupt``.
+        revoked meanwhile (whatever was planned must be dropped: they have another owner), after ``interrupt``, and when
+        the partition ends before ``stop`` for whoever answers: what is not seen does not count as not there.
         """
 
     def interrupt(self) -> None:

@@ -20,7 +20,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from logsync.core.cloudevents import CLOUD_EVENTS
 from logsync.core.codec import Codec
 from logsync.core.event import Fault, Record
-from logsync.errors import ConfigError
+from logsync.errors import ConfigError, LogUnavailable
 from logsync.log import closing, faults
 from logsync.log.admin import failure
 from logsync.log.config import LastError, build, consumer_config
@@ -204,15 +204,15 @@ class Lookup:
             answer = self._use().offsets_for_times(asked, self._timeout)
         return {found.partition: found.offset if found.offset >= 0 else spans[found.partition].high for found in answer}
 
-    def read(self, partition: int, start: int, stop: int) -> Iterator[Record]:
+    def read(self, partition: int, start: int, stop: int, *, whole: bool = False) -> Iterator[Record]:
         """The records in [start, stop). Ends at ``stop`` or at the partition's end, whichever is first.
 
         Where nothing can be read stands one record with a ``fault``, and the reading goes on behind that. # L6
         It takes as long as it needs while Kafka goes on sending; memory is bounded by what a consumer prefetches.
-        Raises LogUnavailable, also in the middle.
+        Raises LogUnavailable, also in the middle; with ``whole``, if the partition ends before ``stop``.
         """
         while start < stop:
-            for record in self._stretch(partition, start, stop):
+            for record in self._stretch(partition, start, stop, whole=whole):
                 yield record
                 if record.offset == stop - 1:
                     return  # what stands behind it may not be there yet
@@ -222,7 +222,7 @@ class Lookup:
             else:
                 return
 
-    def _stretch(self, partition: int, start: int, stop: int) -> Iterator[Record]:
+    def _stretch(self, partition: int, start: int, stop: int, *, whole: bool) -> Iterator[Record]:
         """``read`` up to the first place where nothing can be read, which is told as its last record."""
         consumer, following, told, refusals = self._use(), start, start, 0
         with self._answered():
@@ -246,6 +246,8 @@ class Lookup:
                         if code == KafkaError._PARTITION_EOF:
                             # consumer_config turns it on: the end of a range without records (markers, aborted) is
                             # told, not waited for.
+                            if whole and (end := message.offset()) < stop:
+                                raise LogUnavailable(f"{self.topic}: partition {partition} ends at {end} for now")
                             return
                         if code in _REFUSED:
                             raise KafkaException(error)

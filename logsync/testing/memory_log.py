@@ -155,6 +155,8 @@ class MemoryReader:
         self, partition: int, ids: Collection[str], start: int, stop: int, meanwhile: Callable[[], None] = lambda: None
     ) -> dict[str, int]:
         found: dict[str, int] = {}
+        if self.bounds(partition)[1] < stop:
+            raise LogUnavailable(f"partition {partition} ends at {self.bounds(partition)[1]}")
         for record in self._visible(partition, start, stop):
             meanwhile()
             event_id = id_of(self.source.log, record)
