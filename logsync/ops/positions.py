@@ -205,6 +205,7 @@ def plan_adopt(
             partition=number, offsets=Offsets([offset]), reason=f"retried append; it stands at {first} already", at=now
         )
         for number, offset, first in copy.doubles
+        if offset > agree.get(number, -1)  # up to there its header counts rightly, and what it hides is another event
     ]
     says = []
     if dropped:

@@ -143,6 +143,18 @@ def test_retried_appends_whose_headers_count_in_the_old_log_are_still_applied_on
     assert counts(sink).keys() == {f"0-{n}" for n in (0, 1, 2, 3, 4, 5, 7, 8, 10)}
 
 
+def test_two_events_of_one_id_stay_two_where_the_offsets_agree() -> None:
+    """The retry's own original never arrived; what stands before its mark is an event that only shares its id. # A4"""
+    sink, old = a_sink(), a_log(3)
+    retried(old, 0, 2)
+    old.append(ThingMade(name="0-4"))
+    run(sink, old)
+    assert counts(sink)["0-0"] == 2
+    move = adopt(sink, copied(old))
+    assert move.changes["skips"] == ()
+    assert move.says == ()
+
+
 @pytest.mark.parametrize(("start", "kept"), [(0, [1]), (2, [])])
 def test_skips_are_kept_only_where_they_mean_the_same_record(start: int, kept: list[int]) -> None:
     sink, old = a_sink(), a_log(5)
