@@ -10,6 +10,8 @@ import pytest
 
 from logsync.log.config import LastError, log
 
+pytestmark = pytest.mark.processes
+
 REFUSED = "127.0.0.1:1/bootstrap: Connect to ipv4#127.0.0.1:1 failed: Connection refused"
 
 

@@ -13,6 +13,8 @@ EVENTS = """
 from pydantic import BaseModel
 from logsync import Log
 
+pytestmark = pytest.mark.processes
+
 log = Log("orders")
 
 @log.event("order.placed", key="order_id")

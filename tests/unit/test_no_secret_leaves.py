@@ -20,6 +20,8 @@ from logsync import Log, Sink
 from logsync.stores.postgres import Postgres
 from logsync.stores.redis import Redis
 from logsync.stores.opensearch import OpenSearch
+
+pytestmark = pytest.mark.processes
 log = Log("orders")
 pg = Sink("orders-pg", log, Postgres(tables=["t"]))
 rd = Sink("orders-rd", log, Redis(prefix="x:"))
