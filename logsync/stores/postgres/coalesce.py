@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Context, Decimal, Inexact, InvalidOperation, Overflow
 from itertools import groupby
-from typing import Any
+from typing import Any, assert_never
 
 from logsync.writes.rows import Delete, Increment, Upsert
 
@@ -168,13 +168,15 @@ def _round(names: Names, nets: Mapping[Key, Effect]) -> Round:
 
 def net(effect: Effect) -> Net:
     """``effect`` with its four parts spelled out."""
-    if type(effect) is Net:
+    if isinstance(effect, Net):
         return effect
-    if type(effect) is Upsert:
+    if isinstance(effect, Upsert):
         return Net(effect.values, {})
-    if type(effect) is Increment:
+    if isinstance(effect, Increment):
         return Net({}, effect.by)
-    return Net({}, {}, gone=True)
+    if isinstance(effect, Delete):
+        return Net({}, {}, gone=True)
+    assert_never(effect)
 
 
 def _fold(held: Effect, write: RowWrite) -> Effect | None:

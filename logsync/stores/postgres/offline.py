@@ -14,7 +14,7 @@ from logsync.stores.postgres.coalesce import RowsRefused
 from logsync.stores.postgres.ddl import Declared
 from logsync.stores.postgres.encode import array
 from logsync.stores.postgres.guard import check_statement
-from logsync.writes.rows import Delete, Increment, Sql, Upsert
+from logsync.writes.rows import Delete, Increment, InTransaction, Sql, Upsert
 
 _NO_COUNTERS = frozenset({
     "real", "float", "float4", "float8", "double", "text", "varchar", "char", "money", "boolean", "bool",
@@ -37,8 +37,10 @@ def _check(write: Write, declared: Declared, owned: Sequence[str]) -> None:
         check_statement(write.statement)
         if missing := set(_PARAMETER.findall(write.statement)) - write.params.keys():
             raise RowsRefused(f"a statement without its parameter {', '.join(sorted(missing))}")
-    if not isinstance(write, Upsert | Increment | Delete):
+    if isinstance(write, Sql | InTransaction):
         return
+    if not isinstance(write, Upsert | Increment | Delete):
+        raise RowsRefused(f"{type(write).__name__} is no write of rows")
     table = write.table
     if declared.tables and declared.whole and not declared.has(table) and table not in owned:
         raise RowsRefused(f"there is no table {table} in the sink's schema, nor in tables=[...]")

@@ -8,10 +8,11 @@ CASCADE, SET NULL, ...) changes rows of other tables; and two names may mean the
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
+from typing import assert_never
 
 from logsync.stores.postgres.coalesce import RowWrite
 from logsync.stores.postgres.shapes import Relation
-from logsync.writes.rows import Delete, Upsert
+from logsync.writes.rows import Delete, Increment, Upsert
 
 
 class Order:
@@ -65,6 +66,10 @@ class Order:
 
 
 def _given(write: RowWrite) -> Mapping[str, object]:
-    if type(write) is Delete:
+    if isinstance(write, Delete):
         return {}
-    return write.values if type(write) is Upsert else write.by  # type: ignore[union-attr]
+    if isinstance(write, Upsert):
+        return write.values
+    if isinstance(write, Increment):
+        return write.by
+    assert_never(write)

@@ -101,6 +101,8 @@ class Tables:
                 yield from self._flush(waiting)
                 waiting = {}
                 yield write
+            else:  # passed over, its effect would be missing while the position moves  # I7
+                raise RowsRefused(f"{type(write).__name__} is no write that this store carries out")
         yield from self._flush(waiting)
 
     def _flush(self, waiting: Mapping[str, list[RowWrite]]) -> Iterator[Statement]:
