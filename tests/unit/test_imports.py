@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.processes
+
 EVENTS = """
 from pydantic import BaseModel
 from logsync import Log
-
-pytestmark = pytest.mark.processes
 
 log = Log("orders")
 
