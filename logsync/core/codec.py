@@ -20,7 +20,8 @@ LOOK_BACK = 200_000
 further than a writer of ours would make it. # A1"""
 REACH = 50_000
 """Offsets that a partition may have grown since a first attempt for a writer of ours to make another. What is appended
-while that one is on its way comes on top: far less than what is left to LOOK_BACK. # A1"""
+while that one is on its way comes on top, for LOGSYNC_APPEND_TIMEOUT at most: far less than what is left to LOOK_BACK,
+unless that time is long and the partition a busy one. Then an error is logged. # A1"""
 
 Decode = Callable[[Record], Decoded]
 """Total: what cannot be decoded is a value and never an exception."""

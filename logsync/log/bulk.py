@@ -148,7 +148,7 @@ class BulkAppend:
         self._reports += 1
         if pending.error is None:
             self._last[pending.partition] = pending.offset
-            self._client.reached(pending.partition, pending.offset)
+            self._client.arrived(pending)
         else:
             self._note(pending)
 

@@ -16,6 +16,7 @@ That is why ``retry`` belongs to this client, and refuses when the client is clo
 from __future__ import annotations
 
 import ctypes
+import logging
 import os
 import threading
 import time
@@ -29,7 +30,7 @@ from confluent_kafka import Producer as KafkaProducer
 from pydantic import BaseModel
 from uuid_utils import uuid7
 
-from logsync.core.codec import REACH, Encoded
+from logsync.core.codec import LOOK_BACK, REACH, Encoded
 from logsync.core.envelope import checked_id, checked_time
 from logsync.core.log import Log
 from logsync.core.receipt import Receipt
@@ -60,6 +61,7 @@ _NOT_IN_THE_LOG = frozenset(
 )
 
 
+_told = logging.getLogger("logsync.log")
 _FRESH = 1.0  # seconds for which what was just read of the ends will do for retries
 
 
@@ -224,7 +226,7 @@ class Client:
         if not pending.reported:
             raise self.unknown(pending, "Kafka did not acknowledge it in time")
         if pending.error is None:
-            self.reached(pending.partition, pending.offset)
+            self.arrived(pending)
             return Receipt(pending.event_id, self._topic, pending.partition, pending.offset)
         self._retire(pending.error)
         reason = pending.error.str()
@@ -239,6 +241,16 @@ class Client:
         # Threads may race here, and the lower end may win: it is a lower bound all the same.
         if offset >= self.ends[partition]:
             self.ends[partition] = offset + 1
+
+    def arrived(self, pending: Pending) -> None:
+        """This record is in the log. A retry that was on its way for too long may count twice: that is told. # A1"""
+        self.reached(pending.partition, pending.offset)
+        if pending.repeat and pending.offset - pending.since > LOOK_BACK:
+            _told.error(
+                "event %s was sent again and stands at partition %s, offset %s. Its first attempt may stand more than "
+                "%s offsets before that, where no consumer looks: then both are applied. See `logsync show %s`",
+                pending.event_id, pending.partition, pending.offset, f"{LOOK_BACK:,}", pending.event_id,
+            )  # fmt: skip
 
     def unknown(self, pending: Pending, reason: str) -> AppendOutcomeUnknown:
         return AppendOutcomeUnknown(

@@ -163,3 +163,16 @@ def test_a_client_that_kafka_has_ended_for_good_is_closed_without_an_error_of_it
     client.close(1.0)
     assert purged == [True]
     assert not client.usable
+
+
+@pytest.mark.parametrize(("others", "told"), [(200_000, 0), (200_001, 1)])
+def test_a_retry_that_arrives_beyond_what_consumers_look_back_is_told(
+    feed: Callable[[FakeKafka], bulk.BulkAppend], caplog: pytest.LogCaptureFixture, others: int, told: int
+) -> None:
+    """Others append while it is on its way: nothing before that could have kept it back. # A1"""
+    kafka = FakeKafka(lambda number: TIMED_OUT if number == 0 else None)
+    with pytest.raises(AppendIncomplete) as caught:
+        feed(kafka).run(events(1), None)
+    kafka.log += ["other"] * others
+    assert caught.value.retry().appended == 1
+    assert [record.levelname for record in caplog.records if "sent again" in record.message] == ["ERROR"] * told
