@@ -39,7 +39,7 @@ def diagnose(sinks: Sequence[Sink], settings: Settings) -> list[Finding]:
     Raises nothing that a server can cause: one that is down is a finding, and the others are looked at all the same.
     """
     topics = sorted({sink.log.topic for sink in sinks})
-    with ThreadPoolExecutor(len(topics) + len(sinks)) as pool:  # one server that is down must not delay the others
+    with ThreadPoolExecutor(1 + len(topics) + len(sinks)) as pool:  # one server that is down must not delay the others
         looks = [pool.submit(_topic, topic, settings) for topic in topics]
         facts = {topic: look.result()[1] for topic, look in zip(topics, looks, strict=True)}
         of_sinks = pool.map(lambda sink: _sink(sink, facts[sink.log.topic], settings), sinks)

@@ -17,7 +17,8 @@ from logsync.core.position import LogIdentity, Position
 from logsync.errors import ConfigError, LogIdentityError, LogUnavailable, StoreUnavailable
 from logsync.log.facts import TopicFacts, judge_topic
 from logsync.log.lookup import Span
-from logsync.ops.doctor import judge_book, judge_parked
+from logsync.ops.doctor import diagnose, judge_book, judge_parked
+from logsync.settings import Settings
 from logsync.stores.opensearch.inspect import judge_cluster, judge_index
 from logsync.stores.postgres.inspect import judge as judge_postgres
 from logsync.stores.redis.inspect import judge as judge_redis
@@ -144,3 +145,8 @@ def test_a_cluster_for_development_is_noted_calmly_and_not_warned_of(brokers: in
     assert "fit for development" in note.why
     warned = judge_topic(replace(TOPIC, replication=brokers, in_sync=brokers, min_insync_replicas=1))
     assert [each.check for each in warned] == ["topic.replication", "topic.min_insync_replicas"], "three would be there"
+
+
+def test_where_no_sink_could_be_loaded_there_is_still_an_answer() -> None:
+    """The findings of loading are shown with it; it once ended as a bug in logsync."""
+    assert [found.check for found in diagnose([], Settings(_env_file=None))] == ["logsync.version"]

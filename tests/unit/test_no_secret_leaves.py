@@ -15,13 +15,13 @@ from logsync.errors import StoreUnavailable
 from logsync.observe.logs import log_to_stderr
 from tests.waiting import PATIENCE
 
+pytestmark = pytest.mark.processes
+
 SINK = """
 from logsync import Log, Sink
 from logsync.stores.postgres import Postgres
 from logsync.stores.redis import Redis
 from logsync.stores.opensearch import OpenSearch
-
-pytestmark = pytest.mark.processes
 log = Log("orders")
 pg = Sink("orders-pg", log, Postgres(tables=["t"]))
 rd = Sink("orders-rd", log, Redis(prefix="x:"))
