@@ -153,13 +153,18 @@ class Worker:
     def _apply(self, partition: Partition, polled: Polled) -> None:
         part = polled.part
         polled.decode(self._decode, len(part.records))  # 2 decode: all of it, or what the waits have left
-        attempt = Attempt(skip_applied(polled.events, partition.stored))  # 3 skip
-        doubled = duplicates(attempt.events, part.record, self.sink.log.codec, self.reader, self._turned)
+        events, whole = skip_applied(polled.events, partition.stored), part.next_offset  # 3 skip
+        skips = self._books.skips_of(part.partition)
+        doubled, unknown = duplicates(events, part.record, self.sink, self.reader, self._turned, skips)
+        if unknown is not None and unknown.offset is not None:
+            whole = unknown.offset
+            events = [event for event in events if event.offset < whole]
+        attempt = Attempt(events)
 
         def made_now() -> Plan:
             planner = ParkingPlanner(self.sink, partition.retries.waiting, part.record, self._now(), attempt.refused)
             return plan(
-                self.sink, attempt.tried, partition.stored, next_offset=attempt.next_offset(part.next_offset),
+                self.sink, attempt.tried, partition.stored, next_offset=attempt.next_offset(whole),
                 duplicates=doubled, aside=planner, skips=self._books.skips_of(part.partition),
                 partitions=self._books.book.log.partitions,
             )  # fmt: skip
@@ -169,7 +174,9 @@ class Worker:
             if made.failure is not None:
                 raise made.failure
             if not attempt.go_on():
-                return
+                break
+        if unknown is not None:
+            raise unknown
 
     def _retry_parked(self) -> None:
         """Try parked events again, for a bounded time: what is new must not wait for all of it. # K1

@@ -104,12 +104,18 @@ class LogReader(Protocol):
         """
 
     def find(
-        self, partition: int, ids: Collection[str], start: int, stop: int, meanwhile: Callable[[], None] = ...
+        self,
+        partition: int,
+        ids: Collection[str],
+        start: int,
+        stop: int,
+        meanwhile: Callable[[], None] = ...,
+        unread: Callable[[Record], None] = ...,
     ) -> dict[str, int]:
         """Where in [start, stop) each of these event ids stands first; ids that are not there are left out.
 
         ``meanwhile`` is called again and again as the reading goes on: at least once per 1,000 records that are read. A
-        reader may remember what it read.
+        reader may remember what it read. ``unread`` is called, once, for each place of it that cannot be read.
 
         One pass over the range however many ids are asked for. A range may be long: the membership is kept alive
         meanwhile, and no record of the started partitions is lost. Raises LogUnavailable, also when partitions were

@@ -333,6 +333,7 @@ class KafkaReader:
         start: int,
         stop: int,
         meanwhile: Callable[[], None] = lambda: None,
+        unread: Callable[[Record], None] = lambda _: None,
     ) -> dict[str, int]:
         def read(start: int, stop: int) -> Iterator[tuple[int, str | None]]:
             # A leader that is new, or is one no more, may show less than what was polled. An original that stands in
@@ -340,6 +341,8 @@ class KafkaReader:
             for number, record in enumerate(self._lookup.read(partition, start, stop, whole=True)):
                 if number % 1_000 == 0:
                     meanwhile()
+                if record.fault is not None and record.fault.last is not None:
+                    unread(record)
                 yield record.offset, id_of(self._log, record)
 
         window = self._windows.pop(partition, None) or IdWindow(LOOK_BACK)

@@ -152,13 +152,21 @@ class MemoryReader:
         return next((id_of(self.source.log, record) for record in self._visible(partition, offset, offset + 1)), None)
 
     def find(
-        self, partition: int, ids: Collection[str], start: int, stop: int, meanwhile: Callable[[], None] = lambda: None
+        self,
+        partition: int,
+        ids: Collection[str],
+        start: int,
+        stop: int,
+        meanwhile: Callable[[], None] = lambda: None,
+        unread: Callable[[Record], None] = lambda _: None,
     ) -> dict[str, int]:
         found: dict[str, int] = {}
         if self.bounds(partition)[1] < stop:
             raise LogUnavailable(f"partition {partition} ends at {self.bounds(partition)[1]}")
         for record in self._visible(partition, start, stop):
             meanwhile()
+            if record.fault is not None and record.fault.last is not None:
+                unread(record)
             event_id = id_of(self.source.log, record)
             if event_id is not None and event_id in ids:
                 found.setdefault(event_id, record.offset)

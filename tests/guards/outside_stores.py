@@ -97,6 +97,8 @@ OUTSIDE_STORES = (
           "    if (late or untold) and not accept_from_now:", "    if False:"),
     Guard("T2 skipped types are noted", "logsync/worker.py",
           "                self._books.note_skipped(made)\n                try:", "                try:"),
+    Guard("A1 what cannot be read may hold the original", "logsync/duplicates.py",
+          "        if place.offset not in skips:", "        if False:"),
     Guard("A1 a range is read whole", "logsync/log/group.py",
           "start, stop, whole=True)", "start, stop)"),
     Guard("A1 retried appends", "logsync/duplicates.py",

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 import pytest
 
 from logsync.core.book import MOST_TYPES
+from logsync.core.cloudevents import RETRY_FROM
 from logsync.core.event import Fault, Record
 from logsync.errors import ConfigError, HandlerError, Unreadable
 from logsync.observe.logs import _Human
@@ -48,6 +49,35 @@ def test_what_cannot_be_read_does_not_join_the_records_that_wait_without_a_key()
     with pytest.raises(Unreadable):
         finish(worker(source, store, sink=make_sink(store, on_error="park")), source)
     assert [entry.offset for entry in store.parked(0)] == [3]
+
+
+def test_a_retry_waits_for_a_person_where_its_original_may_stand_in_what_cannot_be_read_any_more() -> None:  # A1
+    source, store = three(), Memory()
+    finish(worker(source, store), source)
+    source.append(OrderPlaced(order="c", cents=2))
+    original = source.records[0][1]
+    source.append_raw(original.key, original.value, [*original.headers, (RETRY_FROM, b"1")])
+    source.records[0][1] = Record(0, 1, None, None, [], fault=Fault("a batch that is damaged", 1))
+    with pytest.raises(Unreadable, match="at offset 1 is a batch that is damaged") as caught:
+        finish(worker(source, store), source)
+    assert caught.value.offset == store.positions()[0].next_offset == 4  # all that came before it is applied
+    assert "logsync skip db 0 4" in caught.value.fix
+    retried = source.records[0][4]
+    skip(store, retried, sink="db", reason="applied before", now=datetime(2026, 1, 1, tzinfo=UTC))
+    finish(worker(source, store), source)
+    assert store.content.row("totals", name="cents") == {"name": "cents", "n": 20}
+
+
+def test_a_retry_is_applied_where_all_that_cannot_be_read_was_skipped_before_it_was_applied() -> None:  # A1
+    source, store = three(), Memory()
+    original = source.records[0][1]
+    source.records[0][1] = lost = Record(0, 1, None, None, [], fault=Fault("a batch that is damaged", 1))
+    source.append_raw(original.key, original.value, [*original.headers, (RETRY_FROM, b"1")])
+    with pytest.raises(Unreadable):
+        finish(worker(source, store), source)
+    skip(store, lost, sink="db", reason="disk", now=datetime(2026, 1, 1, tzinfo=UTC))
+    finish(worker(source, store), source)
+    assert store.content.row("totals", name="cents") == {"name": "cents", "n": 18}
 
 
 def test_all_of_a_damaged_batch_is_skipped_by_one_command() -> None:
