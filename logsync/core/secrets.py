@@ -68,7 +68,10 @@ class Secrets:
 
 def of_address(address: str) -> Iterator[str]:
     """The secrets of a URL, or of a connection string in libpq's ``name=value`` form; of both if it is hard to tell."""
-    for url in _NEXT_URL.split(_OPTIONS.sub("", address)):
+    bare = _OPTIONS.sub("", address)
+    if "@" in address and not re.search("@|://.*/", bare):
+        bare = address  # a password with a raw question mark: what looks like options is the rest of it
+    for url in _NEXT_URL.split(bare):
         _, mark, rest = url.partition("://")
         userinfo, at, _ = rest.partition("/")[0].rpartition("@")
         if "@" in rest[len(userinfo) + len(at) :]:

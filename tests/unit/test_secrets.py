@@ -19,6 +19,11 @@ def hidden(address: str, text: str) -> str:
     return secrets.hide(text)
 
 
+def test_a_password_that_looks_like_options_is_one() -> None:
+    assert list(of_address("postgresql://us:hun?ter=2@db.test:1/x")) == ["hun?ter=2"]
+    assert list(of_address("postgresql://db.test:1/x?user=me@here")) == [""]
+
+
 @given(st.lists(st.sampled_from(["s3cr3t", "hunter2", "Passphrase9", "Xy%41z0"]), min_size=1, max_size=4), st.data())
 def test_no_part_of_a_password_is_shown_whatever_a_parser_makes_of_it(words: list[str], data: st.DataObject) -> None:
     password = words[0] + "".join(data.draw(st.sampled_from(SEPARATORS)) + word for word in words[1:])
