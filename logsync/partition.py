@@ -70,6 +70,14 @@ class Partition:
         self.retries.parked(made)
         self.parked = max(0, self.parked + len(made.parked) - len(made.released))
 
+    def compare(self, found: Position | None) -> None:
+        """Raise StoreUnavailable unless the store still stands where this worker left it. # I2 P2"""
+        if found is None or found.place != self.stored.place:
+            # Not a conflict: nobody raced. The store was restored, rebuilt or emptied while the log was quiet.
+            raise StoreUnavailable(
+                f"partition {self.number} of the store is at {found}, expected {self.stored}: it was moved"
+            )
+
     def suspend(self) -> None:
         """Forget what was known of the store, and what was read to be applied after it. # I7 F1"""
         self.position, self.retries, self.ahead = None, RetryQueue(), None

@@ -26,7 +26,7 @@ from logsync.core.planning import ParkingPlanner, at_fault, plan, skip_applied
 from logsync.core.resume import check_identity
 from logsync.core.sink import Sink
 from logsync.duplicates import duplicates
-from logsync.errors import EventError, LogsyncError, PositionConflict, StoreUnavailable
+from logsync.errors import EventError, LogsyncError, PositionConflict
 from logsync.log.contract import LogReader
 from logsync.parked_retries import ParkedRetries
 from logsync.partition import Partition, Polled, begin_at
@@ -217,7 +217,9 @@ class Worker:
                 self.reader.commit(made.end)  # 6 commit: only now; losing it costs a replay, never data  # I1
                 partition.applied(made)
                 self._met_store_at = self._clock()
-            self._count(made)
+                self._backoff.applied(made.end.next_offset)
+            self.status.count(made, self._clock(), self.sink.log.names)
+            self._parked_lines.note(made)
             return made
 
     def _resume(self) -> None:
@@ -252,12 +254,7 @@ class Worker:
         stored = self.sink.store.positions()
         self._met_store_at = self._clock()
         for partition in self._read:
-            found, known = stored.get(partition.number), partition.stored
-            if found is None or found.place != known.place:
-                # Not a conflict: nobody raced. The store was restored, rebuilt or emptied while the log was quiet.
-                raise StoreUnavailable(
-                    f"partition {partition.number} of the store is at {found}, expected {known}: it was moved"
-                )
+            partition.compare(stored.get(partition.number))
 
     def _look_if_due(self) -> None:
         """Is it still the same log, and how far does it reach? Before an apply, never older than LOOK_EVERY. # L1"""
@@ -305,9 +302,3 @@ class Worker:
         if not self._partitions:
             self._alone_since = self._clock()
             self.status.state = WorkerState.JOINING
-
-    def _count(self, made: Plan) -> None:
-        self.status.count(made, self._clock(), self.sink.log.names)
-        self._parked_lines.note(made)
-        if made.moves:
-            self._backoff.applied(made.end.next_offset)
