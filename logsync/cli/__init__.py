@@ -17,7 +17,7 @@ from logsync.cli.exits import Exit, epilog, exit_for
 from logsync.cli.imports import put_last
 from logsync.core.text import indented
 from logsync.errors import LogsyncError
-from logsync.log import closing
+from logsync.ops.access import held_up
 
 app = typer.Typer(
     name="logsync",
@@ -66,7 +66,7 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
     try:
         _run(argv)
     except SystemExit as ended:
-        if closing.late():
+        if held_up():
             sys.stdout.flush()
             sys.stderr.flush()
             os._exit(int(ended.code or 0))

@@ -20,7 +20,7 @@ from logsync.core.sink import Sink
 from logsync.core.store import Store
 from logsync.errors import ConfigError
 from logsync.ops import access, parked
-from logsync.ops.parked import Found, Selection
+from logsync.ops.parked import ParkedSequence, Selection
 from logsync.ops.records import describe
 from logsync.settings import Settings, load_settings
 
@@ -161,7 +161,7 @@ def _selection(event: str | None, key: str | None, error: str | None, everything
     return Selection(key, error, event)
 
 
-def _found(store: Store, sink: Sink, selection: Selection) -> list[Found]:
+def _found(store: Store, sink: Sink, selection: Selection) -> list[ParkedSequence]:
     found = parked.find(store, selection)
     if not found:
         raise NotFound(
@@ -170,7 +170,7 @@ def _found(store: Store, sink: Sink, selection: Selection) -> list[Found]:
     return found
 
 
-def _confirmed(store: Store, sink: Sink, selection: Selection, yes: bool, fix: str) -> list[Found]:
+def _confirmed(store: Store, sink: Sink, selection: Selection, yes: bool, fix: str) -> list[ParkedSequence]:
     """Print what is meant. Raises Refused unless ``yes``; {} in ``fix`` stands for the number of events."""
     found = _found(store, sink, selection)
     out.say(f"{_count(found)} meant" + (f", of which the event {selection.event}" if selection.event else ""))
@@ -188,7 +188,7 @@ def _given_up(book: Book, request: str, reason: str, at: datetime, meant: int) -
 
 
 def _finish(
-    sink: Sink, settings: Settings, request: str, found: list[Found], say: Callable[[Book], str] | None = None
+    sink: Sink, settings: Settings, request: str, found: list[ParkedSequence], say: Callable[[Book], str] | None = None
 ) -> None:
     """Wait for the request to be carried out, and say what came of it and what is left."""
     from logsync.run import run_retry
@@ -216,7 +216,7 @@ def _fact(entry: Parked) -> dict[str, Any]:
     return {**fields, **({"traceback": trace} if trace else {})}
 
 
-def _count(found: list[Found]) -> str:
+def _count(found: list[ParkedSequence]) -> str:
     return f"{len(found):,} sequences with {sum(each.waiting.events for each in found):,} events"
 
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import shlex
-from collections import deque
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -21,9 +20,6 @@ from logsync.core.text import plain
 from logsync.errors import ConfigError
 from logsync.ops import access, positions
 from logsync.settings import Settings, load_settings
-
-if TYPE_CHECKING:
-    from logsync.log.lookup import Lookup, Span
 
 app = typer.Typer(help="Look at a sink's position in its store, move it, or remove it.", no_args_is_help=True)
 
@@ -108,21 +104,20 @@ def set_(
 
     Example: logsync position set db 0 4711 --from 4690 --reason "lost to retention, accepted" --yes
     """
-    from logsync.log.lookup import Lookup
-    from logsync.log.topic import identify
+    from logsync.ops.reading import identify, last_before, reading
 
     settings, loaded = load_settings(), load_sink(sink)
     topic = loaded.log.topic
     seen = access.look(loaded, settings)
-    with Lookup(settings, topic) as lookup:
-        identity, spans = identify(settings, topic), lookup.spans()
+    with reading(loaded.log, settings) as lookup:
+        identity, spans = identify(loaded.log, settings), lookup.spans()
         if partition not in spans:
             raise ConfigError(f"{topic} has no partition {partition}; it has {', '.join(map(str, spans))}")
         at, span = (seen.positions or {}).get(partition), spans[partition]
         if shown is not None:
             positions.check_shown(loaded, partition, at, None if shown == "none" else int(shown))
         last_found = None if at is None or at.last_offset is None else lookup.id_at(partition, at.last_offset)
-        before = _last_before(lookup, partition, offset, span)
+        before = last_before(lookup, partition, offset, span)
     move = positions.plan_set(
         loaded,
         seen,
@@ -150,15 +145,14 @@ def adopt(sink: SinkArgument, yes: YesOption = False) -> None:
 
     Example: LOGSYNC_KAFKA=new-cluster:9092 logsync position adopt db --yes
     """
-    from logsync.log.lookup import Lookup
-    from logsync.log.topic import identify
+    from logsync.ops.reading import identify, reading
 
     settings, loaded = load_settings(), load_sink(sink)
     topic = loaded.log.topic
     seen = access.look(loaded, settings)
-    identity = identify(settings, topic)
+    identity = identify(loaded.log, settings)
     positions.check_adoptable(loaded, seen, identity, settings.environment)
-    with Lookup(settings, topic) as lookup, out.progress(f"reading {topic}") as report:
+    with reading(loaded.log, settings) as lookup, out.progress(f"reading {topic}") as report:
         spans = lookup.spans()
 
         def scan() -> Iterator[Record]:
@@ -192,17 +186,3 @@ def _carry_out(move: positions.Move, settings: Settings, *, yes: bool, fix: str)
     with access.opened(move.sink, settings) as store:
         book = positions.carry_out(move, store)
     out.say(f"done, and on record as revision {book.revision} of the book; workers follow within seconds")
-
-
-def _last_before(lookup: Lookup, partition: int, offset: int, span: Span) -> Record | None:
-    """The last record below ``offset``. Kafka reads forward only and offsets have holes: look back in growing steps."""
-    from logsync.log.lookup import Span
-
-    stop, width = min(offset, span.high), 1
-    while stop > span.low:
-        start = max(span.low, stop - width)
-        found = deque(lookup.scan(progress=lambda _, __: None, spans={partition: Span(start, stop)}), maxlen=1)
-        if found:
-            return found[0]
-        stop, width = start, width * 10
-    return None

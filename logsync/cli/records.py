@@ -42,11 +42,11 @@ def show(
 
     Example: logsync show 0:4711 --sink db
     """
-    from logsync.log.lookup import Lookup
+    from logsync.ops.reading import reading
 
     settings = load_settings()
     the_log, the_sink = find_log(sink, log)
-    with Lookup(settings, the_log.topic) as lookup:
+    with reading(the_log, settings) as lookup:
         partitions = len(lookup.spans())
         match = None if is_id else _OFFSET.match(where)
         if match is None:
@@ -86,13 +86,13 @@ def history(
 
     Example: logsync history basket-4711 --sink db --limit 20
     """
-    from logsync.log.lookup import Lookup
+    from logsync.ops.reading import reading
 
     the_log, _ = find_log(sink, log)
     wanted = key.encode()
     found: deque[Record] = deque(maxlen=limit)
     with (
-        Lookup(load_settings(), the_log.topic) as lookup,
+        reading(the_log, load_settings()) as lookup,
         out.progress(f"reading {the_log.topic}") as report,
     ):
         found.extend(record for record in lookup.scan(progress=report) if record.key == wanted)

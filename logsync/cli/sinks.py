@@ -49,12 +49,11 @@ def rebuild(
 
     Example: logsync rebuild search --yes
     """
-    from logsync.log.lookup import Lookup
-    from logsync.log.topic import identify
+    from logsync.ops.reading import identify, reading
 
     settings, loaded = load_settings(), load_sink(sink)
-    with Lookup(settings, loaded.log.topic) as lookup:
-        identity, spans = identify(settings, loaded.log.topic), lookup.spans()
+    with reading(loaded.log, settings) as lookup:
+        identity, spans = identify(loaded.log, settings), lookup.spans()
     with access.opened(loaded, settings) as store:
         plan = rebuilding.plan_rebuild(store, identity, spans)
         _announce(loaded.name, store.kind, plan)
@@ -79,7 +78,7 @@ def _try_first(sink: Sink, store: Store, plan: rebuilding.RebuildPlan, settings:
     """Raises what keeps the sink from applying the log's first events; nothing was wiped then."""
     from logsync.ops import trial as trials
 
-    records = trials.first_records(settings, sink.log.topic, plan.spans)
+    records = trials.first_records(sink.log, settings, plan.spans)
     try:
         applied = trials.rehearse(sink, store, plan, records, now=datetime.now(UTC))
     except (ConfigError, EventError) as error:
@@ -140,13 +139,12 @@ def skip(
 
     Example: logsync skip db 0 4711 --reason "sent by a test" --yes
     """
-    from logsync.log.lookup import Lookup
-    from logsync.log.topic import identify
+    from logsync.ops.reading import identify, reading
 
     settings, loaded = load_settings(), load_sink(sink)
-    with Lookup(settings, loaded.log.topic) as lookup:
+    with reading(loaded.log, settings) as lookup:
         record = lookup.at(partition, offset) if partition in lookup.spans() else None
-        identity = identify(settings, loaded.log.topic)  # after it: what was shown is of this log, or of none
+        identity = identify(loaded.log, settings)  # after it: what was shown is of this log, or of none
     if record is None:
         raise NotFound(f"{loaded.log.topic} has no record at partition {partition}, offset {offset}: nothing to skip")
     fact = describe(record, loaded.log)

@@ -35,8 +35,7 @@ def create(
 
     Example: logsync topic create shop.events --replication 3
     """
-    from logsync.log.facts import check_topic
-    from logsync.log.topic import create_topic
+    from logsync.ops.topics import check_topic, create_topic
 
     topic = _topic(name, log)
     settings = load_settings()
@@ -58,8 +57,8 @@ def describe(
 
     Example: logsync topic describe --log sinks.events:log
     """
-    from logsync.log.facts import check_topic
-    from logsync.log.topic import describe as look
+    from logsync.ops.topics import check_topic
+    from logsync.ops.topics import describe as look
 
     settings = load_settings()
     facts = look(settings, _topic(name, log))

@@ -14,7 +14,7 @@ from logsync.core.log import Log
 from logsync.core.receipt import Receipt
 from logsync.errors import AppendOutcomeUnknown, AppendRejected
 from logsync.log.producer import Producer
-from logsync.log.sending import Client, Pending, prepare
+from logsync.log.sending import AppendClient, Pending, prepare
 from logsync.settings import Settings
 
 
@@ -24,7 +24,7 @@ class AsyncProducer:
     def __init__(self, log: Log, *, settings: Settings | None = None) -> None:
         """Raises ConfigError for settings that would break the promise. Opens nothing."""
         self._producer = Producer(log, settings=settings)
-        self._opening: asyncio.Task[Client] | None = None
+        self._opening: asyncio.Task[AppendClient] | None = None
 
     async def append(
         self,
@@ -63,7 +63,7 @@ class AsyncProducer:
         """``error.retry(timeout)`` without blocking the event loop."""
         return await asyncio.to_thread(error.retry, timeout)
 
-    async def _client(self, deadline: float) -> Client:
+    async def _client(self, deadline: float) -> AppendClient:
         client = self._producer.open_client
         if client is not None:
             return client
@@ -89,7 +89,7 @@ class AsyncProducer:
         await self.close()
 
 
-def _seen(opening: asyncio.Task[Client]) -> None:
+def _seen(opening: asyncio.Task[AppendClient]) -> None:
     """Everybody who waited may have given up: then nobody else looks at the error."""
     if not opening.cancelled():
         opening.exception()

@@ -15,7 +15,7 @@ from logsync.core.codec import Encoded
 from logsync.core.envelope import Envelope
 from logsync.core.log import Log
 from logsync.errors import AppendIncomplete, AppendOutcomeUnknown, AppendRejected, AppendReport, LogsyncError
-from logsync.log.sending import Client, Pending, prepare
+from logsync.log.sending import AppendClient, Pending, prepare
 from logsync.settings import Settings
 
 Item = BaseModel | Envelope | tuple[BaseModel, Mapping[str, str]]
@@ -35,7 +35,9 @@ def _enclosed(log: Log, item: Envelope | tuple[BaseModel, Mapping[str, str]], no
 class BulkAppend:
     """One run of append_many, on one thread, over a client that nobody else uses meanwhile."""
 
-    def __init__(self, log: Log, settings: Settings, client: Client, give_back: Callable[[Client], None]) -> None:
+    def __init__(
+        self, log: Log, settings: Settings, client: AppendClient, give_back: Callable[[AppendClient], None]
+    ) -> None:
         """``give_back`` gets the client when nothing is under way and no record has failed; else it is closed here."""
         self._log = log
         self._settings = settings

@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 
 from logsync.core.log import Log
-from logsync.log.sending import Client
+from logsync.log.sending import AppendClient
 from logsync.settings import Settings
 
 IDLE = 60.0
@@ -25,12 +25,12 @@ class BulkClient:
         """Opens nothing."""
         self._log = log
         self._settings = settings
-        self._idle: Client | None = None
+        self._idle: AppendClient | None = None
         self._timer: threading.Timer | None = None
         self._closed = False
         self._lock = threading.Lock()
 
-    def take(self, timeout: float) -> Client:
+    def take(self, timeout: float) -> AppendClient:
         """A client for one run. Raises AppendRejected if Kafka does not answer within ``timeout`` seconds."""
         client = self._taken()
         if client is not None:
@@ -38,9 +38,9 @@ class BulkClient:
             if client.usable:
                 return client
             client.close(0.0)
-        return Client.open(self._log, self._settings, timeout, linger=_LINGER, polls=False)
+        return AppendClient.open(self._log, self._settings, timeout, linger=_LINGER, polls=False)
 
-    def give_back(self, client: Client) -> None:
+    def give_back(self, client: AppendClient) -> None:
         """Keep ``client``, which has nothing under way, for the next run; for no longer than IDLE."""
         with self._lock:
             kept = self._idle is None and client.usable and not self._closed and self._kept(client)
@@ -59,7 +59,7 @@ class BulkClient:
         self._lock = threading.Lock()
         self._idle = self._timer = None
 
-    def _kept(self, client: Client) -> bool:
+    def _kept(self, client: AppendClient) -> bool:
         timer = threading.Timer(IDLE, self._give_up)
         timer.daemon = True
         self._idle, self._timer = client, timer
@@ -69,7 +69,7 @@ class BulkClient:
             self._idle = self._timer = None
         return self._idle is not None
 
-    def _taken(self) -> Client | None:
+    def _taken(self) -> AppendClient | None:
         with self._lock:
             client, timer = self._idle, self._timer
             self._idle = self._timer = None

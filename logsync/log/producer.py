@@ -17,7 +17,7 @@ from logsync.errors import AppendRejected, AppendReport
 from logsync.log.bulk import BulkAppend, Item
 from logsync.log.bulk_client import BulkClient
 from logsync.log.config import producer_config
-from logsync.log.sending import Client, Pending, prepare
+from logsync.log.sending import AppendClient, Pending, prepare
 from logsync.settings import Settings, load_settings
 
 
@@ -33,7 +33,7 @@ class Producer:
         self.log = log
         self.settings = settings or load_settings()
         producer_config(self.settings)
-        self._client: Client | None = None
+        self._client: AppendClient | None = None
         self._closed = False
         self._lock = threading.Lock()
         self._finalizer: weakref.finalize[..., Producer] | None = None
@@ -91,11 +91,11 @@ class Producer:
         return BulkAppend(self.log, self.settings, client, self._bulk.give_back).run(events, progress)
 
     @property
-    def open_client(self) -> Client | None:
+    def open_client(self) -> AppendClient | None:
         client = self._client
         return client if client is not None and client.usable else None
 
-    def client(self, deadline: float) -> Client:
+    def client(self, deadline: float) -> AppendClient:
         """The open client. The first caller opens it; no caller waits longer than until its ``deadline``."""
         client = self.open_client
         if client is not None:
@@ -110,7 +110,7 @@ class Producer:
                     self._client.close(0.0)  # it met a fatal error, and so did everything that it had under way
                 left = max(0.01, deadline - monotonic())
                 # One append waits for no other: what comes while requests are in flight is batched all the same.
-                client = Client.open(self.log, self.settings, left, linger=0)
+                client = AppendClient.open(self.log, self.settings, left, linger=0)
                 self._client = client
                 # Runs when this producer is forgotten, and at the interpreter's exit: bounded, and a no-op in a child.
                 self._finalizer = weakref.finalize(self, client.close, self.settings.append_timeout)

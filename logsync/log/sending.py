@@ -127,7 +127,7 @@ def prepare(
     )
 
 
-class Client:
+class AppendClient:
     """One idempotent producer on one topic. Made by ``open``; safe for threads."""
 
     def __init__(
@@ -167,7 +167,7 @@ class Client:
         return thread
 
     @classmethod
-    def open(cls, log: Log, settings: Settings, timeout: float, *, linger: int, polls: bool = True) -> Client:
+    def open(cls, log: Log, settings: Settings, timeout: float, *, linger: int, polls: bool = True) -> AppendClient:
         """Connect and learn the partitions and their ends, within ``timeout`` seconds.
 
         ``linger``: milliseconds that a batch waits for more, unless the user's options say another number.
@@ -362,7 +362,7 @@ def _fix(error: KafkaError, topic: str) -> str:
     return ""
 
 
-_ALIVE: weakref.WeakSet[Client] = weakref.WeakSet()
+_ALIVE: weakref.WeakSet[AppendClient] = weakref.WeakSet()
 
 
 def _after_fork_in_child() -> None:

@@ -14,6 +14,7 @@ from logsync.core.position import Position
 from logsync.core.sink import Sink
 from logsync.core.store import Store
 from logsync.errors import ConfigError, LogsyncError, PositionConflict, StoreUnavailable
+from logsync.log import closing
 from logsync.settings import Settings
 
 
@@ -66,3 +67,8 @@ def amend(
         else:
             return changed
     raise AssertionError("unreachable")
+
+
+def held_up() -> bool:
+    """True while a consumer that did not close in time is still there: the process must then end by ``os._exit``."""
+    return closing.late()

@@ -26,6 +26,7 @@ from logsync.log.admin import Kafka, client_versions
 from logsync.log.facts import TopicFacts, judge_topic
 from logsync.log.group import group_id
 from logsync.log.lookup import Lookup, Span
+from logsync.ops.reading import reading
 from logsync.ops.transactions import OpenTransaction, open_transactions
 from logsync.settings import Settings
 
@@ -71,12 +72,15 @@ def _topic(topic: str, settings: Settings) -> tuple[list[Finding], TopicFacts | 
 
 
 def _sink(sink: Sink, facts: TopicFacts | None, settings: Settings) -> list[Finding]:
-    topic, group = sink.log.topic, group_id(settings.environment, sink.name)
+    group = group_id(settings.environment, sink.name)
     bounded = settings.model_copy(update={"store_timeout": _PATIENCE})
     if facts is None:
         return sink.store.inspect(sink.name, bounded).findings  # the topic's finding says why that is all
     findings: list[Finding] = []
-    with noting(findings, "topic.kafka"), Lookup(settings, topic, group_id=group, timeout=_PATIENCE) as lookup:
+    with (
+        noting(findings, "topic.kafka"),
+        reading(sink.log, settings, group_id=group, timeout=_PATIENCE) as lookup,
+    ):
         # In this order committed <= position <= end is what one sees of a worker that is running. # P2
         committed = lookup.committed(range(facts.identity.partitions))
         seen = sink.store.inspect(sink.name, bounded)
@@ -86,7 +90,7 @@ def _sink(sink: Sink, facts: TopicFacts | None, settings: Settings) -> list[Find
             findings += judge_book(sink, seen, facts.identity, spans, settings.environment)
             findings += judge_parked(sink, seen.waiting, datetime.now(UTC))
             written = {partition: end for partition, (_, end) in facts.offsets.items()}
-            held = open_transactions(settings, topic, spans, written, timeout=_PATIENCE)
+            held = open_transactions(sink.log, settings, spans, written, timeout=_PATIENCE)
             findings += judge_transactions(held.values(), datetime.now(UTC))
             same_log = seen.book is not None and not seen.book.log.differences(facts.identity)
             for partition, at in sorted(seen.positions.items()) if same_log else ():

@@ -32,7 +32,7 @@ class Selection(NamedTuple):
     """An event id, or ``PARTITION:OFFSET``."""
 
 
-class Found(NamedTuple):
+class ParkedSequence(NamedTuple):
     """A sequence that is meant, and the first event of it that is (not loaded unless it was asked for by name)."""
 
     partition: int
@@ -41,14 +41,14 @@ class Found(NamedTuple):
     event: Parked | None
 
 
-def find(store: Store, selection: Selection) -> list[Found]:
+def find(store: Store, selection: Selection) -> list[ParkedSequence]:
     """The sequences that ``selection`` means, oldest first; none if nothing that is meant is parked."""
     if selection.event is not None:
         event = next((entry for entry in entries(store) if selection.event in _names(entry)), None)
         waiting = store.sequences(event.partition).get(event.sequence) if event else None  # None: released since
-        return [Found(event.partition, event.sequence, waiting, event)] if event and waiting else []
+        return [ParkedSequence(event.partition, event.sequence, waiting, event)] if event and waiting else []
     found = [
-        Found(partition, name, waiting, None)
+        ParkedSequence(partition, name, waiting, None)
         for partition in sorted(store.positions())
         for name, waiting in store.sequences(partition).items()
         if selection.sequence in (None, name) and selection.error in (None, waiting.error)
@@ -65,7 +65,7 @@ def entries(store: Store, *, partition: int | None = None, sequence: str | None 
             after = page[-1].offset
 
 
-def retry(store: Store, found: list[Found], selection: Selection, *, sink: str, now: datetime) -> str:
+def retry(store: Store, found: list[ParkedSequence], selection: Selection, *, sink: str, now: datetime) -> str:
     """Ask the owners to retry these sequences, each from its first event on. Returns the request's id."""
     request = _request(found, selection, now)
     audit = AuditEntry(at=now, action="parked-retry", detail=_detail(found, selection))
@@ -75,7 +75,7 @@ def retry(store: Store, found: list[Found], selection: Selection, *, sink: str, 
 
 def discard(
     store: Store,
-    found: list[Found],
+    found: list[ParkedSequence],
     selection: Selection,
     *,
     sink: str,
@@ -123,7 +123,7 @@ def discarded(book: Book, *, reason: str, at: datetime) -> int:
 
 
 def _meant(
-    store: Store, found: list[Found], selection: Selection, asked: Request, position: Position
+    store: Store, found: list[ParkedSequence], selection: Selection, asked: Request, position: Position
 ) -> tuple[int, Offsets]:
     """How many events of this partition are meant, and ranges that hold these of what is parked, and no others."""
     names = {each.sequence for each in found if each.partition == position.partition}
@@ -145,7 +145,7 @@ def _meant(
     return count, Offsets.spanning(runs)
 
 
-def _request(found: list[Found], selection: Selection, now: datetime) -> Request:
+def _request(found: list[ParkedSequence], selection: Selection, now: datetime) -> Request:
     one = found[0].sequence if len(found) == 1 else selection.sequence
     return Request(
         id=str(uuid.uuid4()),
@@ -156,7 +156,7 @@ def _request(found: list[Found], selection: Selection, now: datetime) -> Request
     )
 
 
-def _detail(found: list[Found], selection: Selection) -> dict[str, object]:
+def _detail(found: list[ParkedSequence], selection: Selection) -> dict[str, object]:
     asked = {name: value for name, value in selection._asdict().items() if value is not None}
     return {**asked, "sequences": len(found), "events": sum(each.waiting.events for each in found)}
 

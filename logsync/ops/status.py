@@ -13,8 +13,9 @@ from logsync.core.sink import Sink
 from logsync.errors import ConfigError, LogUnavailable, StoreError, in_commands
 from logsync.log.admin import Kafka
 from logsync.log.group import group_id
-from logsync.log.lookup import Lookup, Span
+from logsync.log.lookup import Span
 from logsync.ops.access import look
+from logsync.ops.reading import reading
 from logsync.ops.transactions import open_transactions
 from logsync.settings import Settings
 
@@ -102,7 +103,7 @@ def survey(sink: Sink, settings: Settings) -> list[Row]:
 
     topic, group = sink.log.topic, group_id(settings.environment, sink.name)
     try:
-        with Lookup(settings, topic, group_id=group, timeout=_PATIENCE) as lookup:
+        with reading(sink.log, settings, group_id=group, timeout=_PATIENCE) as lookup:
             # A worker may be running. In this order committed <= position <= end is what one sees: the other
             # way round a healthy sink could seem to have committed, or read, what is not there yet. # P2
             bookmarks = lookup.committed(lookup.spans())
@@ -111,7 +112,7 @@ def survey(sink: Sink, settings: Settings) -> list[Row]:
             identity = kafka.identify(topic)
             written = kafka.offsets(topic, identity.partitions, "end")
             spans = lookup.spans()
-            held = open_transactions(settings, topic, spans, written, timeout=_PATIENCE)
+            held = open_transactions(sink.log, settings, spans, written, timeout=_PATIENCE)
             rows = []
             for partition, span in spans.items():
                 row = judge(

@@ -10,9 +10,11 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import NamedTuple
 
+from logsync.core.codec import EventTypes
 from logsync.core.moments import since_1970
 from logsync.core.text import short
-from logsync.log.lookup import Lookup, Span
+from logsync.log.lookup import Span
+from logsync.ops.reading import reading
 from logsync.settings import Settings
 
 
@@ -50,7 +52,7 @@ class OpenTransaction(NamedTuple):
 
 
 def open_transactions(
-    settings: Settings, topic: str, spans: Mapping[int, Span], written: Mapping[int, int], *, timeout: float
+    log: EventTypes, settings: Settings, spans: Mapping[int, Span], written: Mapping[int, int], *, timeout: float
 ) -> dict[int, OpenTransaction]:
     """By partition. ``spans`` end where a reader of committed records does, ``written`` where the log does.
 
@@ -61,10 +63,12 @@ def open_transactions(
     if not held:
         return {}
     found = {}
-    with Lookup(settings, topic, timeout=timeout, uncommitted=True) as lookup:
+    with reading(log, settings, timeout=timeout, uncommitted=True) as lookup:
         for partition, first in held.items():
             record = next(lookup.read(partition, first, written[partition]), None)
             began = since_1970(record.timestamp) if record is not None and record.fault is None else None
             event = lookup.id_of(record) if record is not None else None
-            found[partition] = OpenTransaction(topic, partition, first, written[partition] - first, began, event or "")
+            found[partition] = OpenTransaction(
+                log.topic, partition, first, written[partition] - first, began, event or ""
+            )
     return found

@@ -10,7 +10,7 @@ from datetime import datetime
 from itertools import islice
 
 from logsync.bookkeeping import check_partitions
-from logsync.core.codec import Decoder
+from logsync.core.codec import Decoder, EventTypes
 from logsync.core.event import Record
 from logsync.core.plan import Plan
 from logsync.core.planning import ParkingPlanner, at_fault, plan
@@ -18,7 +18,7 @@ from logsync.core.position import Position
 from logsync.core.sink import Sink
 from logsync.core.store import ChecksWrites, Rehearses, Store
 from logsync.errors import ConfigError, EventError
-from logsync.log.lookup import Lookup
+from logsync.ops.reading import reading
 from logsync.ops.rebuild import RebuildPlan
 from logsync.settings import Settings
 
@@ -26,9 +26,9 @@ FIRST = 200
 """How many records of each partition are tried."""
 
 
-def first_records(settings: Settings, topic: str, spans: Mapping[int, tuple[int, int]]) -> dict[int, list[Record]]:
+def first_records(log: EventTypes, settings: Settings, spans: Mapping[int, tuple[int, int]]) -> dict[int, list[Record]]:
     """The first records of each partition. Raises LogUnavailable, ConfigError."""
-    with Lookup(settings, topic) as lookup:
+    with reading(log, settings) as lookup:
         return {
             partition: list(islice(lookup.read(partition, low, high), FIRST))
             for partition, (low, high) in spans.items()

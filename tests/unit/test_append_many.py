@@ -15,7 +15,7 @@ from logsync.core.cloudevents import RETRY_FROM
 from logsync.core.event import Tombstone
 from logsync.log import bulk
 from logsync.log.config import LastError
-from logsync.log.sending import Client
+from logsync.log.sending import AppendClient
 from logsync.settings import Settings
 
 TIMED_OUT = KafkaError(KafkaError._MSG_TIMED_OUT)
@@ -57,10 +57,10 @@ class FakeKafka:
 
 @pytest.fixture
 def feed(monkeypatch: pytest.MonkeyPatch) -> Callable[[FakeKafka], bulk.BulkAppend]:
-    log, settings, given_back = Log("t"), Settings(_env_file=None), list[Client]()
+    log, settings, given_back = Log("t"), Settings(_env_file=None), list[AppendClient]()
 
     def make(kafka: FakeKafka) -> bulk.BulkAppend:
-        client = Client(log, settings, kafka, LastError(), [0], polls=False)  # type: ignore[arg-type]
+        client = AppendClient(log, settings, kafka, LastError(), [0], polls=False)  # type: ignore[arg-type]
         monkeypatch.setattr(bulk, "_SERVE", 1)
         return bulk.BulkAppend(log, settings, client, given_back.append)
 
@@ -158,7 +158,7 @@ def test_a_client_that_kafka_has_ended_for_good_is_closed_without_an_error_of_it
         raise KafkaException(KafkaError(KafkaError._FATAL))
 
     kafka.flush, kafka.purge = flush, lambda **_: purged.append(True)  # type: ignore[method-assign]
-    client = Client(Log("t"), Settings(_env_file=None), kafka, LastError(), [0], polls=False)  # type: ignore[arg-type]
+    client = AppendClient(Log("t"), Settings(_env_file=None), kafka, LastError(), [0], polls=False)  # type: ignore[arg-type]
     kafka.produce("t", b"", b"k", 0, lambda *_: None, [])
     client.close(1.0)
     assert purged == [True]

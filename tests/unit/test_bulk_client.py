@@ -18,13 +18,13 @@ from logsync.core.cloudevents import RETRY_FROM
 from logsync.core.event import Tombstone
 from logsync.log import bulk_client
 from logsync.log.config import LastError
-from logsync.log.sending import Client
+from logsync.log.sending import AppendClient
 from logsync.settings import Settings
 from tests.waiting import PATIENCE
 
 from .test_append_many import TIMED_OUT, FakeKafka, events
 
-Opened = list[Client]
+Opened = list[AppendClient]
 
 
 @pytest.fixture
@@ -32,11 +32,11 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> Opened:
     """The clients that were opened, each over a Kafka that takes everything."""
     found = Opened()
 
-    def connect(log: Log, settings: Settings, *_: Any, **__: Any) -> Client:
-        found.append(Client(log, settings, FakeKafka(lambda _: None), LastError(), [0], polls=False))  # type: ignore[arg-type]
+    def connect(log: Log, settings: Settings, *_: Any, **__: Any) -> AppendClient:
+        found.append(AppendClient(log, settings, FakeKafka(lambda _: None), LastError(), [0], polls=False))  # type: ignore[arg-type]
         return found[-1]
 
-    monkeypatch.setattr(Client, "open", connect)
+    monkeypatch.setattr(AppendClient, "open", connect)
     return found
 
 
@@ -46,7 +46,7 @@ def producer(opened: Opened) -> Iterator[Producer]:
         yield made
 
 
-def fail(client: Client, fate: Callable[[int], KafkaError | None]) -> None:
+def fail(client: AppendClient, fate: Callable[[int], KafkaError | None]) -> None:
     client.kafka.fate = fate  # type: ignore[attr-defined]
 
 
@@ -168,7 +168,7 @@ def test_a_producer_that_is_forgotten_leaves_no_client_open(opened: Opened) -> N
     assert not opened[0].usable
 
 
-def sent_by(client: Client) -> list[dict[str, bytes]]:
+def sent_by(client: AppendClient) -> list[dict[str, bytes]]:
     """The headers of what it sends from now on."""
     found: list[dict[str, bytes]] = []
     produce = client.kafka.produce

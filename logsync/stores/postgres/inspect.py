@@ -11,7 +11,7 @@ from logsync.core.inspection import Finding, Inspection, Severity, noting
 from logsync.stores.postgres.catalog import Catalog
 from logsync.stores.postgres.kept import any_row, read_book, read_positions
 from logsync.stores.postgres.opening import check_server, opening, session_path
-from logsync.stores.postgres.parking import read_sequences
+from logsync.stores.postgres.parking import ParkedReader
 
 if TYPE_CHECKING:
     from logsync.stores.postgres.link import Link
@@ -81,7 +81,8 @@ def inspect(call: Call, seen: Inspection, sink: str, tables: Sequence[str], time
             seen.book = read_book(link, sink) if there else None
             found = read_positions(link, sink) if there else {}
             seen.holds_data = seen.book is None and any_row(link, sink, tables)
-            seen.waiting = {number: read_sequences(link, sink, number) for number in found}
+            parked = ParkedReader(link, sink)
+            seen.waiting = {number: parked.sequences(number) for number in found}
             seen.positions = found
         with noting(seen.findings, "postgres.tables"), call("inspect"):
             Catalog(tables).read(link, (), ())

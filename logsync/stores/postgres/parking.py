@@ -51,20 +51,25 @@ def changes(sink: str, plan: Plan) -> list[Statement]:
     return made
 
 
-def read_sequences(link: Link, sink: str, partition: int) -> dict[str, SequenceSummary]:
-    rows = link.ask(_SEQUENCES, sink, partition).fetchall()
-    return {
-        unescaped(name): SequenceSummary(first, events, _EPOCH + timedelta(microseconds=since), unescaped(error))
-        for name, first, events, since, error in rows
-    }
+class ParkedReader:
+    """Reads what one sink has parked."""
 
+    def __init__(self, link: Link, sink: str) -> None:
+        self._link, self._sink = link, sink
 
-def read_parked(link: Link, sink: str, partition: int, *, sequence: str | None, after: int, limit: int) -> list[Parked]:
-    sql, params = _READ, [sink, partition, after]
-    if sequence is not None:
-        sql, params = sql + _OF_SEQUENCE, [*params, *[escaped(sequence)] * 2]
-    rows = link.ask(sql + " ORDER BY log_offset LIMIT %s", *params, limit).fetchall()
-    return [Parked.from_json(body) for (body,) in rows]
+    def sequences(self, partition: int) -> dict[str, SequenceSummary]:
+        rows = self._link.ask(_SEQUENCES, self._sink, partition).fetchall()
+        return {
+            unescaped(name): SequenceSummary(first, events, _EPOCH + timedelta(microseconds=since), unescaped(error))
+            for name, first, events, since, error in rows
+        }
+
+    def parked(self, partition: int, *, sequence: str | None, after: int, limit: int) -> list[Parked]:
+        sql, params = _READ, [self._sink, partition, after]
+        if sequence is not None:
+            sql, params = sql + _OF_SEQUENCE, [*params, *[escaped(sequence)] * 2]
+        rows = self._link.ask(sql + " ORDER BY log_offset LIMIT %s", *params, limit).fetchall()
+        return [Parked.from_json(body) for (body,) in rows]
 
 
 def forget_some(link: Link, sink: str) -> bool:

@@ -24,7 +24,7 @@ from logsync.stores.postgres.catalog import Catalog
 from logsync.stores.postgres.ddl import declared_in
 from logsync.stores.postgres.errors import Verdict, describe, verdict, verdict_of_connect
 from logsync.stores.postgres.offline import check_writes
-from logsync.stores.postgres.parking import forget_some, read_parked, read_sequences
+from logsync.stores.postgres.parking import ParkedReader, forget_some
 from logsync.stores.postgres.rehearsal import OLD_TABLE, check_declared
 from logsync.stores.postgres.schema import APPLIED_AGAIN, THERE_ALREADY, SinkSchema
 from logsync.stores.postgres.statements import Tables, tables_of
@@ -218,11 +218,11 @@ class Postgres:
 
     def sequences(self, partition: int) -> dict[str, SequenceSummary]:
         with self._call("read what waits") as link:
-            return read_sequences(link, self._sink, partition)
+            return ParkedReader(link, self._sink).sequences(partition)
 
     def parked(self, partition: int, *, sequence: str | None = None, after: int = -1, limit: int = 100) -> list[Parked]:
         with self._call("read parked events") as link:
-            return read_parked(link, self._sink, partition, sequence=sequence, after=after, limit=limit)
+            return ParkedReader(link, self._sink).parked(partition, sequence=sequence, after=after, limit=limit)
 
     def holds_data(self) -> bool:
         with self._transaction("look for data") as link:

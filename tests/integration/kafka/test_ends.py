@@ -13,7 +13,7 @@ from devstack import Stack
 from logsync import AppendOutcomeUnknown, ConfigError, Producer, Receipt
 from logsync.errors import LogUnavailable
 from logsync.log import ends
-from logsync.log.sending import Client
+from logsync.log.sending import AppendClient
 from logsync.log.topic import describe
 
 from .conftest import Open, Paid, Shop, id_of, since_of
@@ -109,7 +109,7 @@ def test_ends_are_followed_in_every_partition_until_the_client_is_closed_or_forg
     shop = open_shop(partitions=3)
     before = set(threading.enumerate())
     for close in (True, False):
-        client = Client.open(shop.log, shop.settings, 10.0, linger=0, polls=polls)
+        client = AppendClient.open(shop.log, shop.settings, 10.0, linger=0, polls=polls)
         held = client.ends
         append_others(shop)
         stand = Counter(record.partition for record in shop.records())
@@ -127,7 +127,7 @@ def test_an_end_that_cannot_be_read_stays_and_is_read_again_later(
     with Producer(shop.log, settings=shop.settings) as producer:
         producer.append(Paid(basket="before"))
     impatient = shop.settings.model_copy(update={"append_timeout": 0.5})
-    client = Client.open(shop.log, impatient, 10.0, linger=0)
+    client = AppendClient.open(shop.log, impatient, 10.0, linger=0)
     stalled.pause("kafka")
     wait_until(lambda: "the log's ends could not be read again" in caplog.text)
     assert client.ends == [1]

@@ -12,7 +12,7 @@ import pytest
 from devstack import Stack
 from logsync import AppendIncomplete, AppendRejected, Envelope, Outcome, Producer
 from logsync.log.bulk import WINDOW
-from logsync.log.sending import Client
+from logsync.log.sending import AppendClient
 
 from .conftest import Open, Paid, Shop, id_of
 
@@ -42,13 +42,13 @@ def test_all_events_are_in_the_log_in_order(shop: Shop) -> None:
 
 
 def test_a_hundred_calls_are_one_connection_and_one_order(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
-    opened, connect = [], Client.open
+    opened, connect = [], AppendClient.open
 
-    def counted(*given: Any, **options: Any) -> Client:
+    def counted(*given: Any, **options: Any) -> AppendClient:
         opened.append(connect(*given, **options))
         return opened[-1]
 
-    monkeypatch.setattr(Client, "open", counted)
+    monkeypatch.setattr(AppendClient, "open", counted)
     at = datetime(2025, 1, 2, tzinfo=UTC)
     with Producer(shop.log, settings=shop.settings) as producer:
         for call in range(100):
