@@ -30,6 +30,7 @@ _SEPARATORS = re.compile(r"[\s@:/?#&=,;%\[\](){}<>\"'`\\|+$!*^~]+")
 _ARMOUR = re.compile(r"-----[A-Z0-9 ]+-----")
 _NEXT_URL = re.compile(r",(?=\w+://)")
 _OPTIONS = re.compile(r"\?(?:\w+=[^&#]*(?:&|$))*$")
+_PASSWORD = re.compile(r"://[^/@]*:(?!\d*(?:/|$))|://[^@]*:[^@]*@")  # a colon that stands before no port
 _QUERY = re.compile(r"[?&]([^=&#]*)=([^&#]*)")
 _SECRET_NAME = re.compile(r"passw(?:or)?d|passphrase|secret|token|credential|api_?key|\.pem$|key_?data", re.IGNORECASE)
 _NO_SECRET_NAME = re.compile(r"\.(?:url|file|location)$", re.IGNORECASE)
@@ -69,9 +70,11 @@ class Secrets:
 def of_address(address: str) -> Iterator[str]:
     """The secrets of a URL, or of a connection string in libpq's ``name=value`` form; of both if it is hard to tell."""
     bare = _OPTIONS.sub("", address)
-    if "@" in address and not re.search("@|://.*/", bare):
-        bare = address  # a password with a raw question mark: what looks like options is the rest of it
-    for url in _NEXT_URL.split(bare):
+    readings = [bare]
+    if "@" in address[len(bare) :] and _PASSWORD.search(bare):
+        # A password with a raw question mark: what looks like options may be the rest of it.
+        readings = [bare, address] if "@" in bare else [address]
+    for url in [url for reading in readings for url in _NEXT_URL.split(reading)]:
         _, mark, rest = url.partition("://")
         userinfo, at, _ = rest.partition("/")[0].rpartition("@")
         if "@" in rest[len(userinfo) + len(at) :]:

@@ -21,6 +21,8 @@ def hidden(address: str, text: str) -> str:
 
 def test_a_password_that_looks_like_options_is_one() -> None:
     assert list(of_address("postgresql://us:hun?ter=2@db.test:1/x")) == ["hun?ter=2"]
+    assert "a@b?c=hunter2" in list(of_address("postgresql://us:a@b?c=hunter2@db.test:1/x"))
+    assert "a/b?c=hunter2" in list(of_address("postgresql://us:a/b?c=hunter2@db.test:1/x"))
     assert list(of_address("postgresql://db.test:1/x?user=me@here")) == [""]
 
 
