@@ -23,6 +23,8 @@ from logsync.partition import Partition
 
 WATCH_EVERY = 2.0
 """Seconds between two looks at the book, where people leave requests."""
+RETRY_FOR = 1.0
+"""Seconds of one turn of the loop that may go to parked events."""
 RETRY_BYTES = 8_000_000
 """Bytes of records that one retry may carry; a single record may be larger."""
 

@@ -28,11 +28,11 @@ from logsync.core.sink import Sink
 from logsync.duplicates import duplicates
 from logsync.errors import EventError, LogsyncError, PositionConflict
 from logsync.log.contract import LogReader
-from logsync.parked_retries import ParkedRetries
+from logsync.parked_retries import RETRY_FOR, ParkedRetries
 from logsync.partition import Partition, Polled, begin_at
 from logsync.read_ahead import ReadAhead
 from logsync.settings import Settings
-from logsync.worker_status import HeldLines, ParkedLines, WorkerState, WorkerStatus
+from logsync.worker_status import STANDBY_AFTER, HeldLines, ParkedLines, WorkerState, WorkerStatus
 
 log = logging.getLogger("logsync.worker")
 
@@ -42,10 +42,6 @@ before the first apply that comes later than this after the last look; this wind
 STORE_EVERY = 5.0
 """Seconds without an apply after which the store's position is compared: a store that was restored or rebuilt while
 its log is quiet must not wait for the next event to be noticed."""
-RETRY_FOR = 1.0
-"""Seconds of one turn of the loop that may go to parked events."""
-STANDBY_AFTER = 10.0
-"""Seconds without a partition after which a worker counts as a spare one."""
 
 
 class Worker:
@@ -87,8 +83,7 @@ class Worker:
         self._met_store_at = float("-inf")  # applied, or compared positions
         self._alone_since = clock()
         self._looked_at = float("-inf")
-        self.stopping = False
-        """True once ``stop`` was called."""
+        self.stopping = False  # until ``stop`` is called
 
     def __enter__(self) -> Worker:
         self.reader.open()

@@ -17,6 +17,10 @@ from logsync.core.text import short
 log = logging.getLogger("logsync.worker")
 
 
+STANDBY_AFTER = 10.0
+"""Seconds without a partition after which a worker counts as a spare one."""
+
+
 class WorkerState(enum.Enum):
     """What the worker is doing, for health and metrics."""
 

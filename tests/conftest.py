@@ -8,12 +8,16 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from logsync.core import secrets
 from logsync.settings import Settings
 from tests.servers import Asked, Servers, asked
 
+# No test asserts a time: a busy machine is not a fault of the code.
+hypothesis.settings.register_profile("busy", deadline=None)
+hypothesis.settings.load_profile("busy")
 INTEGRATION = Path(__file__).parent / "integration"
 # Several processes of one run (pytest-xdist) have servers of their own: some tests kill theirs.
 STACK = "-".join(filter(None, (os.environ.get("LOGSYNC_TEST_STACK", "tests"), os.environ.get("PYTEST_XDIST_WORKER"))))
