@@ -17,14 +17,13 @@ from logsync.log.contract import LogReader
 
 
 def check_partitions(sink: Sink, log: LogIdentity) -> None:
-    """Raise ConfigError for more partitions than the store can tell apart (O5) or the handlers may write to (S2)."""
+    """Raise ConfigError for more partitions than the store can tell apart. # O5"""
     most = sink.store.traits.most_partitions
     if most is not None and log.partitions > most:
         raise ConfigError(
             f"sink {sink.name}: {sink.store.kind} takes topics of {most} partition, {log.topic} has {log.partitions}",
             fix=f"use a topic with {most} partition",
         )
-    sink.check_order(log.partitions)
 
 
 class Bookkeeper:
@@ -51,10 +50,13 @@ class Bookkeeper:
         check_partitions(sink, identity)
         found, now = store.read_book(), self._now()
         if found is None:
+            sink.check_order(identity.partitions)  # S2
             return self._claim(identity, {number: reader.bounds(number)[0] for number in range(identity.partitions)})
         book = check_book(
             found, sink, environment=self._environment, log=identity, accept_from_now=self._accept_from_now, now=now
         )
+        # After the book: a topic that grew partitions is another log, whatever the handlers may write.  # S2
+        sink.check_order(identity.partitions)
         if book is not found:
             self.write(book)
         self.known = book

@@ -21,6 +21,7 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
+from threading import RLock
 from types import ModuleType
 
 _CLIENTS = ("confluent_kafka", "psycopg", "redis", "opensearchpy")
@@ -30,12 +31,19 @@ LIBRARIES = frozenset({
 KEPT = sys.stdlib_module_names | LIBRARIES
 """Top-level names that no import finds in the working directory."""
 
+_lock = RLock()
+"""One import at a time: it changes tables of the whole process, and ``status`` loads its sinks on several threads."""
 _theirs: dict[str, ModuleType] = {}
 """Modules of the user's whose names belong to installed ones again."""
 
 
 def import_here(module: str) -> ModuleType:
     """Import ``module`` from the working directory, or else from what is installed. Raises what the import raises."""
+    with _lock:
+        return _import_here(module)
+
+
+def _import_here(module: str) -> ModuleType:
     put_last()
     here, named = str(Path.cwd()), module.partition(".")[0]
     both = _both(here, named)

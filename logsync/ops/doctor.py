@@ -107,6 +107,7 @@ def judge_book(
     book, now = seen.book, datetime.now(UTC)
     with noting(findings, "topic.partitions"):
         check_partitions(sink, log)
+        sink.check_order(log.partitions)
     if book is None:
         with noting(findings, "sink.begin"):  # P1
             first_book(

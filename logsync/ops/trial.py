@@ -44,6 +44,7 @@ def rehearse(
     nothing. Raises ConfigError, and what would halt the replay (EventError); also if all events would be parked.
     """
     check_partitions(sink, what.log)
+    sink.check_order(what.log.partitions)
     applied, parked = 0, []
     for partition, some in sorted(records.items()):
         made = _tried(sink, store, what, partition, some, now)

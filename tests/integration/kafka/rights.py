@@ -54,7 +54,7 @@ TASKS = (
     Task("operator", "logsync skip", (READ,), f"skip {SINK} 0 4 --reason test --yes"),
     Task("operator", "logsync position set", (READ,), f"position set {SINK} 0 2 --from 4 --reason test --yes"),
     Task("operator", "logsync position adopt", (READ,), f"position adopt {SINK} --yes"),
-    Task("operator", "logsync rebuild --no-replay", (DESCRIBE,), f"rebuild {SINK} --no-replay --yes"),
+    Task("operator", "logsync rebuild --no-replay", (READ,), f"rebuild {SINK} --no-replay --yes"),
     Task("operator", "logsync rebuild", WORKER, f"rebuild {SINK} --yes"),
     Task("operator", "logsync parked retry", WORKER, f"parked retry {SINK} --all --yes"),
     Task("operator", "logsync parked discard", WORKER, f"parked discard {SINK} --all --reason test --yes"),
