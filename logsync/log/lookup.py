@@ -298,7 +298,8 @@ class Lookup:
         consumer = self._use()
         consumer.assign([TopicPartition(self.topic, partition, offset)])
         try:
-            deadline = time.monotonic() + _SILENCE
+            # Silence is no answer on a busy machine: taken for one, a broken batch would be told in pieces.
+            deadline = time.monotonic() + self._timeout
             while time.monotonic() < deadline:
                 self._between()
                 message: Any = consumer.poll(_TICK)

@@ -184,3 +184,22 @@ def test_a_module_that_ends_the_process_is_reported(tmp_path: Path) -> None:
     assert done.returncode == 3
     assert "SystemExit" in done.stderr
     assert "app.py line 3" in done.stderr
+
+
+def test_sinks_that_are_loaded_at_one_moment_do_not_lose_each_other(tmp_path: Path) -> None:
+    """As ``status`` does: a module once vanished from the table of modules between two imports."""
+    (tmp_path / "sinks").mkdir()
+    (tmp_path / "sinks/__init__.py").touch()  # this repository's own package of that name is installed, too
+    names = [f"s{number}" for number in range(12)]
+    for name in names:
+        (tmp_path / "sinks" / f"{name}.py").write_text(
+            "import time\nfrom logsync import Log, Sink\nfrom logsync.stores.memory import Memory\n"
+            f"time.sleep(0.01)\nsink = Sink('{name}', Log('orders'), Memory())\n"
+        )
+    code = f"""
+from concurrent.futures import ThreadPoolExecutor
+from logsync.cli.load import load_sink
+with ThreadPoolExecutor(12) as pool:
+    print(*[sink.name for sink in pool.map(load_sink, {names!r})])
+"""
+    assert python(tmp_path, code).split() == names
