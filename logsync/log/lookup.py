@@ -312,8 +312,6 @@ class Lookup:
                 self._between()
                 message: Any = consumer.poll(_TICK)
                 error = None if message is None else message.error()
-                if message is not None and error is None and message.offset() < offset:
-                    continue  # seen: after a bad checksum the client began again at the log's beginning
                 if message is not None and (error is None or error.code() == KafkaError._PARTITION_EOF):
                     return None
                 if error is not None and error.code() in faults.BROKEN:
