@@ -282,28 +282,23 @@ class Lookup:
         if code not in faults.BROKEN or base > offset:
             return offset
         bad, step, good = offset, 1, self.bounds(partition).high
-        while bad + step < good and self._belongs(partition, bad + step, base):
+        while bad + step < good and self._base_at(partition, bad + step) == base:
             bad, step = bad + step, 2 * step
         good = min(good, bad + step)
         while good - bad > 1:
             middle = (bad + good) // 2
-            if self._belongs(partition, middle, base):
+            if self._base_at(partition, middle) == base:
                 bad = middle
             else:
                 good = middle
         return bad
 
-    def _belongs(self, partition: int, offset: int, base: int) -> bool:
-        """Is this offset in the broken batch that begins at ``base``?
-
-        Seen: after a bad checksum the client at times goes on at an offset that it made of damaged bytes, is refused
-        there and begins again elsewhere, without a word of the batch. So a "no" is asked for three times.
-        """
-        return any(self._base_at(partition, offset) == base for _ in range(3))
-
     def _base_at(self, partition: int, offset: int) -> int | None:
         """Where the broken batch at ``offset`` begins; None if nothing is told that is wrong there."""
-        consumer = self._use()
+        # A client of its own for each question. Seen: after a bad checksum a client goes on at an offset made of
+        # damaged bytes, is refused there and begins again at the log's start, also under the next assignment.
+        config = {**consumer_config(self._settings, self._group), "auto.offset.reset": "error", "fetch.wait.max.ms": 10}
+        consumer = build(Consumer, {**config, "error_cb": self._last})
         consumer.assign([TopicPartition(self.topic, partition, offset)])
         try:
             # Silence is no answer on a busy machine: taken for one, a broken batch would be told in pieces.
@@ -317,7 +312,7 @@ class Lookup:
                 if error is not None and error.code() in faults.BROKEN:
                     return int(message.offset())
         finally:
-            consumer.unassign()
+            closing.close(consumer)
         return None
 
     def _makes_nothing_of(self, partition: int, offset: int) -> bool:
