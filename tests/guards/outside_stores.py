@@ -112,7 +112,7 @@ OUTSIDE_STORES = (
     Guard("I7 an event's writes all or none", "logsync/core/planning.py",
           "            del writes[mark:]\n            if result is not None", "            if result is not None"),
     Guard("S2 known overwrites are refused at start", "logsync/bookkeeping.py",
-          "    sink.check_order(log.partitions)\n", ""),
+          "            sink.check_order(identity.partitions)  # S2\n", ""),
     Guard("S2 what is no write of the sink is never parked", "logsync/core/planning.py",
           "            raise _misused(self._sink, event, handler, found.write, result) from None",
           "            raise self._located(event, HandlerError('x')) from None"),
