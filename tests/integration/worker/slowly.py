@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Collection
+from typing import Any
 
 from logsync.cli.load import load_sink
 from logsync.core.codec import EventTypes
@@ -28,11 +28,9 @@ def main(milliseconds: str, name: str) -> None:
         time.sleep(float(milliseconds) / 1000)
         return id_of(log, record)
 
-    def telling_find(
-        self: KafkaReader, partition: int, ids: Collection[str], start: int, stop: int, meanwhile: Callable[[], None]
-    ) -> dict[str, int]:
+    def telling_find(self: KafkaReader, *place: Any, **how: Any) -> dict[str, int]:
         print("LOOKING", flush=True)
-        found = find(self, partition, ids, start, stop, meanwhile)
+        found = find(self, *place, **how)
         print("LOOKED", flush=True)
         return found
 
