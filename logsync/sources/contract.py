@@ -1,0 +1,101 @@
+"""What a place of facts must offer so that its facts enter a log once, in its own order.
+
+An *origin* is the database side of a source. It belongs to one relay, on one thread. It orders its facts by ``at``: a
+text of ASCII characters, of one width, that grows from fact to fact and is the same whenever the fact is read again.
+What has been confirmed is never read again, what has not been is read again after every ``open``, and in the same order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any, NamedTuple, Protocol
+
+from logsync.core.codec import Encoded
+from logsync.core.position import LogIdentity
+
+
+class Change(NamedTuple):
+    """One row of a table that changed, as a mapping of the source sees it."""
+
+    table: str
+    """As the declaration names it: ``transactions``, or ``shop.transactions`` outside the search path's first schema."""
+    kind: str
+    """``insert``, ``update`` or ``delete``."""
+    new: Mapping[str, Any] | None
+    """The row as it is now, by column; None for a delete."""
+    old: Mapping[str, Any] | None
+    """What the table's replica identity keeps of the row before; None for an insert, and where nothing is kept."""
+    committed: datetime
+    seeded: bool = False
+    """True: the row stood there before the source was made, and was read by ``logsync source seed``."""
+
+
+class Fact(NamedTuple):
+    """One fact in the order of its origin."""
+
+    at: str
+    of: Change | Encoded
+    """Encoded: a row of an outbox, which is an event already."""
+    id: str | None
+    """The event's id where the fact has one of its own (an outbox); else it is made of the source's name and ``at``."""
+    time: datetime
+    """When it became one: the commit's time, or the event's own."""
+
+
+class Portion(NamedTuple):
+    """What one call of ``take`` brought."""
+
+    facts: Sequence[Fact]
+    end: str | None
+    """What may be given to ``confirm`` once all facts up to here are in the log; None within a transaction."""
+
+
+class Ledger(NamedTuple):
+    """What the origin's own database keeps of its source: how far the log surely has its facts."""
+
+    log: LogIdentity
+    floor: str
+    """Every fact at or below this place is in the log; empty: none."""
+    places: Mapping[int, tuple[int, str | None]]
+    """Per partition: the next offset to read, and ``Position.sources`` as it is there."""
+
+
+class Origin(Protocol):
+    """One place of facts. All methods are bounded in time.
+
+    Each raises StoreUnavailable for what time can mend, and ConfigError for what a person has to mend: no logical WAL,
+    no rights, a slot that is lost, a publication that is not as it was made.
+    """
+
+    kind: str
+    """In one word for messages and metrics: ``postgres``."""
+
+    def open(self, source: str, settings: Any) -> None:
+        """Connect, and hold the source: nobody else reads it while this origin does. May be called again after an error.
+
+        Raises StoreUnavailable, saying who has it, while somebody else holds it.
+        """
+
+    def holds(self) -> bool:
+        """Does the hold still stand, as the server sees it at this moment? Asked before a barrier is written."""
+
+    def ledger(self) -> Ledger | None:
+        """What ``keep`` wrote last, durable; None before the first."""
+
+    def keep(self, ledger: Ledger) -> None:
+        """Write the ledger, durable when this returns."""
+
+    def take(self, limit: int, timeout: float) -> Portion:
+        """Up to ``limit`` facts in order, each once since ``open``. Waits up to ``timeout`` seconds for the first.
+
+        Called at least once a second, also while nothing more is wanted (``limit`` 0): it is what keeps the hold.
+        """
+
+    def confirm(self, end: str, ids: Sequence[str]) -> None:
+        """All facts up to ``end`` are in the log, and in the ledger: the origin may forget them. ``ids``: those of the
+        outbox rows among them, since the last call.
+        """
+
+    def close(self) -> None:
+        """Let go. Never raises, may be called twice. Leaves nothing that holds up a shutdown of the database."""
