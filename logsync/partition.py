@@ -12,8 +12,12 @@ from logsync.core.position import Position
 from logsync.core.resume import check_last, check_range
 from logsync.core.retries import RetryQueue
 from logsync.core.sink import Sink
+from logsync.core.sources import Sources, at_start, fold
 from logsync.errors import ConfigError, StoreUnavailable
 from logsync.log.contract import LogReader, Part
+
+_HEADERS_AT_ONCE = 1_000
+"""Records that are judged together where a position was moved: they are all that is kept of the log."""
 
 
 @dataclass(slots=True)
@@ -84,9 +88,16 @@ class Partition:
 
 
 def begin_at(
-    position: Position | None, number: int, sink: Sink, book: Book, reader: LogReader
+    position: Position | None,
+    number: int,
+    sink: Sink,
+    book: Book,
+    reader: LogReader,
+    meanwhile: Callable[[], None] = lambda: None,
 ) -> tuple[Position, tuple[int, int]]:
     """Where to read on, and the partition's first offset and end. ``position``: what the store says of it.
+
+    ``meanwhile`` is called while the log is read, which is done where the position was moved by hand.
 
     Raises ConfigError, StoreUnavailable, PositionGap and LogIdentityError if the log cannot be continued there.
     """
@@ -102,4 +113,27 @@ def begin_at(
     check_range(position, low, high, sink)
     if position.last_offset is not None and low <= position.last_offset:
         check_last(position, reader.id_at(number, position.last_offset), sink)
-    return position, (low, high)
+    return _completed(position, low, sink, reader, meanwhile), (low, high)
+
+
+def _completed(position: Position, low: int, sink: Sink, reader: LogReader, meanwhile: Callable[[], None]) -> Position:
+    """The position with what its reader must know of sources; all but ``sources`` stays. # U1
+
+    Where a position was moved by hand, what it carries belongs to another offset: the log tells the rest, from there
+    or from its start.
+    """
+    known = Sources.read(position.sources, position.next_offset)
+    if known.next_offset == position.next_offset:
+        return position
+    if known.next_offset > position.next_offset:
+        known = at_start(low)
+    elif known.next_offset < low:
+        known = known.without(low)
+    batch = list[Record]()
+    codec, stop = sink.log.codec, position.next_offset
+    for record in reader.records(position.partition, known.next_offset, stop, meanwhile):
+        batch.append(record)
+        if len(batch) == _HEADERS_AT_ONCE:
+            known, batch = fold(known, codec.marks(batch), record.offset + 1)[0], []
+    known = fold(known, codec.marks(batch), stop)[0]
+    return position._replace(sources=known.dump(stop))

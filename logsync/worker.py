@@ -13,7 +13,7 @@ from __future__ import annotations
 import logging
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from datetime import UTC, datetime
 from functools import partial
 
@@ -25,6 +25,7 @@ from logsync.core.plan import Plan
 from logsync.core.planning import ParkingPlanner, at_fault, plan, skip_applied
 from logsync.core.resume import check_identity
 from logsync.core.sink import Sink
+from logsync.core.sources import judge
 from logsync.duplicates import duplicates
 from logsync.errors import EventError, LogsyncError, PositionConflict
 from logsync.log.contract import LogReader
@@ -71,7 +72,7 @@ class Worker:
         self.status = WorkerStatus(self._partitions, turned_at=clock(), moved_at=clock())
         self._clock, self._now = clock, now
         self._only_retry = only_retry
-        self._decode = Decoder(sink.log, sink.handled)
+        self._decode, self._marks = Decoder(sink.log, sink.handled), sink.log.codec.marks
         self._books = Bookkeeper(
             sink, settings.environment, from_log_start=from_log_start, accept_from_now=accept_from_now, now=now
         )
@@ -149,7 +150,10 @@ class Worker:
         part = polled.part
         polled.decode(self._decode, len(part.records))  # 2 decode: all of it, or what the waits have left
         events, whole = skip_applied(polled.events, partition.stored), part.next_offset  # 3 skip
-        skips = self._books.skips_of(part.partition)
+        skips: Collection[int] = self._books.skips_of(part.partition)
+        judged = judge(partition.stored.sources, partition.stored.next_offset, self._marks(part.records))  # U1
+        if judged is not None:
+            skips = {*skips, *judged.passed}
         doubled, unknown = duplicates(events, part.record, self.sink, self.reader, self._turned, skips)
         if unknown is not None and unknown.offset is not None:
             whole = unknown.offset
@@ -161,7 +165,7 @@ class Worker:
             return plan(
                 self.sink, attempt.tried, partition.stored, next_offset=attempt.next_offset(whole),
                 duplicates=doubled, aside=planner, skips=self._books.skips_of(part.partition),
-                partitions=self._books.book.log.partitions,
+                partitions=self._books.book.log.partitions, judged=judged,
             )  # fmt: skip
 
         while True:
@@ -232,7 +236,7 @@ class Worker:
             self._books.look()  # emptied since the book was read: that is no loss of positions, and it begins anew
         for partition in self._waiting:
             number = partition.number
-            position, (_, high) = begin_at(stored.get(number), number, sink, book, self.reader)
+            position, (_, high) = begin_at(stored.get(number), number, sink, book, self.reader, self._turned)
             retries = self._retries.resume(number)
             if not self._only_retry:
                 self.reader.start(position)

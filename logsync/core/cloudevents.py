@@ -8,7 +8,7 @@ version of the event's shape travels as the extension attribute ``dataversion``;
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from functools import lru_cache
 
@@ -18,6 +18,7 @@ from logsync.core.codec import Decode, Encoded, EventTypes
 from logsync.core.event import Decoded, Event, Headers, Ignored, Record, Tombstone, Undecodable
 from logsync.core.models import JsonModel, MadeAnew, describe
 from logsync.core.moments import moment, since_1970
+from logsync.core.sources import BARRIER, Mark
 from logsync.core.text import short
 from logsync.errors import AppendRejected
 
@@ -26,7 +27,16 @@ RETRY_FROM = "logsync-retry-from"
 _DIGITS = 19  # of the largest 64-bit offset
 # The headers of an event without extensions, in the order in which ``encode`` writes them.
 _PLAIN = ("ce_specversion", "ce_id", "ce_type", "ce_source", "ce_time", "content-type")
+_OF_SOURCE = len(_PLAIN) + 2  # ``marked`` adds two
+SOURCE = "logsync-source"
+"""On a record of a source: its name, and the term, the writer and the number of the record. # U1"""
+SEQUENCE = "ce_sequence"
+"""On a record of a source: the fact's place in the source's order. An extension of CloudEvents:
+https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/extensions/sequence.md"""
 _JSON = b"application/json"
+_BARRIER = BARRIER.encode()
+_MARK = re.compile(rb"([A-Za-z0-9][A-Za-z0-9._-]{0,63}) ([1-9][0-9]{0,17}) ([0-9a-f]{16}) (0|[1-9][0-9]{0,17})")
+_PLACE = re.compile(rb"[!-~]{1,200}")
 _SHOWN = 200  # characters of a stranger that a message repeats; as many as a name of a type may have
 _HEADERS = 20  # names of headers that a message repeats
 _SPEC = ("ce_specversion", b"1.0")
@@ -111,8 +121,49 @@ class CloudEvents:
         except ValueError:
             return None
 
+    def marked(self, encoded: Encoded, mark: Mark) -> Encoded:
+        """See ``Codec.marked``. The two headers stand last: ``_mark`` looks for them there first."""
+        return encoded._replace(headers=[*encoded.headers, (SEQUENCE, mark.at.encode()), (SOURCE, _written(mark))])
+
+    def barrier(self, log: EventTypes, mark: Mark, *, event_id: str, time: datetime) -> Encoded:
+        """See ``Codec.barrier``. An ordinary CloudEvent without data, for whoever else reads the topic."""
+        own = (("ce_id", event_id.encode()), ("ce_type", BARRIER.encode()), ("ce_source", f"/{log.topic}".encode()))
+        headers: Headers = [_SPEC, *own, _stamp(time), ("content-type", _JSON), (SOURCE, _written(mark))]
+        return Encoded(mark.source.encode(), b"{}", headers)
+
+    def marks(self, records: Sequence[Record]) -> list[tuple[int, Mark | None]]:
+        """See ``Codec.marks``. Whoever writes a record of a source writes more headers than a plain one has."""
+        found = list[tuple[int, Mark | None]]()
+        for record in [each for each in records if len(each[4]) > len(_PLAIN) or each[7] is not None]:
+            if record.fault is None:
+                mark = _mark(record.headers)
+                if mark is not None:
+                    found.append((record.offset, mark))
+            elif record.fault.last is not None:
+                found.append((record.offset, None))
+        return found
+
 
 CLOUD_EVENTS = CloudEvents()
+
+
+def _written(mark: Mark) -> bytes:
+    return f"{mark.source} {mark.term} {mark.writer} {mark.number}".encode()
+
+
+def _mark(headers: Headers) -> Mark | None:
+    """What a record says of its source; None if it is of none, or says nothing that can be read."""
+    if headers[-1][0] == SOURCE and headers[-2][0] == SEQUENCE:
+        text, place = headers[-1][1], headers[-2][1]
+    else:
+        named = dict(headers)
+        text, place = named.get(SOURCE), named.get(SEQUENCE)
+    found = _MARK.fullmatch(text) if text is not None else None
+    if found is None:
+        return None
+    source, term, writer, number = found.groups()
+    at = "" if number == b"0" else None if place is None or not _PLACE.fullmatch(place) else place.decode()
+    return None if at is None else Mark(source.decode(), int(term), writer.decode(), int(number), at)
 
 
 @lru_cache(maxsize=4)
@@ -175,8 +226,11 @@ class _Decoder:
         time. Nor does ``moment`` read a time as ``encode`` writes it. If such an event is wrong, the long way says why.
         """
         partition, offset, key_bytes, value, headers, leader_epoch, _, _ = record
-        if len(headers) == len(_PLAIN):
-            (n0, spec), (n1, event_id), (n2, type_bytes), (n3, _), (n4, time_bytes), (n5, media) = headers
+        plain = headers
+        if len(headers) == _OF_SOURCE and headers[-1][0] == SOURCE and _mark(headers):
+            plain = headers[: len(_PLAIN)]
+        if len(plain) == len(_PLAIN):
+            (n0, spec), (n1, event_id), (n2, type_bytes), (n3, _), (n4, time_bytes), (n5, media) = plain
             if (n0, n1, n2, n3, n4, n5) == _PLAIN and spec == b"1.0" and media == _JSON and event_id:
                 try:
                     name, version, validate_json = self._models[type_bytes, b"1"]  # type: ignore[index]
@@ -209,9 +263,17 @@ class _Decoder:
         named = dict(headers)
         get = named.get
         event_id = _text(get("ce_id"))
+        if SOURCE in named and (len(headers) <= len(_PLAIN) or _mark(headers) is None):
+            return Undecodable(
+                partition, offset, leader_epoch, event_id, _type(get("ce_type")), False,
+                f"in {SOURCE} a source, its term, writer and number, and its place in {SEQUENCE}",
+                f"{SOURCE} '{_shown(named[SOURCE] or b'')}', {SEQUENCE} '{_shown(get(SEQUENCE) or b'')}'",
+            )  # fmt: skip
         if value is None:
             return self._tombstone(record, named, event_id)
         type_bytes = get("ce_type")
+        if type_bytes == _BARRIER and SOURCE in named:
+            return Ignored(partition, offset, leader_epoch, event_id, BARRIER)
         if not type_bytes or not event_id or get("ce_specversion") != b"1.0":
             missing = [name for name in ("ce_specversion", "ce_id", "ce_type") if not named.get(name)]
             return Undecodable(

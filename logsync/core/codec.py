@@ -6,7 +6,7 @@ is marked. Nothing outside a codec names a header. The default is CloudEvents (`
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple, Protocol
@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, Protocol
 from pydantic import BaseModel
 
 from logsync.core.event import Decoded, Headers, Record
+from logsync.core.sources import Mark
 
 LOOK_BACK = 200_000
 """Offsets before a retried append in which its original is looked for, whatever its mark says: a mark is believed no
@@ -93,6 +94,18 @@ class Codec(Protocol):
 
     def retry_from(self, record: Record) -> int | None:
         """The ``since`` of a retried append; None for all other records, and where it cannot be read."""
+
+    def marked(self, encoded: Encoded, mark: Mark) -> Encoded:
+        """The same event, as a record of a source. # U1"""
+
+    def barrier(self, log: EventTypes, mark: Mark, *, event_id: str, time: datetime) -> Encoded:
+        """The record with which a writer of a source begins; its key is the source's name. # U1"""
+
+    def marks(self, records: Sequence[Record]) -> list[tuple[int, Mark | None]]:
+        """What those of the records say that are of a source, by offset; None where nothing can be read.
+
+        Called for all records of a poll: of those that are of no source it may cost next to nothing.
+        """
 
 
 def encode(

@@ -30,7 +30,7 @@ def _same(fields: Fields) -> Fields:
 
 UPGRADES: Mapping[str, tuple[Callable[[Fields], Fields], ...]] = {
     "book": (_book_0,),
-    "position": (_position_0,),
+    "position": (_position_0, _same),  # 2: sources
     "parked event": (_same,),
     "receipt": (_same,),
 }

@@ -54,8 +54,10 @@ class Log:
         """
 
         def register(model: type[M]) -> type[M]:
-            if not is_event_name(name) or name == Tombstone.TYPE:
-                raise ConfigError(f"{name!r} cannot name an event: use letters, digits, '.', '_', '-'")
+            if not is_event_name(name) or name.startswith("logsync."):
+                raise ConfigError(
+                    f"{name!r} cannot name an event: use letters, digits, '.', '_', '-', and no `logsync.` in front"
+                )
             if version < 1:
                 raise ConfigError(f"event {name}: version is {version}, expected 1 or more")
             if isinstance(key, str) and key not in model.model_fields:

@@ -18,6 +18,7 @@ from logsync.core.policy import Park, disposition
 from logsync.core.position import Position
 from logsync.core.raised import in_words, last_lines
 from logsync.core.sink import Sink
+from logsync.core.sources import Judged
 from logsync.core.write import Write
 from logsync.errors import ConfigError, DecodeError, EventError, HandlerError, ParkingFull, UnknownEventType, Unreadable
 
@@ -113,23 +114,26 @@ def plan(
     duplicates: Collection[int] = (),
     partitions: int = 1,
     aside: ParkingPlanner | None = None,
+    judged: Judged | None = None,
 ) -> Plan:
     """Call the handlers, in log order. Pure: the same events and position give the same plan.
 
     ``next_offset`` is where the reader stands after these events (it may be past the last one). ``skips``
     are the offsets that a person skipped by name, ``duplicates`` those of retried appends whose original is in
     the log (A1). ``partitions`` is how many the log has: with several, overwrites need a word from the sink (S2).
-    ``aside`` None: nothing waits and nothing is parked, whatever the sink says.
+    ``aside`` None: nothing waits and nothing is parked, whatever the sink says. ``judged``: the verdict on records of
+    sources from ``stored`` on; it stands before everything else. # U1
     """
     calls = _Calls(sink, partitions, aside.refused if aside else {})
+    passed: Mapping[int, str] = judged.passed if judged is not None else {}
     skipped: Counter[str] = Counter()
     failure: EventError | None = None
     end = stored
     last: Decoded | None = None
-    chosen = bool(skips or duplicates)
+    chosen = bool(skips or duplicates or passed)
     for event in events:
         # Only events that a rule may concern are checked: checking each one would take a tenth of the planning.
-        rule = _passed_over(sink, event, skips, duplicates) if chosen or type(event) is not Event else None
+        rule = _passed_over(sink, event, skips, duplicates, passed) if chosen or type(event) is not Event else None
         if rule is not None:
             skipped[rule] += 1
         else:
@@ -151,6 +155,8 @@ def plan(
         end = end.at(failure.offset)
     elif next_offset is not None:
         end = end.at(next_offset)
+    if judged is not None:
+        end = end._replace(sources=judged.sources(end.next_offset))
     return Plan(
         stored, end, calls.writes, calls.offsets, calls.applied, skipped, failure,
         parked=aside.parked if aside else [], refused=calls.refused,
@@ -177,7 +183,7 @@ def plan_retry(
     released: list[int] = []
     retried: list[Parked] = []
     for entry, event in zip(entries, events, strict=True):
-        rule = _passed_over(sink, event, skips, ())  # no duplicate is ever parked  # A1
+        rule = _passed_over(sink, event, skips, (), {})  # no duplicate and no repeat is ever parked  # A1 U1
         if rule is not None:
             skipped[rule] += 1
         else:
@@ -210,8 +216,12 @@ def plan_discard(entries: Sequence[Parked], stored: Position, *, reason: str, at
     )
 
 
-def _passed_over(sink: Sink, event: Decoded, skips: Collection[int], duplicates: Collection[int]) -> str | None:
+def _passed_over(
+    sink: Sink, event: Decoded, skips: Collection[int], duplicates: Collection[int], passed: Mapping[int, str]
+) -> str | None:
     """The rule by which an event is skipped and counted, or None. # I7"""
+    if passed and event.offset in passed:
+        return f"{passed[event.offset]}:{event.type}"
     if skips and event.offset in skips:
         return f"by-hand:{event.type}"
     if type(event) is Ignored:

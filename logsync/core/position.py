@@ -28,6 +28,9 @@ class Position(NamedTuple):
     releases: int = 0
     """How often parked events were released while ``next_offset`` stood here: part of the compare-and-set, because a
     release changes content without moving ``next_offset``, and two workers may try it at once. # K1"""
+    sources: str | None = None
+    """Which records of sources count from here on: what ``logsync.core.sources`` wrote, in ASCII. None: the log has no
+    source below ``next_offset``. # U1"""
 
     @property
     def place(self) -> tuple[int, int, int]:
@@ -36,7 +39,8 @@ class Position(NamedTuple):
 
     def after(self, event: Decoded) -> Position:
         """The position once ``event`` is applied or skipped. The only ``+ 1`` of the library is here."""
-        return Position(self.partition, event.offset + 1, self.epoch, event.offset, event.id, event.leader_epoch)
+        last = event.offset, event.id, event.leader_epoch
+        return Position(self.partition, event.offset + 1, self.epoch, *last, 0, self.sources)
 
     def at(self, next_offset: int) -> Position:
         """The same position moved over a range that holds no records (markers, filtered ranges). # L4"""

@@ -12,6 +12,7 @@ from logsync.core.book import AuditEntry, Book
 from logsync.core.event import Fault
 from logsync.core.position import LogIdentity, Position
 from logsync.core.sink import Sink
+from logsync.core.sources import at_start
 from logsync.errors import ConfigError, LogIdentityError, PositionGap, StoreUnavailable
 
 
@@ -55,7 +56,12 @@ def first_book(
         handled=sink.handled,
         audit=(audit,) if from_log_start else (),
     )
-    return book, [Position(partition, start, book.epoch) for partition, start in sorted(log_starts.items())]
+    return book, [beginning(partition, start, book.epoch) for partition, start in sorted(log_starts.items())]
+
+
+def beginning(partition: int, start: int, epoch: int = 1) -> Position:
+    """The position of content that nothing was applied to, at the log's first offset."""
+    return Position(partition, start, epoch, sources=at_start(start).dump(start))
 
 
 def check_book(

@@ -15,7 +15,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from operator import attrgetter
 from typing import NamedTuple, Protocol
 
@@ -102,6 +102,9 @@ class LogReader(Protocol):
 
         Raises LogUnavailable.
         """
+
+    def records(self, partition: int, start: int, stop: int, meanwhile: Callable[[], None] = ...) -> Iterator[Record]:
+        """The records in [start, stop), in log order. ``meanwhile``, the membership, what it raises: as in ``find``."""
 
     def find(
         self,

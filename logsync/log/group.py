@@ -326,6 +326,16 @@ class KafkaReader:
     def id_at(self, partition: int, offset: int) -> str | Fault | None:
         return self._lookup.id_at(partition, offset)
 
+    def records(
+        self, partition: int, start: int, stop: int, meanwhile: Callable[[], None] = lambda: None
+    ) -> Iterator[Record]:
+        # A leader that is new, or is one no more, may show less than what was polled: what stands in the rest would
+        # count as not there. # A1
+        for number, record in enumerate(self._lookup.read(partition, start, stop, whole=True)):
+            if number % 1_000 == 0:
+                meanwhile()
+            yield record
+
     def find(
         self,
         partition: int,
@@ -336,11 +346,7 @@ class KafkaReader:
         unread: Callable[[Record], None] = lambda _: None,
     ) -> dict[str, int]:
         def read(start: int, stop: int) -> Iterator[tuple[int, str | None]]:
-            # A leader that is new, or is one no more, may show less than what was polled. An original that stands in
-            # the rest would count as none. # A1
-            for number, record in enumerate(self._lookup.read(partition, start, stop, whole=True)):
-                if number % 1_000 == 0:
-                    meanwhile()
+            for record in self.records(partition, start, stop, meanwhile):
                 if record.fault is not None and record.fault.last is not None:
                     unread(record)
                 yield record.offset, id_of(self._log, record)

@@ -20,8 +20,9 @@ from logsync.core.inspection import Inspection
 from logsync.core.offsets import Offsets
 from logsync.core.plan import Plan
 from logsync.core.position import LogIdentity, Position
-from logsync.core.resume import check_environment, check_identity
+from logsync.core.resume import beginning, check_environment, check_identity
 from logsync.core.sink import Sink
+from logsync.core.sources import Sources, at_start, carried
 from logsync.core.store import Store
 from logsync.errors import ConfigError, LogIdentityError, PositionConflict, PositionGap
 from logsync.ops.access import amend, not_begun
@@ -99,6 +100,8 @@ def plan_set(
     target = Position(partition, offset)
     if before is not None:  # with its id a log that loses its tail is noticed as before  # L2
         target = Position(partition, low).after(before).at(offset)
+    # Which records of sources count from there on: the next worker reads what it lacks in the log. # U1
+    target = target._replace(sources=carried(at.sources if at else None, at.next_offset if at else 0, offset))
     detail = {
         "partition": partition, "from": at.next_offset if at else None, "to": offset, "reason": reason,
         "breaks": list(says),
@@ -272,7 +275,7 @@ def _continue(sink: Sink, at: Position, found: list[Decoded], start: int) -> Pos
     if at.last_offset is None:
         if start not in (0, at.next_offset):
             raise LogIdentityError(f"{where}: nothing was applied, and the new log begins at {start}", fix=fix)
-        return Position(at.partition, start)
+        return beginning(at.partition, start)
     if at.last_id is None:
         raise LogIdentityError(
             f"{where}: the last record it passed, at {at.last_offset}, has no id to look for", fix=fix
@@ -286,7 +289,9 @@ def _continue(sink: Sink, at: Position, found: list[Decoded], start: int) -> Pos
     if len(found) > 1:  # a retried append, or a mirror that doubles: after which of them does the store stand?
         offsets = ", ".join(str(event.offset) for event in found)
         raise LogIdentityError(f"{where}: the last applied event, {at.last_id}, stands at {offsets}", fix=fix)
-    return at.after(found[0])
+    target, known = at.after(found[0]), Sources.read(at.sources, at.next_offset)
+    known = known.moved(target.next_offset) if known.next_offset == at.next_offset else at_start(start)
+    return target._replace(sources=known.dump(target.next_offset))
 
 
 def carry_out(move: Move, store: Store) -> Book:

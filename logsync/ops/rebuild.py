@@ -9,6 +9,7 @@ from datetime import datetime
 
 from logsync.core.book import AuditEntry, Book
 from logsync.core.position import LogIdentity, Position
+from logsync.core.resume import beginning
 from logsync.core.sink import Sink
 from logsync.core.store import Store
 from logsync.errors import ConfigError
@@ -116,5 +117,5 @@ def rebuild(
         # A skip names an offset, and offsets mean something only in the log where the person saw the record.
         skips=() if wiping.log.differences(plan.log) else wiping.skips, requests=(),
     )  # fmt: skip
-    store.write_book(ready, positions=[Position(p, start, ready.epoch) for p, start in starts.items()])
+    store.write_book(ready, positions=[beginning(p, start, ready.epoch) for p, start in starts.items()])
     return ready

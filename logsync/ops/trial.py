@@ -14,8 +14,9 @@ from logsync.core.codec import Decoder, EventTypes
 from logsync.core.event import Record
 from logsync.core.plan import Plan
 from logsync.core.planning import ParkingPlanner, at_fault, plan
-from logsync.core.position import Position
+from logsync.core.resume import beginning
 from logsync.core.sink import Sink
+from logsync.core.sources import judge
 from logsync.core.store import ChecksWrites, Rehearses, Store
 from logsync.errors import ConfigError, EventError
 from logsync.ops.reading import reading
@@ -69,12 +70,13 @@ def _tried(
     # Skips stay through a rebuild, if the log is the one in which somebody saw the record.
     same = what.book is not None and not what.book.log.differences(what.log)
     skips = what.book.skips_of(partition) if what.book is not None and same else ()
+    start = beginning(partition, what.spans[partition][0])
+    judged = judge(start.sources, start.next_offset, sink.log.codec.marks(records))
     verdicts: dict[int, EventError] = {}
     while True:
         aside = ParkingPlanner(sink, {}, by_offset.__getitem__, now, verdicts)
         made = plan(
-            sink, events, Position(partition, what.spans[partition][0]),
-            skips=skips, partitions=what.log.partitions, aside=aside,
+            sink, events, start, skips=skips, partitions=what.log.partitions, aside=aside, judged=judged,
         )  # fmt: skip
         if made.failure is not None:
             raise made.failure

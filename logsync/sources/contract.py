@@ -2,7 +2,7 @@
 
 An *origin* is the database side of a source. It belongs to one relay, on one thread. It orders its facts by ``at``: a
 text of ASCII characters, of one width, that grows from fact to fact and is the same whenever the fact is read again.
-What has been confirmed is never read again, what has not been is read again after every ``open``, and in the same order.
+What was confirmed is never read again; what was not is read again after every ``open``, and in the same order.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ class Change(NamedTuple):
     """One row of a table that changed, as a mapping of the source sees it."""
 
     table: str
-    """As the declaration names it: ``transactions``, or ``shop.transactions`` outside the search path's first schema."""
+    """As the declaration names it: ``transactions``, or with its schema, ``shop.transactions``."""
     kind: str
     """``insert``, ``update`` or ``delete``."""
     new: Mapping[str, Any] | None
@@ -72,7 +72,7 @@ class Origin(Protocol):
     """In one word for messages and metrics: ``postgres``."""
 
     def open(self, source: str, settings: Any) -> None:
-        """Connect, and hold the source: nobody else reads it while this origin does. May be called again after an error.
+        """Connect, and hold the source: nobody else reads it while this origin does. May be called again after errors.
 
         Raises StoreUnavailable, saying who has it, while somebody else holds it.
         """

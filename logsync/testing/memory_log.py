@@ -151,6 +151,15 @@ class MemoryReader:
     def id_at(self, partition: int, offset: int) -> str | None:
         return next((id_of(self.source.log, record) for record in self._visible(partition, offset, offset + 1)), None)
 
+    def records(
+        self, partition: int, start: int, stop: int, meanwhile: Callable[[], None] = lambda: None
+    ) -> Iterator[Record]:
+        if self.bounds(partition)[1] < stop:
+            raise LogUnavailable(f"partition {partition} ends at {self.bounds(partition)[1]}")
+        for record in self._visible(partition, start, stop):
+            meanwhile()
+            yield record
+
     def find(
         self,
         partition: int,
@@ -161,10 +170,7 @@ class MemoryReader:
         unread: Callable[[Record], None] = lambda _: None,
     ) -> dict[str, int]:
         found: dict[str, int] = {}
-        if self.bounds(partition)[1] < stop:
-            raise LogUnavailable(f"partition {partition} ends at {self.bounds(partition)[1]}")
-        for record in self._visible(partition, start, stop):
-            meanwhile()
+        for record in self.records(partition, start, stop, meanwhile):
             if record.fault is not None and record.fault.last is not None:
                 unread(record)
             event_id = id_of(self.source.log, record)

@@ -9,6 +9,7 @@ from logsync.core.offsets import Offsets
 from logsync.core.parked import Parked
 from logsync.core.plan import Plan
 from logsync.core.position import Position
+from logsync.core.sources import carried
 from logsync.errors import ConfigError, LogIdentityError, PositionConflict, PositionGap
 from logsync.log.lookup import Span
 from logsync.ops import positions
@@ -43,7 +44,8 @@ def test_set_skips_or_doubles_exactly_what_it_says_and_says_so_on_record(
     assert ("AGAIN" in move.says[0], "missing" in move.says[0]) == (bool(doubled), bool(missing))
     assert "2 offsets" in move.says[0]
     book = positions.carry_out(move, sink.store)
-    assert sink.store.positions() == {0: Position(0, to, 2, to - 1, decoded(source, to - 1).id, 0)}  # L2
+    known = carried(None, 6, to)  # U1: what the next worker has to read in the log, it finds from there
+    assert sink.store.positions() == {0: Position(0, to, 2, to - 1, decoded(source, to - 1).id, 0, 0, known)}  # L2
     assert (book.audit[-1].action, book.audit[-1].detail) == (
         "position-set",
         {"partition": 0, "from": 6, "to": to, "reason": "why not", "breaks": list(move.says)},

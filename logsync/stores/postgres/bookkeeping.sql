@@ -16,11 +16,13 @@ CREATE TABLE IF NOT EXISTS logsync.position (
     leader_epoch int,
     releases     bigint NOT NULL DEFAULT 0,
     format       int    NOT NULL DEFAULT 1,
+    sources      text,
     PRIMARY KEY (sink, partition)
 ) WITH (fillfactor = 50);
 -- For a table that an earlier version made.
 ALTER TABLE logsync.position ADD COLUMN IF NOT EXISTS releases bigint NOT NULL DEFAULT 0;
 ALTER TABLE logsync.position ADD COLUMN IF NOT EXISTS format int NOT NULL DEFAULT 1;
+ALTER TABLE logsync.position ADD COLUMN IF NOT EXISTS sources text;
 
 -- Events that wait because they, or one before them in their sequence, could not be applied. ``body`` is the whole
 -- event. Everything is ASCII, other characters escaped. COLLATE "C": its order is the same on every system.

@@ -14,11 +14,11 @@ from logsync.stores.postgres.shapes import quote
 if TYPE_CHECKING:
     from logsync.stores.postgres.link import Link
 
-_COLUMNS = "partition, next_offset, epoch, last_offset, last_id, leader_epoch, releases"  # as in Position
+_COLUMNS = "partition, next_offset, epoch, last_offset, last_id, leader_epoch, releases, sources"  # as in Position
 _POSITIONS = f"SELECT {_COLUMNS}, format FROM logsync.position WHERE sink = %s"
 _ADD_POSITION = (
     f"INSERT INTO logsync.position (sink, {_COLUMNS}, format) "
-    f"VALUES (%s, %s, %s, %s, %s, %s, %s, %s, {number('position')})"
+    f"VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, {number('position')})"
 )
 _BOOK = "SELECT body::text FROM logsync.book WHERE sink = %s"
 _FIRST_BOOK = "INSERT INTO logsync.book (sink, revision, body) VALUES (%s, %s, %s) ON CONFLICT DO NOTHING"

@@ -23,7 +23,7 @@ WHERE c.relnamespace = (SELECT oid FROM pg_catalog.pg_namespace WHERE nspname = 
   AND c.relname || '.' || a.attname = ANY(%s)
 """
 # One column of each table: the one that came last.
-_OWN = ["applied_schema.hash", "book.body", "parked.body", "position.format", "position.releases"]
+_OWN = ["applied_schema.hash", "book.body", "parked.body", "position.format", "position.releases", "position.sources"]
 _APPLIED = "SELECT EXISTS (SELECT FROM logsync.applied_schema WHERE hash = %s)"
 _RECORD = "INSERT INTO logsync.applied_schema (hash) VALUES ('{}') ON CONFLICT DO NOTHING"
 

@@ -8,6 +8,7 @@ from typing import Any, NoReturn
 
 import psycopg
 
+from logsync.core.formats import number
 from logsync.core.plan import Plan
 from logsync.core.raised import in_words, last_lines
 from logsync.core.write import Write
@@ -28,9 +29,10 @@ from logsync.writes.rows import InTransaction
 # A late original loses this race as well (P4): COMMIT was sent, the server was stopped, we gave up with
 # StoreOutcomeUnknown and planned again from the old position. The original still holds this row, so we wait;
 # it commits, we match nothing, and PositionConflict sends the worker back to read the position.
-_MOVE = """
+_MOVE = f"""
 UPDATE logsync.position
-SET next_offset = %s, last_offset = %s, last_id = %s, leader_epoch = %s, epoch = %s, releases = %s
+SET next_offset = %s, last_offset = %s, last_id = %s, leader_epoch = %s, epoch = %s, releases = %s, sources = %s,
+    format = {number("position")}
 WHERE sink = %s AND partition = %s AND (epoch, next_offset, releases) = (%s, %s, %s)
 """
 _FOUND = "SELECT epoch, next_offset, releases FROM logsync.position WHERE sink = %s AND partition = %s"
@@ -131,7 +133,7 @@ class Transaction:
     def _move(self) -> Statement:
         start, end = self.plan.start, self.plan.end
         last_id = end.last_id and escaped(end.last_id)
-        new = (end.next_offset, end.last_offset, last_id, end.leader_epoch, end.epoch, end.releases)
+        new = (end.next_offset, end.last_offset, last_id, end.leader_epoch, end.epoch, end.releases, end.sources)
         return Statement(_MOVE, (*new, self.sink, start.partition, *start.place))
 
     def _send(self, writes: Iterable[Write], *, begin: bool = False, end: bool = False) -> None:

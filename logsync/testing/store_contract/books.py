@@ -9,7 +9,7 @@ from logsync.core.offsets import Offsets
 from logsync.core.position import Position
 from logsync.errors import ConfigError, PositionConflict
 from logsync.testing.store_contract.given import Given
-from logsync.testing.store_contract.making import NOON, ODD, first_book, newer_version, parks, steps, waiting
+from logsync.testing.store_contract.making import KNOWN, NOON, ODD, first_book, newer_version, parks, steps, waiting
 
 
 class Books(Given):
@@ -88,7 +88,7 @@ class Books(Given):
         with pytest.raises(PositionConflict):
             store.write_book(book.next(), positions=[Position(0, 50)])
         assert store.positions()[0] == Position(0, 0)
-        moved = Position(0, 70, 1, 69, "x")
+        moved = Position(0, 70, 1, 69, "x", 3, 2, KNOWN)
         store.write_book(book.next().next(), positions=[moved])
         assert self.client().positions() == {0: moved}, "positions that are given replace all that were there"
 

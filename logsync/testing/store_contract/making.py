@@ -46,9 +46,13 @@ def steps(start: Position, *events: Sequence[Write]) -> Plan:
     return Plan(start, moved(start, start.next_offset + len(events)), writes, offsets)
 
 
+KNOWN = '{"next":7,"whole":false,"of":{"a":[1,"0f",2,"!\\"\\\\~",true,false]}}'
+"""What a position knows of sources: ASCII, as it stands."""
+
+
 def moved(start: Position, to: int) -> Position:
     """The position after the record just before ``to``."""
-    return Position(start.partition, to, start.epoch, to - 1, f"id-{to - 1}")
+    return Position(start.partition, to, start.epoch, to - 1, f"id-{to - 1}", sources=KNOWN)
 
 
 def waiting(
