@@ -21,6 +21,7 @@ FOLDERS: dict[str, tuple[str, ...]] = {
     "integration/redis": ("redis",),
     "integration/opensearch": ("opensearch",),
     "integration/kafka": ("kafka",),
+    "integration/outbox": ("postgres",),
     "integration/cli": ("kafka", "postgres"),
 }
 VARIABLES = {

@@ -10,11 +10,12 @@ from time import monotonic
 
 from pydantic import BaseModel
 
+from logsync.appending import prepare
 from logsync.core.log import Log
 from logsync.core.receipt import Receipt
 from logsync.errors import AppendOutcomeUnknown, AppendRejected
 from logsync.log.producer import Producer
-from logsync.log.sending import AppendClient, Pending, prepare
+from logsync.log.sending import AppendClient, Pending
 from logsync.settings import Settings
 
 
@@ -41,7 +42,7 @@ class AsyncProducer:
         shield the call if that matters.
         """
         deadline = monotonic() + (self._producer.settings.append_timeout if timeout is None else timeout)
-        event_id, encoded = prepare(self._producer.log, event, headers, id, time)
+        event_id, _, encoded = prepare(self._producer.log, event, headers, id, time)
         client = await self._client(deadline)
         loop = asyncio.get_running_loop()
         reported = asyncio.Event()

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 from functools import partial
 
 from confluent_kafka import KafkaError, Message
-from pydantic import BaseModel
 from uuid_utils import uuid7
 
+from logsync.appending import Item, enveloped, prepare
 from logsync.core.codec import Encoded
-from logsync.core.envelope import Envelope
 from logsync.core.log import Log
 from logsync.errors import AppendIncomplete, AppendOutcomeUnknown, AppendRejected, AppendReport, LogsyncError
-from logsync.log.sending import AppendClient, Pending, prepare
+from logsync.log.sending import AppendClient, Pending
 from logsync.settings import Settings
-
-Item = BaseModel | Envelope | tuple[BaseModel, Mapping[str, str]]
 
 WINDOW = 5_000
 """Events that may be on their way at once. What is unknown after a failure is never more than this."""
@@ -27,9 +24,10 @@ _SERVE = 256  # events between two looks at the delivery reports, unless time ru
 _GRACE = 10.0  # seconds; a record times out by itself: this only bounds the wait for its report
 
 
-def _enclosed(log: Log, item: Envelope | tuple[BaseModel, Mapping[str, str]], now: datetime) -> tuple[str, Encoded]:
-    found = item if isinstance(item, Envelope) else Envelope(item[0], headers=item[1])
-    return prepare(log, found.event, found.headers, found.id, now if found.time is None else found.time)
+def _enclosed(log: Log, item: Item, now: datetime) -> tuple[str, Encoded]:
+    event, event_id, happened, headers = enveloped(item)
+    made = prepare(log, event, headers, event_id, now if happened is None else happened)
+    return made.id, made.encoded
 
 
 class BulkAppend:

@@ -11,13 +11,14 @@ from time import monotonic
 
 from pydantic import BaseModel
 
+from logsync.appending import Item, prepare
 from logsync.core.log import Log
 from logsync.core.receipt import Receipt
 from logsync.errors import AppendRejected, AppendReport
-from logsync.log.bulk import BulkAppend, Item
+from logsync.log.bulk import BulkAppend
 from logsync.log.bulk_client import BulkClient
 from logsync.log.config import producer_config
-from logsync.log.sending import AppendClient, Pending, prepare
+from logsync.log.sending import AppendClient, Pending
 from logsync.settings import Settings, load_settings
 
 
@@ -61,7 +62,7 @@ class Producer:
         AppendOutcomeUnknown (may be in the log: only its ``retry()`` sends it again without a double).
         """
         deadline = monotonic() + (self.settings.append_timeout if timeout is None else timeout)
-        event_id, encoded = prepare(self.log, event, headers, id, time)
+        event_id, _, encoded = prepare(self.log, event, headers, id, time)
         client = self.client(deadline)
         number = client.partition(encoded.key)
         pending = Pending(event_id, encoded, number, client.ends[number])

@@ -21,17 +21,13 @@ import os
 import threading
 import time
 import weakref
-from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
+from collections.abc import Callable
 from functools import partial
 
 from confluent_kafka import KafkaError, KafkaException, Message, murmur2
 from confluent_kafka import Producer as KafkaProducer
-from pydantic import BaseModel
-from uuid_utils import uuid7
 
 from logsync.core.codec import LOOK_BACK, REACH, Encoded
-from logsync.core.envelope import checked_id, checked_time
 from logsync.core.log import Log
 from logsync.core.receipt import Receipt
 from logsync.errors import AppendOutcomeUnknown, AppendRejected, ConfigError, LogsyncError, LogUnavailable
@@ -107,24 +103,6 @@ class Pending:
         self.arrived.release()
         if self.done is not None:
             self.done(self)
-
-
-def prepare(
-    log: Log,
-    event: BaseModel,
-    headers: Mapping[str, str] | None,
-    given_id: str | None = None,
-    given_time: datetime | None = None,
-) -> tuple[str, Encoded]:
-    """Give the event its id and time, unless the caller did, and make its bytes. Raises AppendRejected.
-
-    UUIDv7 ids of one process are in the order they were made, also within a millisecond.
-    """
-    event_id = str(uuid7()) if given_id is None else checked_id(given_id)
-    time = datetime.now(UTC) if given_time is None else checked_time(given_time)
-    return event_id, log.codec.encode(
-        log, event, event_id=event_id, time=time, headers=headers.items() if headers else ()
-    )
 
 
 class AppendClient:

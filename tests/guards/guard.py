@@ -37,6 +37,7 @@ class Tests(TypedDict):
 
 SAID = ("tests/unit/test_no_secret_leaves.py", "tests/unit/test_secrets.py", "tests/unit/test_addresses.py")
 MODELS = ("tests/unit/test_models.py",)
+OUTBOX: Tests = {"tests": ("tests/integration/outbox/test_refusals.py",), "servers": "outbox"}
 SQLITE: tuple[str, ...] = ("tests/contract/test_contract_sqlite.py",)
 SIMULATED: tuple[str, ...] = ("tests/property/test_opensearch_parking.py",)
 

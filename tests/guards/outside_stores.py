@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.guards.guard import MODELS, SAID, SQLITE, Guard
+from tests.guards.guard import MODELS, OUTBOX, SAID, SQLITE, Guard
 
 OUTSIDE_STORES = (
     Guard("I1 commit after apply", "logsync/worker.py",
@@ -176,6 +176,16 @@ OUTSIDE_STORES = (
           '("IGNORE", plan.parked)', '("REPLACE", plan.parked)', tests=SQLITE),
     Guard("SQLite: a wipe belongs to one rebuild", "examples/store_sqlite/store.py",
           "            if found != book.revision:", "            if False:", tests=SQLITE),
+    Guard("outbox: no event commits by itself in psycopg", "logsync/outbox/connections.py",
+          "    if connection.autocommit and connection.pgconn.transaction_status in alone:", "    if False:", **OUTBOX),
+    Guard("outbox: no event commits by itself in SQLAlchemy", "logsync/outbox/connections.py",
+          """    if getattr(connection.connection.dbapi_connection, "autocommit", False):""", "    if False:",
+          **OUTBOX),
+    Guard("outbox: no event commits by itself in Django", "logsync/outbox/connections.py",
+          "    if not connection.in_atomic_block and connection.get_autocommit():", "    if False:", **OUTBOX),
+    Guard("outbox: a pipeline that has not been answered is refused", "logsync/outbox/connections.py",
+          "    alone = (TransactionStatus.IDLE, TransactionStatus.ACTIVE)", "    alone = (TransactionStatus.IDLE,)",
+          **OUTBOX),
     Guard("TLS: a certificate that does not verify", "logsync/stores/tls.py",
           "        if isinstance(cause, ssl.SSLCertVerificationError):", "        if False:",
           tests=("tests/unit/test_tls.py",)),

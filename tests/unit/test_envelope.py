@@ -10,10 +10,10 @@ import pytest
 from pydantic import BaseModel
 
 from logsync import AppendRejected, Envelope, Log, Sink, Tombstone
+from logsync.appending import prepare
 from logsync.core.codec import Decoder
 from logsync.core.envelope import checked_id, checked_time
 from logsync.core.event import Event
-from logsync.log.sending import prepare
 from logsync.stores.memory import Memory
 from logsync.testing import MemoryLog, event, feed
 from logsync.writes.rows import Upsert
@@ -78,7 +78,7 @@ def test_a_time_that_names_no_instant_is_refused(given: Any) -> None:
 
 
 def test_without_an_id_and_a_time_an_event_gets_its_own() -> None:
-    (first, one), (second, other) = (prepare(log, Paid(basket="b"), None) for _ in range(2))
+    (first, _, one), (second, _, other) = (prepare(log, Paid(basket="b"), None) for _ in range(2))
     assert first < second
     assert dict(one.headers)["ce_id"] == first.encode()
     assert dict(other.headers)["ce_time"]

@@ -11,6 +11,7 @@ import pytest
 
 MODULES = (
     "logsync",
+    "logsync.outbox",
     "logsync.stores",
     "logsync.stores.postgres",
     "logsync.stores.redis",
