@@ -115,6 +115,13 @@ class WriteRejected(EventError):
     """
 
 
+class FactError(LogsyncError):
+    """One fact of a source cannot enter the log. Every fact before it does; nothing at or after it is confirmed.
+
+    Nothing is parked at a source: what comes after it may follow from it.
+    """
+
+
 class ParkingFull(EventError):
     """The event would be parked, and the sink's limit on what may be parked is reached. Never parked itself."""
 

@@ -7,6 +7,7 @@ from enum import IntEnum
 from logsync.errors import (
     ConfigError,
     EventError,
+    FactError,
     LogError,
     LogsyncError,
     LogUnavailable,
@@ -63,6 +64,7 @@ _CODES: tuple[tuple[type[LogsyncError], Exit], ...] = (
     (StillParked, Exit.PARKED),
     (ConfigError, Exit.CONFIG),
     (EventError, Exit.EVENT),
+    (FactError, Exit.EVENT),
     (PositionConflict, Exit.CONFLICT),
     (StoreError, Exit.UNAVAILABLE),
     (LogUnavailable, Exit.UNAVAILABLE),

@@ -59,6 +59,11 @@ class Ledger(NamedTuple):
     """Every fact at or below this place is in the log; empty: none."""
     places: Mapping[int, tuple[int, str | None]]
     """Per partition: the next offset to read, and ``Position.sources`` as it is there."""
+    term: int = 0
+    """Of the relay that wrote it: one that was frozen must not write over its successor's."""
+    incarnation: int = 0
+    """Raised when a person accepts another database in this place (``logsync source adopt``): it stands before every
+    ``at`` in the log, because a restored database gives the same places to other facts."""
 
 
 class Origin(Protocol):
@@ -84,7 +89,16 @@ class Origin(Protocol):
         """What ``keep`` wrote last, durable; None before the first."""
 
     def keep(self, ledger: Ledger) -> None:
-        """Write the ledger, durable when this returns."""
+        """Write the ledger, durable when this returns. Raises PositionConflict if one of a greater term stands there.
+
+        In one statement: a relay that is frozen in the middle of it must not write when it wakes up. # U3
+        """
+
+    def skips(self) -> Mapping[str, str]:
+        """The facts that a person had skipped, by their place in the log, with the reason. Read once per ``open``."""
+
+    def now(self) -> str:
+        """The end of what the origin holds at this moment, to compare with ``Portion.end`` as a text."""
 
     def take(self, limit: int, timeout: float) -> Portion:
         """Up to ``limit`` facts in order, each once since ``open``. Waits up to ``timeout`` seconds for the first.
@@ -92,9 +106,11 @@ class Origin(Protocol):
         Called at least once a second, also while nothing more is wanted (``limit`` 0): it is what keeps the hold.
         """
 
-    def confirm(self, end: str, ids: Sequence[str]) -> None:
-        """All facts up to ``end`` are in the log, and in the ledger: the origin may forget them. ``ids``: those of the
-        outbox rows among them, since the last call.
+    def confirm(self, end: str | None, ids: Sequence[str]) -> None:
+        """All facts up to ``end`` are in the log, and in the ledger: the origin may forget them.
+
+        ``end`` None: only a part of a transaction is. ``ids``: the outbox rows that are in the log since the last call;
+        they may be deleted.
         """
 
     def close(self) -> None:

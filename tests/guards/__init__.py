@@ -7,6 +7,7 @@ from .opensearch import OPENSEARCH
 from .outside_stores import OUTSIDE_STORES
 from .postgres import POSTGRES
 from .redis import REDIS
+from .sources import SOURCES
 
-GUARDS = (*OUTSIDE_STORES, *POSTGRES, *REDIS, *OPENSEARCH)
+GUARDS = (*OUTSIDE_STORES, *POSTGRES, *REDIS, *OPENSEARCH, *SOURCES)
 __all__ = ["GUARDS", "Guard"]

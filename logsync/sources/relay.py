@@ -1,0 +1,369 @@
+"""The relay: hold the source, read the log, begin a term, then append, read back, confirm. # U1 U2 U3
+
+    channel.send(...)       a fact, numbered
+    channel.read_back(...)  it counts only when it is read back as taken: an acknowledgement is no proof  # U2
+    origin.keep(...)        how far the log has the facts, in the origin's own database
+    origin.confirm(...)     only then may the origin forget them
+
+A crash between any two lines costs a new term, in which what was not confirmed is read again, and what the log has
+already is left out. Every trouble has one way out: give up what is under way, begin a new term.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+
+from uuid_utils import uuid7
+
+from logsync.core.codec import Encoded, id_of
+from logsync.core.event import Record
+from logsync.core.position import LogIdentity
+from logsync.core.sources import MOST, Mark, Sources, State, at_start, fold
+from logsync.errors import ConfigError, FactError, LogIdentityError, LogUnavailable, PositionConflict, StoreUnavailable
+from logsync.sources.channel import Channel, Stretch
+from logsync.sources.contract import Fact, Ledger, Portion
+from logsync.sources.reading import ReadSoFar
+from logsync.sources.source import Source
+from logsync.sources.status import RelayState, RelayStatus
+
+log = logging.getLogger("logsync.relay")
+
+WINDOW = 5_000
+"""Facts that may be on their way at once: sent, and not read back."""
+WINDOW_BYTES = 16 << 20
+_AT_ONCE = 500  # facts of one call of ``take``
+_LOOK_EVERY = 1.0  # seconds between two looks at the log's identity
+_CONFIRM_EVERY = 0.5  # seconds; each costs the origin's database a transaction
+_HEADERS_AT_ONCE = 1_000
+_SILENCE = 10.0
+"""Seconds without a record read back after which the term is given up: a stream that is held and not confirmed holds up
+a shutdown of its database."""
+
+
+class _Point(NamedTuple):
+    """The end of what one ``take`` brought."""
+
+    at: str
+    end: str | None
+    ids: list[str]
+
+
+class Term:
+    """One run of this writer: what it has sent, and what of it was read back."""
+
+    def __init__(self, number: int, writer: str, partitions: Iterable[int]) -> None:
+        self.number, self.writer = number, writer
+        self.sent = dict.fromkeys(partitions, 0)
+        self.under_way: dict[int, deque[tuple[str, int]]] = {number: deque() for number in self.sent}
+        """Per partition, the places and sizes of what was sent and not read back, in order."""
+        self.bytes = 0
+        self.points: deque[_Point] = deque()
+
+    @property
+    def facts_under_way(self) -> int:
+        return sum(map(len, self.under_way.values()))
+
+    def holds(self, state: State | None) -> bool:
+        """Is this writer the present one there?"""
+        return state is not None and (state.term, state.writer) == (self.number, self.writer)
+
+    def taken(self, partition: int, mark: Mark) -> None:
+        """A record of this term was read back, and counts."""
+        at, size = self.under_way[partition].popleft()
+        if at != mark.at:
+            raise RuntimeError(f"partition {partition}: read back {mark}, expected the fact at {at}")
+        self.bytes -= size
+
+    def reached(self) -> list[_Point]:
+        """The points before which nothing is under way any more."""
+        first = min((queue[0][0] for queue in self.under_way.values() if queue), default=None)
+        found = list[_Point]()
+        while self.points and (first is None or self.points[0].at < first):
+            found.append(self.points.popleft())
+        return found
+
+
+class Relay:
+    """Carries one source into its log until it is told to stop. One thread; ``stop`` may be called from any other."""
+
+    def __init__(
+        self,
+        source: Source,
+        channel: Channel,
+        settings: Any,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        writer: Callable[[], str] = lambda: secrets.token_hex(8),
+    ) -> None:
+        self.source, self.origin, self.channel = source, source.origin, channel
+        self._settings, self._clock, self._now, self._writer = settings, clock, now, writer
+        self.status = RelayStatus(turned_at=clock())
+        self.stopping = False
+        self._term: Term | None = None
+        self._leading = False  # this term's barriers were read back
+        self._read: dict[int, ReadSoFar] = {}
+        self._log: LogIdentity
+        self._floor = self._last = ""
+        self._skips: dict[str, str] = {}
+        self._in_log: dict[str, str | None] = {}  # what earlier terms brought above the floor: places and ids
+        self._unmet: deque[str] = deque()  # the same, in order, as far as the origin has not shown it again
+        self._incarnation = 0
+        self._halt: FactError | None = None
+        self._looked_at = float("-inf")
+        self._heard_at = self._confirmed_at = float("-inf")
+        self._kept = ""
+
+    def stop(self) -> None:
+        """Ask the relay to end. What is under way is read back and confirmed if that takes no longer than a moment."""
+        self.stopping = True
+
+    def close(self) -> None:
+        """Let go of origin and log. What was not confirmed comes again in the next term."""
+        self._term, self._leading = None, False
+        self.channel.close()
+        self.origin.close()
+
+    def step(self) -> None:
+        """One turn. Raises LogsyncError; after one, ``close`` and begin again."""
+        self.status.turned_at = self._clock()
+        if self._term is None:
+            self._begin()
+        elif not self._leading:
+            self.origin.take(0, 0)  # keeps the hold
+            self._read_back(self._term, 0.05)
+            self._lead_if_through(self._term)
+        else:
+            self._carry(self._term)
+
+    # A term begins
+
+    def _begin(self) -> None:
+        # The log first: while it is down nothing holds the stream, and with it a shutdown of the database.
+        self._log = self.channel.open()
+        self.origin.open(self.source.name, self._settings)
+        ledger = self.origin.ledger()
+        bounds = self.channel.bounds()
+        greatest = self._read_log(ledger, bounds)
+        if ledger is None:
+            if greatest:
+                raise ConfigError(
+                    f"source {self.source.name}: the log has records of it, and its database knows of none: another "
+                    "database uses this name, or this one was restored or replaced",
+                    fix=f"give one of them another name; if this database stands in the place of the other: "
+                    f"`logsync source adopt {self.source.address}`",
+                )
+            # Before the first barrier: a crash behind that must not look like a database that was replaced.
+            ledger = Ledger(self._log, "", self._places())
+            self.origin.keep(ledger)
+        term = Term(greatest + 1, self._writer(), bounds)
+        if not self.origin.holds():  # U3
+            raise StoreUnavailable(f"source {self.source.name}: its hold was lost while the log was read")
+        mark = Mark(self.source.name, term.number, term.writer, 0, "")
+        for partition in bounds:
+            codec = self.source.log.codec
+            barrier = codec.barrier(self.source.log, mark, event_id=str(uuid7()), time=self._now())
+            if not self.channel.send(partition, barrier):
+                raise LogUnavailable("the producer takes no records")
+        self.channel.follow({partition: read.known.next_offset for partition, read in self._read.items()})
+        self._term, self._leading, self._halt = term, False, None
+        self._floor = self._last = self._kept = ledger.floor
+        self._incarnation, self._skips = ledger.incarnation, dict(self.origin.skips())
+        self._heard_at = self._clock()
+        self.status.state, self.status.term = RelayState.TAKING_OVER, term.number
+
+    def _read_log(self, ledger: Ledger | None, bounds: dict[int, tuple[int, int]]) -> int:
+        """Read every partition to its end. Returns the greatest term of this source that stands there, taken or not."""
+        self._in_log.clear()
+        self._read.clear()
+        self._floor = ledger.floor if ledger else ""
+        if ledger is not None and (differences := ledger.log.differences(self._log)):
+            raise self._other_log(f"its log is another one: {'; '.join(differences)}")
+        greatest = 0
+        for partition, (low, high) in bounds.items():
+            known = at_start(low)
+            if ledger is not None and partition in ledger.places:
+                offset, text = ledger.places[partition]
+                if offset > high:
+                    raise self._other_log(f"partition {partition} ends at {high}, and was read up to {offset} before")
+                known = Sources.read(text, offset)
+                known = known if offset >= low else known.without(low)
+            read = self._read[partition] = ReadSoFar(known)
+            batch = list[Record]()
+            for record in self.channel.records(partition, known.next_offset, high):
+                batch.append(record)
+                if len(batch) == _HEADERS_AT_ONCE:
+                    greatest = max(greatest, self._note(read, batch, record.offset + 1))
+                    batch = []
+            greatest = max(greatest, self._note(read, batch, high), read.state(self.source.name).term)
+        return greatest
+
+    def _note(self, read: ReadSoFar, batch: list[Record], stop: int) -> int:
+        """Remember what of this source stands in a stretch above the floor. Returns the greatest term in it."""
+        marks = self.source.log.codec.marks(batch)
+        after, passed = fold(read.known, marks, stop)
+        records = {record.offset: record for record in batch}
+        mine = [(offset, mark) for offset, mark in marks if mark is not None and mark.source == self.source.name]
+        for offset, mark in mine:
+            if offset not in passed and mark.at > self._floor:
+                self._in_log[mark.at] = id_of(self.source.log, records[offset])
+        read.read(after, max((mark.at for offset, mark in mine if offset not in passed), default=""))
+        return max((mark.term for _, mark in mine), default=0)
+
+    def _other_log(self, what: str) -> LogIdentityError:
+        return LogIdentityError(
+            f"source {self.source.name}: {what}",
+            fix=f"point LOGSYNC_KAFKA at the right cluster, or `logsync source adopt {self.source.address}` to go on "
+            "in this log with what comes from now on",
+        )
+
+    def _lead_if_through(self, term: Term) -> None:
+        if all(term.holds(read.state(self.source.name)) for read in self._read.values()):
+            self._leading = True
+            self._keep(term)  # U3: from here on no relay before this one writes there
+            self._unmet = deque(sorted(self._in_log))
+            self.status.state, self.status.reason = RelayState.RUNNING, ""
+            log.info("relaying", extra={"source": self.source.name, "term": term.number, "after": self._floor or "-"})
+
+    # Facts
+
+    def _carry(self, term: Term) -> None:
+        under_way = term.facts_under_way
+        room = min(_AT_ONCE, WINDOW - under_way) if term.bytes < WINDOW_BYTES else 0
+        room = 0 if self._halt else room
+        portion = self.origin.take(room, 0.0 if under_way or self.stopping else 0.2)
+        if (portion.facts or portion.end is not None) and self._halt is None:
+            self._send(term, portion)
+        self._read_back(term, 0.005 if term.facts_under_way else 0.0)
+        self._confirm(term)
+        self.status.under_way = term.facts_under_way
+        if self._halt is not None and not term.facts_under_way:
+            raise self._halt  # everything before it is in the log, and confirmed
+
+    def _send(self, term: Term, portion: Portion) -> None:
+        ids, end = list[str](), portion.end
+        for fact in portion.facts:
+            at = f"{self._incarnation:04x}-{fact.at}"
+            try:
+                encoded = self._encoded(fact, at)
+            except FactError as error:  # what stands before it enters the log first
+                self._halt, end = error, None
+                break
+            self._last = at
+            if fact.id is not None:
+                ids.append(fact.id)
+            if encoded is None:
+                continue
+            partition = self.channel.partition(encoded.key)
+            number = term.sent[partition] + 1
+            mark = Mark(self.source.name, term.number, term.writer, number, at)
+            record = self.source.log.codec.marked(encoded, mark)
+            while not self.channel.send(partition, record):
+                self._read_back(term, 0.05)
+            size = len(encoded.key) + len(encoded.value or b"")
+            term.sent[partition] = number
+            term.under_way[partition].append((at, size))
+            term.bytes += size
+        term.points.append(_Point(self._last, end, ids))
+
+    def _encoded(self, fact: Fact, at: str) -> Encoded | None:
+        """What is to be sent of this fact; None for nothing. Raises FactError."""
+        if at <= self._floor or self._is_in_log(fact, at):
+            return None
+        if at in self._skips:
+            self.status.skipped += 1
+            return None
+        encoded = self.source.encoded(fact, at)
+        self.status.passed_over += encoded is None
+        return encoded
+
+    def _is_in_log(self, fact: Fact, at: str) -> bool:
+        """Did an earlier term bring it? Raises ConfigError where the origin is not the one that told the log. # U4"""
+        if not self._unmet or at < self._unmet[0]:
+            return False
+        known = self._unmet.popleft()
+        if at == known:
+            found = self._in_log.pop(known)
+            if found == self.source.id_of(fact, at):
+                return True
+            what = f"at {fact.at} it has fact {self.source.id_of(fact, at)} now, and the log has {found}"
+        else:
+            what = f"the log has a fact at {known}, and its next one now is at {at}"
+        raise ConfigError(
+            f"source {self.source.name}: its database was restored or replaced: {what}",
+            fix=f"`logsync source adopt {self.source.address}` goes on with what comes from now on, on record",
+        )
+
+    def _read_back(self, term: Term, timeout: float) -> None:
+        failure = self.channel.failure()
+        if failure is not None:
+            raise failure
+        for stretch in self.channel.read_back(timeout):
+            self._heard_at = self._clock()
+            self._judge(term, stretch)
+        silent = self._clock() - self._heard_at
+        if (term.facts_under_way or not self._leading) and silent > _SILENCE:
+            raise LogUnavailable(f"nothing that was sent has been read back for {silent:.0f} s")
+        if not term.facts_under_way and self._leading:
+            self._heard_at = self._clock()
+
+    def _judge(self, term: Term, stretch: Stretch) -> None:
+        read, name, top = self._read[stretch.partition], self.source.name, ""
+        marks = self.source.log.codec.marks(stretch.records)
+        after, passed = fold(read.known, marks, stretch.next_offset)
+        state = after.states.get(name)
+        if state is None and len(after.states) >= MOST:
+            raise ConfigError(f"the log has {MOST} sources already, and takes no more", fix="use another topic")
+        if state is not None and state.term >= term.number and not term.holds(state):  # U3
+            raise PositionConflict(
+                f"source {name}: another relay has taken over: term {state.term} in partition {stretch.partition}",
+                fix="run one relay per source; a second one waits for the first",
+            )
+        for offset, mark in marks:
+            if mark is None or mark.source != name or mark.number == 0:
+                continue
+            top = top if offset in passed else max(top, mark.at)
+            if (mark.term, mark.writer) != (term.number, term.writer):
+                if offset not in passed and mark.at > self._floor:  # of the writer before, up to our barrier
+                    record = next(each for each in stretch.records if each.offset == offset)
+                    self._in_log[mark.at] = id_of(self.source.log, record)
+            elif offset in passed:
+                raise LogUnavailable(f"partition {stretch.partition}: Kafka dropped records before {offset}")
+            else:
+                term.taken(stretch.partition, mark)  # U2
+                self.status.relayed += 1
+        read.read(after, top)
+
+    def _confirm(self, term: Term) -> None:
+        """What was read back is written down, and only then confirmed. # U2"""
+        if self._clock() - self._confirmed_at < _CONFIRM_EVERY and not self.stopping:
+            return
+        reached = term.reached()
+        if not reached:
+            return
+        if self._clock() - self._looked_at >= _LOOK_EVERY:  # L1
+            if differences := self._log.differences(self.channel.identity()):
+                raise self._other_log(f"its log was replaced: {'; '.join(differences)}")
+            self._looked_at = self._clock()
+        self._floor = max(self._floor, reached[-1].at)
+        if self._floor != self._kept:
+            self._keep(term)
+        end = max((point.end for point in reached if point.end is not None), default=None)
+        self.origin.confirm(end, [each for point in reached for each in point.ids])
+        self.status.confirmed = end or self.status.confirmed
+        self._confirmed_at = self._clock()
+
+    def _keep(self, term: Term) -> None:
+        for read in self._read.values():
+            read.settle(self._floor)
+        self.origin.keep(Ledger(self._log, self._floor, self._places(), term.number, self._incarnation))
+        self._kept = self._floor
+
+    def _places(self) -> dict[int, tuple[int, str | None]]:
+        return {number: read.place for number, read in self._read.items()}

@@ -1,0 +1,42 @@
+"""Guards of the judge and the relay: each clause of go-back-N."""
+
+from __future__ import annotations
+
+from tests.guards.guard import Guard
+
+RELAYS = ("tests/unit/test_judge.py", "tests/unit/test_relay.py", "tests/property/test_relays.py")
+_RELAY, _JUDGE = "logsync/sources/relay.py", "logsync/core/sources.py"
+
+SOURCES = (
+    Guard("U1 only a greater term", _JUDGE,
+          "            elif mark.term > state.term:", "            elif True:", RELAYS),
+    Guard("U1 only the next number", _JUDGE, "else mark.number == state.number + 1\n", "else True\n", RELAYS),
+    Guard("U1 only the present writer", _JUDGE,
+          "    if (mark.term, mark.writer) != (state.term, state.writer):", "    if False:", RELAYS),
+    Guard("U1 behind what cannot be read the next one is believed", _JUDGE,
+          "    return mark.number > state.number if state.loose else", "    return", RELAYS),
+    Guard("U1 what is known is cut where the events are cut", "logsync/core/planning.py",
+          "sources=judged.sources(end.next_offset))", "sources=judged.sources(1 << 62))", RELAYS),
+    Guard("U1 a moved position is completed from the log", "logsync/partition.py",
+          "    if known.next_offset == position.next_offset:\n", "    if True:\n", RELAYS),
+    Guard("U1 a late term is greater than all that were read", _RELAY,
+          "term = Term(greatest + 1,", "term = Term(1,", RELAYS),
+    Guard("U2 read back before confirming", _RELAY,
+          "while self.points and (first is None or self.points[0].at < first):", "while self.points:", RELAYS),
+    Guard("U2 a hole begins a new term", _RELAY,
+          "            elif offset in passed:", "            elif False:", RELAYS),
+    Guard("U2 what the log has is left out", _RELAY,
+          "        if at <= self._floor or self._is_in_log(fact, at):", "        if at <= self._floor:", RELAYS),
+    Guard("U2 a successor reads on before what is above the floor", "logsync/sources/reading.py",
+          "return self.settled.next_offset, self.settled.dump(self.settled.next_offset)",
+          "return self.known.next_offset, self.known.dump(self.known.next_offset)", RELAYS),
+    Guard("U3 the hold is looked at before a barrier", _RELAY,
+          "        if not self.origin.holds():", "        if False:", RELAYS),
+    Guard("U3 a writer that was replaced ends", _RELAY,
+          "if state is not None and state.term >= term.number and not term.holds(state):", "if False:", RELAYS),
+    Guard("U4 a restored database is noticed", _RELAY,
+          "            if found == self.source.id_of(fact, at):", "            if True:", RELAYS),
+    Guard("U4 a fact that is gone is noticed", _RELAY,
+          "        if not self._unmet or at < self._unmet[0]:", "        if not self._unmet or at != self._unmet[0]:",
+          RELAYS),
+)  # fmt: skip
