@@ -4,10 +4,6 @@ from __future__ import annotations
 
 import gc
 import logging
-import os
-import signal
-import socket
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -16,10 +12,12 @@ from dataclasses import dataclass, field
 from logsync.core.sink import Sink
 from logsync.errors import LogUnavailable, StoreError
 from logsync.log.group import KafkaReader
+from logsync.observe.health import ObservedWorker
 from logsync.observe.listening import Listening
 from logsync.observe.server import Health
 from logsync.ops.access import opened
 from logsync.settings import Settings
+from logsync.signals import stopped_by_signals
 from logsync.worker import Worker
 from logsync.worker_status import WorkerStatus
 
@@ -27,14 +25,10 @@ log = logging.getLogger("logsync.worker")
 _ALONE = 3.0
 """Seconds without any partition after which "until the end" looks at what the group's other workers have done."""
 
-_STOP = (signal.SIGTERM, signal.SIGINT)
 _OBJECTS = 200_000
 """How many new objects there may be before the collector of cycles looks at them; Python's own figure is 700."""
 _OTHERS = 5.0
 """Seconds in which a running worker finds a request; after that the command that asked becomes a worker."""
-
-EXIT_DRAIN_TIMEOUT = 75
-"""The time limit for shutdown passed and the process ended at once. Nothing is lost: the position decides."""
 
 
 def run_worker(
@@ -62,8 +56,8 @@ def run_worker(
     with ExitStack() as stack:
         if health is not None:
             bound = 2 * settings.store_timeout + 60
-            stack.enter_context(Health(sink.name, worker.status, health, bound=bound))
-        stack.enter_context(_signals(worker, settings.drain_timeout))
+            stack.enter_context(Health(ObservedWorker(sink.name, worker.status), health, bound=bound))
+        stack.enter_context(stopped_by_signals(worker, settings.drain_timeout))
         stack.enter_context(collected_rarely())
         stack.enter_context(worker)
         if until_end:
@@ -107,7 +101,7 @@ def run_retry(sink: Sink, settings: Settings, request: str, *, on_progress: Call
             return False  # the worker meets it too, and waits
 
     with ExitStack() as stack:
-        stack.enter_context(_signals(worker, settings.drain_timeout))
+        stack.enter_context(stopped_by_signals(worker, settings.drain_timeout))
         stack.enter_context(worker)
         worker.run(done)
 
@@ -173,50 +167,3 @@ class _Goal:
         except (StoreError, LogUnavailable):
             return False
         return bool(stored) and all(position.next_offset >= self.targets[n] for n, position in stored.items())
-
-
-@contextmanager
-def _signals(worker: Worker, drain_timeout: float) -> Iterator[None]:
-    """SIGTERM and SIGINT stop the worker, within ``drain_timeout`` seconds whatever its thread does meanwhile.
-
-    Python runs signal handlers between two bytecodes of the main thread, and that thread may sit in a call of a
-    client library for long. So the handlers do nothing; a thread of its own reads which signals arrived.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield  # only the main thread gets signals; a worker that runs elsewhere is stopped by Worker.stop
-        return
-    heard, told = socket.socketpair()
-    told.setblocking(False)
-    before = {number: signal.signal(number, lambda *_: None) for number in _STOP}
-    fd = signal.set_wakeup_fd(told.fileno(), warn_on_full_buffer=False)
-    threading.Thread(target=_listen, args=(heard, worker, drain_timeout), name="logsync-signals", daemon=True).start()
-    try:
-        yield
-    finally:
-        signal.set_wakeup_fd(fd)
-        for number, handler in before.items():
-            signal.signal(number, handler)
-        told.close()
-
-
-def _listen(heard: socket.socket, worker: Worker, drain_timeout: float) -> None:
-    with heard:
-        while numbers := heard.recv(64):  # empty: the worker has ended
-            for number in numbers:
-                if number not in _STOP:
-                    continue
-                if worker.stopping:
-                    os._exit(128 + number)  # asked twice: at once. The store rolls back what it did not commit.
-                worker.stop()
-                timer = threading.Timer(drain_timeout, _give_up)
-                timer.daemon = True
-                timer.start()
-
-
-def _give_up() -> None:
-    # From a thread of its own: a log line can block on a full pipe, and this must end whatever happens.
-    said = threading.Thread(target=log.error, args=("LOGSYNC_DRAIN_TIMEOUT has passed: ending now; nothing is lost",))
-    said.daemon = True
-    said.start()
-    said.join(0.5)
-    os._exit(EXIT_DRAIN_TIMEOUT)

@@ -6,11 +6,8 @@ and an offset is whole or wrong. Its parsers read this text in a test.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Literal, NamedTuple
-
-from logsync.observe.health import ready
-from logsync.worker_status import WorkerStatus
+from collections.abc import Iterable, Mapping
+from typing import Literal, NamedTuple, Protocol
 
 TEXT = "text/plain; version=0.0.4; charset=utf-8"
 OPENMETRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"
@@ -26,37 +23,29 @@ class Family(NamedTuple):
     samples: Iterable[tuple[Mapping[str, str], int]]
 
 
-def metrics(sink: str, report: WorkerStatus, now: float, *, openmetrics: bool = False) -> str:
-    """The report in the Prometheus text format 0.0.4, or as OpenMetrics 1.0.0."""
+class Observed(Protocol):
+    """What a process shows of itself, asked on another thread. ``now`` is of its own clock, in seconds."""
+
+    @property
+    def label(self) -> tuple[str, str]:
+        """What all of its samples carry: ``("sink", "db")``."""
+
+    def alive(self, now: float, bound: float) -> tuple[bool, str]: ...
+    def ready(self, now: float) -> tuple[bool, str]: ...
+    def families(self, now: float) -> Iterable[Family]: ...
+
+
+def metrics(observed: Observed, now: float, *, openmetrics: bool = False) -> str:
+    """What is observed in the Prometheus text format 0.0.4, or as OpenMetrics 1.0.0."""
     lines: list[str] = []
-    for family in families(report, now):
+    for family in observed.families(now):
         total = "_total" if family.kind == "counter" else ""
         name = f"logsync_{family.name}"
         titled = name if openmetrics else name + total
         lines += [f"# HELP {titled} {family.text}", f"# TYPE {titled} {family.kind}"]
-        lines += [f"{name}{total}{_labels({'sink': sink, **labels})} {value:d}" for labels, value in family.samples]
+        label, value = observed.label
+        lines += [f"{name}{total}{_labels({label: value, **labels})} {count:d}" for labels, count in family.samples]
     return "\n".join([*lines, *(["# EOF"] if openmetrics else [])]) + "\n"
-
-
-def families(report: WorkerStatus, now: float) -> Iterator[Family]:
-    yield Family("applied_events", "counter", "Events that a handler saw.", [({}, report.applied)])
-    rules = sorted(dict(report.skipped).items())
-    skipped = [({"rule": rule}, count) for rule, count in rules]
-    yield Family("skipped_events", "counter", "Events passed over by a stated rule.", skipped)
-    yield Family("parkings", "counter", "Events that were set aside.", [({}, report.parked)])
-    yield Family("released_events", "counter", "Parked events that were applied later.", [({}, report.released)])
-    yield Family("plans", "counter", "Plans applied to the store.", [({}, report.batches)])
-    yield Family("retries", "counter", "Times the worker began again from the store.", [({}, report.retries)])
-    yield Family("conflicts", "counter", "Positions found moved by somebody else.", [({}, report.conflicts)])
-    for name, values, text in (
-        ("position", report.positions, "Next offset to read, as stored with the data."),
-        ("log_end", report.ends, "The log's end, as read from the broker."),
-        ("parked_events", report.waiting, "Events that are set aside now."),
-        ("held_back", report.held, "Offsets behind a transaction that is open: nobody can read them yet."),
-    ):
-        yield Family(name, "gauge", text, [({"partition": str(p)}, value) for p, value in sorted(values.items())])
-    yield Family("lag", "gauge", "Offsets between the positions and the log's end.", [({}, report.lag)])
-    yield Family("ready", "gauge", "1 if the worker is ready.", [({}, int(ready(report, now)[0]))])
 
 
 def _labels(labels: Mapping[str, str]) -> str:

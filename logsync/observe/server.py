@@ -15,10 +15,8 @@ from http import HTTPStatus
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
-from logsync.observe.health import alive, ready
 from logsync.observe.listening import Listening
-from logsync.observe.metrics import OPENMETRICS, TEXT, metrics
-from logsync.worker_status import WorkerStatus
+from logsync.observe.metrics import OPENMETRICS, TEXT, Observed, metrics
 
 log = logging.getLogger("logsync.health")
 MOST = 64
@@ -45,11 +43,11 @@ class Answer(NamedTuple):
 
 
 class Health:
-    """Serves /live, /ready and /metrics while a worker runs. They tell states and numbers, and of no other server."""
+    """Serves /live, /ready and /metrics beside a loop. They tell states and numbers, and nothing of other servers."""
 
-    def __init__(self, sink: str, report: WorkerStatus, listening: Listening, *, bound: float) -> None:
-        """``bound``: seconds within which the worker's loop turns. Listens at once; raises ConfigError."""
-        self._sink, self._report, self._bound = sink, report, bound
+    def __init__(self, observed: Observed, listening: Listening, *, bound: float) -> None:
+        """``bound``: seconds within which the loop turns. Listens at once; raises ConfigError."""
+        self._observed, self._bound = observed, bound
         self._socket = listening.open()
         self.port = int(self._socket.getsockname()[1])
         self._open: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
@@ -126,12 +124,12 @@ class Health:
         now = time.monotonic()
         if request.path == "/metrics":
             asked = "application/openmetrics-text" in request.accept
-            text = metrics(self._sink, self._report, now, openmetrics=asked)
+            text = metrics(self._observed, now, openmetrics=asked)
             return Answer(HTTPStatus.OK, text, OPENMETRICS if asked else TEXT)
         if request.path == "/live":
-            good, why = alive(self._report, now, self._bound)
+            good, why = self._observed.alive(now, self._bound)
         elif request.path == "/ready":
-            good, why = ready(self._report, now)
+            good, why = self._observed.ready(now)
         else:
             return Answer(HTTPStatus.NOT_FOUND, "use /live, /ready or /metrics\n")
         status = HTTPStatus.OK if good else HTTPStatus.SERVICE_UNAVAILABLE

@@ -20,6 +20,14 @@ class Stretch(NamedTuple):
     """Everything before it was read."""
 
 
+class Failure(NamedTuple):
+    """What went wrong with a record that was sent; it may be in the log all the same."""
+
+    error: LogsyncError
+    """AppendRejected: Kafka refuses the record itself, and will again."""
+    partition: int
+
+
 class Channel(Protocol):
     """One topic, on one thread. Reads also what stands in open transactions: a stranger's would hide our own records.
 
@@ -44,10 +52,10 @@ class Channel(Protocol):
         """Where every event of this key stands."""
 
     def send(self, partition: int, encoded: Encoded) -> bool:
-        """Hand a record over. False: there is no room, try again later. Raises FactError for one that Kafka refuses."""
+        """Hand a record over. False: there is no room, try again later. Raises AppendRejected if it is unfit."""
 
-    def failure(self) -> LogsyncError | None:
-        """What went wrong with a record that was sent, if anything did; also if it may be in the log all the same."""
+    def failure(self) -> Failure | None:
+        """What went wrong first since ``open``, if anything did."""
 
     def follow(self, places: Mapping[int, int]) -> None:
         """Read back from these offsets on."""

@@ -15,22 +15,31 @@ import logging
 import secrets
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from typing import Any
 
 from uuid_utils import uuid7
 
 from logsync.core.codec import Encoded, id_of
 from logsync.core.event import Record
 from logsync.core.position import LogIdentity
-from logsync.core.sources import MOST, Mark, Sources, State, at_start, fold
-from logsync.errors import ConfigError, FactError, LogIdentityError, LogUnavailable, PositionConflict, StoreUnavailable
+from logsync.core.sources import MOST, Mark, Sources, at_start, fold
+from logsync.errors import (
+    AppendRejected,
+    ConfigError,
+    FactError,
+    LogIdentityError,
+    LogUnavailable,
+    PositionConflict,
+    StoreUnavailable,
+)
 from logsync.sources.channel import Channel, Stretch
 from logsync.sources.contract import Fact, Ledger, Portion
 from logsync.sources.reading import ReadSoFar
 from logsync.sources.source import Source
 from logsync.sources.status import RelayState, RelayStatus
+from logsync.sources.term import Point, Term
 
 log = logging.getLogger("logsync.relay")
 
@@ -44,49 +53,6 @@ _HEADERS_AT_ONCE = 1_000
 _SILENCE = 10.0
 """Seconds without a record read back after which the term is given up: a stream that is held and not confirmed holds up
 a shutdown of its database."""
-
-
-class _Point(NamedTuple):
-    """The end of what one ``take`` brought."""
-
-    at: str
-    end: str | None
-    ids: list[str]
-
-
-class Term:
-    """One run of this writer: what it has sent, and what of it was read back."""
-
-    def __init__(self, number: int, writer: str, partitions: Iterable[int]) -> None:
-        self.number, self.writer = number, writer
-        self.sent = dict.fromkeys(partitions, 0)
-        self.under_way: dict[int, deque[tuple[str, int]]] = {number: deque() for number in self.sent}
-        """Per partition, the places and sizes of what was sent and not read back, in order."""
-        self.bytes = 0
-        self.points: deque[_Point] = deque()
-
-    @property
-    def facts_under_way(self) -> int:
-        return sum(map(len, self.under_way.values()))
-
-    def holds(self, state: State | None) -> bool:
-        """Is this writer the present one there?"""
-        return state is not None and (state.term, state.writer) == (self.number, self.writer)
-
-    def taken(self, partition: int, mark: Mark) -> None:
-        """A record of this term was read back, and counts."""
-        at, size = self.under_way[partition].popleft()
-        if at != mark.at:
-            raise RuntimeError(f"partition {partition}: read back {mark}, expected the fact at {at}")
-        self.bytes -= size
-
-    def reached(self) -> list[_Point]:
-        """The points before which nothing is under way any more."""
-        first = min((queue[0][0] for queue in self.under_way.values() if queue), default=None)
-        found = list[_Point]()
-        while self.points and (first is None or self.points[0].at < first):
-            found.append(self.points.popleft())
-        return found
 
 
 class Relay:
@@ -123,6 +89,11 @@ class Relay:
     def stop(self) -> None:
         """Ask the relay to end. What is under way is read back and confirmed if that takes no longer than a moment."""
         self.stopping = True
+
+    @property
+    def through(self) -> bool:
+        """Is nothing under way, and everything that was read back confirmed?"""
+        return self._term is None or not self._leading or not (self._term.facts_under_way or self._term.points)
 
     def close(self) -> None:
         """Let go of origin and log. What was not confirmed comes again in the next term."""
@@ -235,7 +206,7 @@ class Relay:
 
     def _carry(self, term: Term) -> None:
         under_way = term.facts_under_way
-        room = min(_AT_ONCE, WINDOW - under_way) if term.bytes < WINDOW_BYTES else 0
+        room = min(_AT_ONCE, WINDOW - under_way) if term.bytes < WINDOW_BYTES and not self.stopping else 0
         room = 0 if self._halt else room
         portion = self.origin.take(room, 0.0 if under_way or self.stopping else 0.2)
         if (portion.facts or portion.end is not None) and self._halt is None:
@@ -264,13 +235,17 @@ class Relay:
             number = term.sent[partition] + 1
             mark = Mark(self.source.name, term.number, term.writer, number, at)
             record = self.source.log.codec.marked(encoded, mark)
-            while not self.channel.send(partition, record):
-                self._read_back(term, 0.05)
+            try:
+                while not self.channel.send(partition, record):
+                    self._read_back(term, 0.05)
+            except AppendRejected as error:
+                self._halt, end = self.source.refused(fact, at, error.message), None
+                break
             size = len(encoded.key) + len(encoded.value or b"")
             term.sent[partition] = number
             term.under_way[partition].append((at, size))
             term.bytes += size
-        term.points.append(_Point(self._last, end, ids))
+        term.points.append(Point(self._last, end, ids))
 
     def _encoded(self, fact: Fact, at: str) -> Encoded | None:
         """What is to be sent of this fact; None for nothing. Raises FactError."""
@@ -303,7 +278,10 @@ class Relay:
     def _read_back(self, term: Term, timeout: float) -> None:
         failure = self.channel.failure()
         if failure is not None:
-            raise failure
+            if isinstance(failure.error, AppendRejected) and term.under_way[failure.partition]:
+                at = term.under_way[failure.partition][0][0]
+                raise self.source.unfit(f"the record at {at}, the first that is not in the log,", at, failure.error)
+            raise failure.error
         for stretch in self.channel.read_back(timeout):
             self._heard_at = self._clock()
             self._judge(term, stretch)
@@ -337,7 +315,7 @@ class Relay:
                 raise LogUnavailable(f"partition {stretch.partition}: Kafka dropped records before {offset}")
             else:
                 term.taken(stretch.partition, mark)  # U2
-                self.status.relayed += 1
+                self.status.relayed, self.status.moved_at = self.status.relayed + 1, self._heard_at
         read.read(after, top)
 
     def _confirm(self, term: Term) -> None:

@@ -85,8 +85,12 @@ class Source:
     def refused(self, fact: Fact, at: str, why: str) -> FactError:
         """The error that halts a relay at this fact."""
         what = f"a row of {fact.of.table}" if isinstance(fact.of, Change) else f"outbox row {fact.id}"
+        return self.unfit(f"{what} at {at}", at, why)
+
+    def unfit(self, what: str, at: str, why: object) -> FactError:
+        """The same for what stands at ``at`` in the log's order."""
         return FactError(
-            f"source {self.name}: {what} at {at} cannot enter the log: {why}",
+            f"source {self.name}: {what} cannot enter the log: {why}",
             fix="deploy a mapping that takes it and start again, or pass over it on record: "
             f'`logsync source skip {self.address} {at} --reason "..." --yes`',
         )

@@ -21,7 +21,7 @@ SOURCES = (
           "    if known.next_offset == position.next_offset:\n", "    if True:\n", RELAYS),
     Guard("U1 a late term is greater than all that were read", _RELAY,
           "term = Term(greatest + 1,", "term = Term(1,", RELAYS),
-    Guard("U2 read back before confirming", _RELAY,
+    Guard("U2 read back before confirming", "logsync/sources/term.py",
           "while self.points and (first is None or self.points[0].at < first):", "while self.points:", RELAYS),
     Guard("U2 a hole begins a new term", _RELAY,
           "            elif offset in passed:", "            elif False:", RELAYS),

@@ -15,7 +15,7 @@ from logsync.core.event import Record
 from logsync.core.position import LogIdentity
 from logsync.core.sources import at_start, fold
 from logsync.errors import LogsyncError, LogUnavailable, PositionConflict, StoreUnavailable
-from logsync.sources.channel import Stretch
+from logsync.sources.channel import Failure, Stretch
 from logsync.sources.contract import Change, Fact, Ledger, Portion
 from logsync.sources.relay import Relay
 from logsync.sources.source import Source
@@ -112,7 +112,7 @@ class World:
         stands = self.topic[partition]
         stands.append(Record(partition, len(stands), encoded.key, encoded.value, encoded.headers))
         if not self.calm and self.chance.random() < 0.1:
-            owner.failed = LogUnavailable("it is said to have failed")
+            owner.failed = Failure(LogUnavailable("it is said to have failed"), partition)
 
     def counted(self) -> list[list[int]]:
         """By partition, the numbers of the facts that every reader takes."""
@@ -203,7 +203,7 @@ class Hostile:
 
     def __init__(self, world: World) -> None:
         self.world = world
-        self.failed: LogsyncError | None = None
+        self.failed: Failure | None = None
         self._places: dict[int, int] = {}
 
     def open(self) -> LogIdentity:
@@ -229,7 +229,7 @@ class Hostile:
         self.world.in_transit.append((self, partition, encoded))
         return True
 
-    def failure(self) -> LogsyncError | None:
+    def failure(self) -> Failure | None:
         return self.failed
 
     def follow(self, places: Mapping[int, int]) -> None:

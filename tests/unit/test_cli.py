@@ -94,7 +94,7 @@ def test_every_exit_code_is_explained_in_help(capsys: pytest.CaptureFixture[str]
     assert run("--help") == 0
     shown = capsys.readouterr().out
     assert all(f"{code.value} {code.name}: {code.meaning[:9]}" in shown for code in Exit)
-    from logsync.run import EXIT_DRAIN_TIMEOUT
+    from logsync.signals import EXIT_DRAIN_TIMEOUT
 
     assert Exit.DRAIN_TIMEOUT == EXIT_DRAIN_TIMEOUT
 

@@ -16,6 +16,7 @@ import pytest
 from logsync.cli import main
 from logsync.errors import ConfigError
 from logsync.observe import server
+from logsync.observe.health import ObservedWorker
 from logsync.observe.listening import Listening
 from logsync.observe.metrics import OPENMETRICS, TEXT, metrics
 from logsync.observe.server import Health
@@ -42,7 +43,9 @@ def running(**changes: object) -> WorkerStatus:
 
 @pytest.fixture
 def health() -> Iterator[Health]:
-    with Health("shop", running(applied=123456789, parked=7), Listening("127.0.0.1", 0), bound=10) as health:
+    with Health(
+        ObservedWorker("shop", running(applied=123456789, parked=7)), Listening("127.0.0.1", 0), bound=10
+    ) as health:
         yield health
 
 
@@ -136,14 +139,16 @@ def test_a_slow_client_is_let_go_whatever_it_is_slow_with(health: Health, monkey
 
 
 def test_a_page_that_cannot_be_made_is_500_and_in_the_log(health: Health, caplog: pytest.LogCaptureFixture) -> None:
-    health._report = None  # type: ignore[assignment]
+    health._observed = None  # type: ignore[assignment]
     answer, text = ask(health, "/ready")
     assert (answer.status, text) == (500, "see the worker's log\n")
 
 
 @pytest.mark.parametrize("state", [WorkerState.JOINING, WorkerState.WAITING, WorkerState.STOPPED])
 def test_ready_tells_states_and_nothing_of_any_server(state: WorkerState) -> None:
-    with Health("shop", running(state=state, reason=SECRETIVE), Listening("127.0.0.1", 0), bound=10) as health:
+    with Health(
+        ObservedWorker("shop", running(state=state, reason=SECRETIVE)), Listening("127.0.0.1", 0), bound=10
+    ) as health:
         answer, text = ask(health, "/ready")
         said = text + ask(health, "/live")[1] + ask(health, "/metrics")[1]
     assert (answer.status, text) == (503, f"not ok: {state.value}: the worker's log says why\n")
@@ -152,7 +157,7 @@ def test_ready_tells_states_and_nothing_of_any_server(state: WorkerState) -> Non
 
 
 def test_values_are_whole_numbers_of_any_size() -> None:
-    text = metrics("shop", running(applied=123456789), 0.0)
+    text = metrics(ObservedWorker("shop", running(applied=123456789)), 0.0)
     assert 'logsync_applied_events_total{sink="shop"} 123456789\n' in text
     assert 'logsync_position{sink="shop",partition="0"} 123456789\n' in text
     assert 'logsync_log_end{sink="shop",partition="0"} 9007199254740993\n' in text  # one that no float holds
@@ -162,7 +167,7 @@ def test_prometheus_own_parsers_read_the_metrics_in_both_formats(health: Health)
     from prometheus_client.openmetrics.parser import text_string_to_metric_families as openmetrics
     from prometheus_client.parser import text_string_to_metric_families as plain
 
-    health._report.skipped.update({'a "rule"\\ of\ntwo lines': 2, "type": 1})
+    health._observed.report.skipped.update({'a "rule"\\ of\ntwo lines': 2, "type": 1})
     asked = "application/openmetrics-text;version=1.0.0;q=0.5,text/plain;version=0.0.4;q=0.3,*/*;q=0.2"
     answers = [ask(health, "/metrics"), ask(health, "/metrics", Accept=asked)]
     assert [answer.headers["Content-Type"] for answer, _ in answers] == [TEXT, OPENMETRICS]
@@ -209,7 +214,7 @@ def test_what_is_no_place_to_listen_at_is_a_wrong_command_line(text: str, capsys
 
 
 def reached(listening: Listening, host: str) -> bool:
-    with Health("shop", running(), listening, bound=10) as health:
+    with Health(ObservedWorker("shop", running()), listening, bound=10) as health:
         try:
             socket.create_connection((host, health.port), timeout=PATIENCE).close()
         except OSError:

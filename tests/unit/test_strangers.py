@@ -12,6 +12,7 @@ from logsync.core.book import MOST_TYPES
 from logsync.core.cloudevents import RETRY_FROM
 from logsync.core.event import Fault, Record
 from logsync.errors import ConfigError, HandlerError, Unreadable
+from logsync.observe.health import ObservedWorker
 from logsync.observe.logs import _Human
 from logsync.observe.metrics import metrics
 from logsync.ops.records import describe, skip
@@ -187,7 +188,7 @@ def test_types_of_strangers_make_one_series_and_forge_none() -> None:
     made = finish(worker(source, store, sink=make_sink(store, unknown="skip")), source)
     assert made.status.skipped == {"unknown": 51, "unhandled:page.seen": 1}
     made.status.skipped['a"} 1\nlogsync_lag{sink="forged"} 0\n\\'] += 1
-    shown = metrics("db", made.status, 0.0)
+    shown = metrics(ObservedWorker("db", made.status), 0.0)
     assert '\nlogsync_lag{sink="forged"}' not in shown
     assert 'rule="a\\"} 1\\nlogsync_lag{sink=\\"forged\\"} 0\\n\\\\"} 1' in shown
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from devstack import Stack
-from logsync.run import EXIT_DRAIN_TIMEOUT
+from logsync.signals import EXIT_DRAIN_TIMEOUT
 
 from .content import SERVER
 from .harness import KINDS, Case, Process, until

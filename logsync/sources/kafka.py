@@ -1,0 +1,163 @@
+"""The Kafka edge of a source: a producer for one term, and a reader of all partitions that sees every record.
+
+Each term has a producer of its own. What an earlier one still has on its way may arrive: it carries a smaller term.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition, murmur2
+
+from logsync.core.codec import Encoded
+from logsync.core.event import Record
+from logsync.core.inspection import Severity
+from logsync.core.log import Log
+from logsync.core.position import LogIdentity
+from logsync.errors import AppendRejected, LogsyncError, LogUnavailable
+from logsync.log import closing, faults
+from logsync.log.admin import Kafka
+from logsync.log.config import LastError, build, consumer_config, producer_config
+from logsync.log.facts import check_topic
+from logsync.log.lookup import Lookup
+from logsync.settings import Settings
+from logsync.sources.channel import Failure, Stretch
+
+log = logging.getLogger("logsync.relay")
+_GROUP = "logsync-relay"  # asked of by librdkafka; nothing is committed, and no partition is taken from anybody
+_AT_ONCE = 2_000  # messages of one look
+_REFUSED = frozenset(
+    {
+        KafkaError.MSG_SIZE_TOO_LARGE,
+        KafkaError.RECORD_LIST_TOO_LARGE,
+        KafkaError.INVALID_RECORD,
+        KafkaError.INVALID_TIMESTAMP,
+        KafkaError.POLICY_VIOLATION,
+    }
+)
+"""The record itself is refused, and will be again."""
+
+
+class KafkaChannel:
+    """A Channel on the topic of ``log``. Its methods keep that contract."""
+
+    def __init__(self, log: Log, settings: Settings) -> None:
+        self._log, self._settings = log, settings
+        self._last = LastError()
+        self._asking: Kafka
+        self._lookup: Lookup
+        self._producer: Producer | None = None
+        self._consumer: Consumer | None = None
+        self._failure: Failure | None = None
+        self._partitions = 0
+        self._places: dict[int, int] = {}
+        self._warned = False
+
+    def open(self) -> LogIdentity:
+        self.close()
+        topic, settings = self._log.topic, self._settings
+        self._asking = Kafka(settings)
+        self._partitions = self._asking.writable(topic)
+        facts = self._asking.describe(topic)
+        for finding in check_topic(facts, settings.accept_finite_retention):  # L5
+            if not self._warned:
+                log.log(
+                    logging.INFO if finding.severity is Severity.NOTE else logging.WARNING,
+                    "%s: %s", finding.found, finding.why,
+                )  # fmt: skip
+        self._warned = True
+        self._lookup = Lookup(settings, topic, codec=self._log.codec, group_id=_GROUP, uncommitted=True)
+        self._producer = build(Producer, {"linger.ms": 1, **producer_config(settings), "error_cb": self._last})
+        self._failure = None
+        return facts.identity
+
+    def identity(self) -> LogIdentity:
+        return self._asking.identify(self._log.topic)
+
+    def bounds(self) -> dict[int, tuple[int, int]]:
+        low = self._asking.offsets(self._log.topic, self._partitions, "first")
+        high = self._asking.offsets(self._log.topic, self._partitions, "end")
+        return {partition: (low[partition], high[partition]) for partition in low}
+
+    def records(self, partition: int, start: int, stop: int) -> Iterator[Record]:
+        return self._lookup.read(partition, start, stop, whole=True)
+
+    def partition(self, key: bytes) -> int:
+        return 0 if self._partitions == 1 else murmur2(key, self._partitions)
+
+    def send(self, partition: int, encoded: Encoded) -> bool:
+        producer = self._use()
+        try:
+            producer.produce(
+                self._log.topic, encoded.value, encoded.key, partition,
+                on_delivery=self._reported, headers=encoded.headers,  # type: ignore[arg-type]
+            )  # fmt: skip
+        except BufferError:
+            producer.poll(0)
+            return False
+        except KafkaException as error:
+            if error.args[0].code() in _REFUSED:
+                raise AppendRejected(f"Kafka refuses its record: {error.args[0].str()}") from None
+            raise LogUnavailable(f"{self._log.topic}: {error.args[0].str()}{self._last}") from None
+        return True
+
+    def failure(self) -> Failure | None:
+        if self._producer is not None:
+            self._producer.poll(0)
+        return self._failure
+
+    def follow(self, places: Mapping[int, int]) -> None:
+        config = consumer_config(self._settings, _GROUP)
+        config = {**config, "isolation.level": "read_uncommitted", "error_cb": self._last}
+        self._consumer = build(Consumer, config)
+        self._places = dict(places)
+        self._consumer.assign([TopicPartition(self._log.topic, *place) for place in places.items()])
+
+    def read_back(self, timeout: float) -> list[Stretch]:
+        assert self._consumer is not None
+        if self._producer is not None:
+            self._producer.poll(0)
+        found: dict[int, list[Record]] = defaultdict(list)
+        try:
+            messages = self._consumer.consume(_AT_ONCE, timeout)
+        except KafkaException as refused:
+            raise self._unreadable(refused.args[0]) from None
+        for message in messages:
+            error = message.error()
+            if error is None:
+                record = faults.record_of(message)
+                found[record.partition].append(record)
+            elif error.code() == KafkaError._PARTITION_EOF:
+                number, end = message.partition(), message.offset()
+                if number is not None and end is not None and end > self._places[number]:
+                    found[number] += []  # markers of transactions are offsets, too
+                    self._places[number] = max(self._places[number], end)
+            elif error.code() in faults.BROKEN or error.code() == KafkaError._AUTO_OFFSET_RESET:
+                raise self._unreadable(error)
+        for number, records in found.items():
+            if records:
+                self._places[number] = max(self._places[number], records[-1].offset + 1)
+        return [Stretch(number, records, self._places[number]) for number, records in found.items()]
+
+    def close(self) -> None:
+        if self._producer is not None:
+            self._producer.purge(in_queue=True, in_flight=False, blocking=False)
+        consumer, self._producer, self._consumer = self._consumer, None, None
+        if consumer is not None:
+            closing.close(consumer, self._lookup)
+
+    def _reported(self, error: KafkaError | None, message: Message) -> None:
+        if error is None or self._failure is not None:
+            return
+        kind = AppendRejected if error.code() in _REFUSED else LogUnavailable
+        text = f"{self._log.topic}: a record was not acknowledged: {error.str()}{self._last}"
+        self._failure = Failure(kind(text), message.partition() or 0)
+
+    def _unreadable(self, error: KafkaError) -> LogsyncError:
+        return LogUnavailable(f"{self._log.topic}: what was sent cannot be read back: {error.str()}{self._last}")
+
+    def _use(self) -> Producer:
+        assert self._producer is not None
+        return self._producer
