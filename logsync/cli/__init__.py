@@ -12,7 +12,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from logsync.cli import consume, doctor, out, parked, position, records, sinks, status, topic
+from logsync.cli import consume, doctor, out, parked, position, records, relay, sinks, status, topic
 from logsync.cli.exits import Exit, epilog, exit_for
 from logsync.cli.imports import put_last
 from logsync.core.text import indented
@@ -32,6 +32,7 @@ app = typer.Typer(
 )
 for _command in (
     consume.consume,
+    relay.relay,
     status.status,
     doctor.doctor,
     records.show,

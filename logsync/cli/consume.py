@@ -22,7 +22,7 @@ class LogFormat(StrEnum):
     json = "json"
 
 
-def _listening(text: str) -> Listening:
+def listening(text: str) -> Listening:
     try:
         return Listening.at(text)
     except ValueError as error:
@@ -38,7 +38,7 @@ def consume(
     health: Annotated[
         Listening | None,
         typer.Option(
-            parser=_listening, metavar="[HOST:]PORT", show_default=False,
+            parser=listening, metavar="[HOST:]PORT", show_default=False,
             help="Serve /live, /ready and /metrics: PORT for this machine alone, 0.0.0.0:PORT or :PORT for others, too."
         ),
     ] = None,

@@ -14,6 +14,7 @@ from logsync.cli.imports import import_here
 from logsync.core.log import Log
 from logsync.core.sink import Sink
 from logsync.errors import ConfigError, LogsyncError
+from logsync.sources.source import Source
 
 T = TypeVar("T")
 _EXTRAS = {"psycopg": "postgres", "redis": "redis", "opensearchpy": "opensearch"}
@@ -28,6 +29,17 @@ def load_sink(name: str) -> Sink:
     sink = _attribute(module, attribute or "sink", Sink)
     sink.address = name
     return sink
+
+
+def load_source(name: str) -> Source:
+    """The source that ``name`` means: ``shop`` is ``source`` in ``sources/shop`` here, ``pkg.mod:attr`` is any other.
+
+    Raises ConfigError as :func:`load_sink` does.
+    """
+    module, _, attribute = (name if ":" in name else f"sources.{name}").partition(":")
+    source = _attribute(module, attribute or "source", Source)
+    source.address = name
+    return source
 
 
 def load_log(name: str) -> Log:
@@ -93,7 +105,9 @@ def _attribute(module: str, attribute: str, kind: type[T]) -> T:
 def _import(module: str) -> ModuleType:
     """Import from the working directory first, where a console script would not look by itself."""
     if not all(map(str.isidentifier, module.split("."))):
-        raise ConfigError(f"{module.removeprefix('sinks.')!r} names no module", fix=_where_to_look(module))
+        raise ConfigError(
+            f"{module.removeprefix('sinks.').removeprefix('sources.')!r} names no module", fix=_where_to_look(module)
+        )
     try:
         return import_here(module)
     except LogsyncError:
@@ -109,6 +123,8 @@ def _import(module: str) -> ModuleType:
 def _where_to_look(module: str) -> str:
     if meant := _meant(module):
         return f"perhaps you mean {' or '.join(_command(module, address) for address in meant)}"
+    if module.startswith("sources.") and "/" not in module:
+        return f"write {module.replace('.', '/')}.py with a `source` in it, or run from the folder that holds sources/"
     if not module.startswith("sinks.") or "/" in module:
         return "name a module as pkg.mod:sink, and run logsync from the folder that holds the package"
     known = ", ".join(sink_names()) if Path("sinks").is_dir() else "there is no folder sinks/"
