@@ -71,8 +71,14 @@ def check_psycopg(connection: Any) -> None:
 
 
 def by_session(session: Any, rows: Sequence[Row]) -> None:
-    """On the connection of an ORM session, in its transaction. A scoped_session stands for the one of this thread."""
+    """On the connection of an ORM session, in its transaction. A scoped_session stands for the one of this thread.
+
+    What the session has not written yet is written first, unless the app has autoflush off: the lock on these rows is
+    what orders two requests, and an event that was put down before it would be ordered by nothing.
+    """
     found = session() if is_a(session, "sqlalchemy.orm", "scoped_session") else session
+    if found.autoflush:
+        found.flush()
     by_sqlalchemy(found.connection(), rows)
 
 

@@ -15,7 +15,7 @@ from sqlalchemy.pool import NullPool
 
 from logsync import AppendRejected, ConfigError, Envelope
 from logsync.outbox import DDL
-from tests.integration.outbox.apps import engine, log, outbox, placed, url, with_django
+from tests.integration.outbox.apps import Order, engine, log, outbox, placed, url, with_django
 from tests.integration.outbox.conftest import Shop
 
 EVENT = placed("o1")
@@ -188,6 +188,17 @@ def test_headers_and_values_survive_a_database_of_another_encoding(shop: Shop, e
             assert dict(event.headers)["tenant"] == "ключ\0".encode()
     finally:
         shop.db.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
+
+
+def test_what_a_session_has_not_written_yet_is_written_before_its_event(shop: Shop) -> None:
+    with engine(shop.dsn) as found, orm.Session(found) as session:
+        order = Order(id="o1", cents=5)
+        session.add(order)
+        with session.no_autoflush:
+            outbox.append(session, EVENT)
+            assert order in session.new, "as the app wants it"
+        outbox.append(session, EVENT)
+        assert order not in session.new
 
 
 def test_many_events_keep_their_order_and_what_is_said_beside_them(shop: Shop) -> None:
