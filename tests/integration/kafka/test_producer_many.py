@@ -103,7 +103,7 @@ def test_an_iterable_that_raises_is_told_with_what_was_appended(shop: Shop) -> N
     assert len(shop.records()) == 500
 
 
-def test_when_kafka_stalls_every_event_has_an_outcome_and_retries_restore_the_order(
+def test_when_kafka_stalls_every_event_has_an_outcome_and_retries_lose_and_double_nothing(
     open_shop: Open, stalled: Stack, wait_until: Callable[[Callable[[], bool]], None]
 ) -> None:
     shop = open_shop(append_timeout=2.0)
@@ -135,7 +135,14 @@ def test_when_kafka_stalls_every_event_has_an_outcome_and_retries_restore_the_or
             except AppendIncomplete as again:
                 error = again
         producer.append_many(feed)
-    assert numbers(shop) == [str(number) for number in range(50_000)]
+    found = numbers(shop)
+    assert sorted(found, key=int) == [str(number) for number in range(50_000)]
+    # Around the failure a broker may have taken a later batch without the one before it (A2). All else is in order.
+    first = min(report.unknown)
+    around = range(first, report.taken)
+    assert [number for number in found if int(number) not in around] == [
+        str(number) for number in range(50_000) if number not in around
+    ]
 
 
 def test_single_appends_go_on_while_append_many_fails(shop: Shop) -> None:
