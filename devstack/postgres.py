@@ -19,7 +19,14 @@ from .server import NotReady, Server, package_directory
 
 USER = DATABASE = "logsync"
 INITDB = ("--encoding=UTF8", "--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C")
-SETTINGS = {"max_connections": "100", "fsync": "on", "timezone": "UTC"}
+SETTINGS = {
+    "max_connections": "100",
+    "fsync": "on",
+    "timezone": "UTC",
+    "wal_level": "logical",  # sources read the write-ahead log
+    "max_replication_slots": "40",
+    "max_wal_senders": "40",
+}
 
 
 class Postgres(Server):

@@ -23,6 +23,7 @@ FOLDERS: dict[str, tuple[str, ...]] = {
     "integration/kafka": ("kafka",),
     "integration/outbox": ("postgres",),
     "integration/cli": ("kafka", "postgres"),
+    "integration/sources": ("postgres",),
 }
 VARIABLES = {
     "kafka": ("LOGSYNC_KAFKA", "{}:9"),

@@ -33,6 +33,8 @@ UPGRADES: Mapping[str, tuple[Callable[[Fields], Fields], ...]] = {
     "position": (_position_0, _same),  # 2: sources
     "parked event": (_same,),
     "receipt": (_same,),
+    "source": (_same,),
+    "ledger": (_same,),
 }
 """By kind: how to make format n + 1 of format n. Format 0 is from before there were numbers."""
 

@@ -31,11 +31,21 @@ class Change(NamedTuple):
     """True: the row stood there before the source was made, and was read by ``logsync source seed``."""
 
 
+class Unfit(NamedTuple):
+    """A fact that tells too little to be an event: a value, so that those before it are not held up.
+
+    The relay halts at it, unless a person said that it is to be skipped.
+    """
+
+    why: str
+    fix: str
+
+
 class Fact(NamedTuple):
     """One fact in the order of its origin."""
 
     at: str
-    of: Change | Encoded
+    of: Change | Encoded | Unfit
     """Encoded: a row of an outbox, which is an event already."""
     id: str | None
     """The event's id where the fact has one of its own (an outbox); else it is made of the source's name and ``at``."""
@@ -69,8 +79,8 @@ class Ledger(NamedTuple):
 class Origin(Protocol):
     """One place of facts. All methods are bounded in time.
 
-    Each raises StoreUnavailable for what time can mend, and ConfigError for what a person has to mend: no logical WAL,
-    no rights, a slot that is lost, a publication that is not as it was made.
+    Each raises StoreUnavailable for what time can mend, and ConfigError for what a person has to mend: no logical
+    WAL, no rights, a slot that is lost, a publication that is not as it was made.
     """
 
     kind: str

@@ -134,10 +134,10 @@ def unverified(address: str, parameters: Mapping[str, str]) -> str:
     return ""
 
 
-def connect(dsn: str, *, timeout: float) -> Link:
+def connect(dsn: str, *, timeout: float, **more: str) -> Link:
     """A new connection, in UTF-8 and without transactions of its own. Raises psycopg.Error, ConfigError.
 
-    Takes ``timeout`` seconds at most per address that the host name has.
+    Takes ``timeout`` seconds at most per address that the host name has. ``more``: parameters that no address changes.
     """
     keep(of_address(dsn))
     if _URL.match(dsn):
@@ -157,7 +157,7 @@ def connect(dsn: str, *, timeout: float) -> Link:
     }
     # psycopg's connect_timeout has a floor of two seconds.
     always = {"connect_timeout": max(2, math.ceil(timeout)), "client_encoding": "UTF8"}
-    settings: dict[str, Any] = {**ours, **given, **always}
+    settings: dict[str, Any] = {**ours, **given, **always, **more}
     # No prepared statements: a plan made for 5,000 rows serves one row badly, and the other way round, and a
     # pooler between us may hand the next transaction to another server session.
     return Link.connect(autocommit=True, prepare_threshold=None, **settings)

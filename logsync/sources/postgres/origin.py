@@ -1,0 +1,170 @@
+"""``PostgresLog``: facts from the write-ahead log of a Postgres."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+from logsync.errors import ConfigError, StoreUnavailable
+from logsync.sources.contract import Ledger, Portion
+from logsync.sources.postgres import places
+from logsync.sources.postgres.places import Confirmed
+from logsync.stores.clients import importing
+
+if TYPE_CHECKING:
+    from logsync.sources.postgres.database import Database
+    from logsync.sources.postgres.reading import Reading
+    from logsync.sources.postgres.setup import Declared
+    from logsync.sources.postgres.stream import Stream
+
+_FORGET = "DELETE FROM logsync.outbox WHERE id = ANY(%s)"
+
+
+class PostgresLog:
+    """The write-ahead log of a Postgres 15 or later with ``wal_level = logical``, as an Origin.
+
+    ``outbox``: the events that the app puts into ``logsync.outbox``. ``append_only``: tables whose inserted rows are
+    the facts; what else happens to them is not told. ``capture``: tables of which every change is told; each needs a
+    replica identity. ``dsn`` None: ``LOGSYNC_POSTGRES``.
+
+    The order is that of the commits, and within a transaction that of the changes.
+    """
+
+    kind = "postgres"
+
+    def __init__(
+        self,
+        dsn: str | None = None,
+        *,
+        outbox: bool = False,
+        append_only: Sequence[str] = (),
+        capture: Sequence[str] = (),
+    ) -> None:
+        if isinstance(append_only, str) or isinstance(capture, str):
+            raise ConfigError("PostgresLog(append_only=..., capture=...): expected a list of names, found one str")
+        twice = {name for name in append_only if name in capture}
+        if twice or not (outbox or append_only or capture):
+            found = f"{', '.join(sorted(twice))} in both" if twice else "neither"
+            raise ConfigError(
+                f"PostgresLog: expected an outbox or tables, each append_only or capture, found {found}",
+                fix='PostgresLog(outbox=True), PostgresLog(append_only=["payments"], capture=["customers"])',
+            )
+        self._dsn = dsn
+        self._outbox, self._append_only, self._capture = outbox, tuple(append_only), tuple(capture)
+        self._source, self._slot, self._made = "", "", ""
+        self._timeout = 30.0
+        self._kept: Ledger | None = None
+        self._db: Database | None = None
+        self._stream: Stream | None = None
+        self._reading: Reading | None = None
+        self._confirmed = Confirmed(0)
+
+    def __repr__(self) -> str:  # not the dsn: it may hold a password
+        return f"PostgresLog(outbox={self._outbox}, append_only={self._append_only}, capture={self._capture})"
+
+    @property
+    def declared(self) -> Declared:
+        from logsync.sources.postgres.setup import Declared
+
+        return Declared(self._outbox, self._append_only, self._capture)
+
+    def open(self, source: str, settings: Any) -> None:
+        """See Origin. Bound: ``store_timeout`` per address of the host, and per question to the server."""
+        self.close()
+        try:
+            self._open(source, settings)
+        except BaseException:
+            self.close()
+            raise
+
+    def _open(self, source: str, settings: Any) -> None:
+        with importing("psycopg", extra="postgres"):
+            from logsync.sources.postgres import catalog, setup
+            from logsync.sources.postgres.reading import Reading
+        self._source, self._slot = source, setup.names_of(source).slot
+        self._db, self._stream = self.connect(source, settings)
+        with self._db.call("check the source") as link:
+            row, tables = setup.check(link, source, self.declared)
+            found = catalog.slot(link, self._slot)
+            self._confirmed = Confirmed(places.read(found.confirmed) if found and found.confirmed else 0)
+            self._stream.start(self._slot, setup.publications(source, self.declared), self._confirmed)
+        self._made, self._kept = row.made.publications, row.ledger
+        self._reading = Reading(tables, self._confirmed)
+
+    def connect(self, source: str, settings: Any) -> tuple[Database, Stream]:
+        """Both connections, nothing asked yet. Raises StoreUnavailable, ConfigError."""
+        from logsync.sources.postgres import database
+        from logsync.sources.postgres.stream import Stream
+
+        self._timeout = settings.store_timeout
+        dsn = settings.address("postgres") if self._dsn is None else self._dsn
+        db = database.Database(dsn, timeout=self._timeout, source=source)
+        try:
+            link = database.connect(dsn, timeout=self._timeout, source=source, replication=True)
+            return db, Stream(link, timeout=self._timeout)
+        except BaseException:
+            db.close()
+            raise
+
+    def holds(self) -> bool:
+        """See Origin."""
+        from logsync.sources.postgres import catalog
+
+        db, stream, _ = self._opened()
+        with db.call("look who reads the slot") as link:
+            return catalog.held(link, self._slot, stream.pid)
+
+    def ledger(self) -> Ledger | None:
+        """See Origin."""
+        return self._kept
+
+    def keep(self, ledger: Ledger) -> None:
+        """See Origin. Raises StoreUnavailable if the hold is gone: then nothing was written."""
+        from logsync.sources.postgres.ledger import keep
+
+        db, stream, _ = self._opened()
+        with db.transaction("keep how far the log is") as link:
+            keep(link, self._source, ledger, stream.pid)
+        self._kept = ledger
+
+    def take(self, limit: int, timeout: float) -> Portion:
+        """See Origin."""
+        db, stream, reading = self._opened()
+        until = monotonic() + timeout
+        while True:
+            if db.gone():
+                # A shutdown ends ordinary connections first, and then waits for streams to be confirmed.
+                self.close()
+                raise StoreUnavailable("the database has closed the connection: it is shutting down, or was restarted")
+            # Read on also if nothing is wanted, up to the first fact: a server that waits for an answer gets one.
+            stream.read(reading, max(1, limit))
+            stream.beat()
+            left = until - monotonic()
+            if reading.ready or left <= 0:
+                return reading.portion(limit)
+            stream.wait(left, db.socket)
+
+    def confirm(self, end: str, ids: Sequence[str]) -> None:
+        """See Origin. The outbox's rows go first: a row whose fact is never read again would stay forever."""
+        from logsync.sources.postgres.setup import check_publications
+
+        db, stream, _ = self._opened()
+        with db.transaction("delete what is in the log") as link:
+            check_publications(link, self._source, self.declared, self._made)
+            if ids:
+                link.ask(_FORGET, list(ids))
+        self._confirmed.confirm(places.lsn_of(end))
+        stream.tell()
+
+    def close(self) -> None:
+        """See Origin."""
+        for each in (self._stream, self._db):
+            if each is not None:
+                each.close()
+        self._stream = self._db = self._reading = None
+
+    def _opened(self) -> tuple[Database, Stream, Reading]:
+        if self._db is None or self._stream is None or self._reading is None:
+            raise StoreUnavailable("the write-ahead log is not read: it was not opened, or closed after an error")
+        return self._db, self._stream, self._reading

@@ -1,0 +1,14 @@
+-- What logsync keeps of its sources in the database that they read.
+-- A role that relays needs: REPLICATION; USAGE on schema logsync; SELECT, UPDATE on logsync.source; SELECT, DELETE on
+-- logsync.outbox if there is one. REPLICATION reads every table of the published ones without a SELECT right on it.
+CREATE SCHEMA IF NOT EXISTS logsync;
+
+-- made: what `logsync source create` made, and in which database. kept: how far the log surely has the facts; changes
+-- with every confirmation, so there is free room on its page. audit: what people did by hand.
+CREATE TABLE IF NOT EXISTS logsync.source (
+    name  text PRIMARY KEY,
+    slot  text NOT NULL UNIQUE,
+    made  json NOT NULL,
+    kept  json,
+    audit json NOT NULL DEFAULT '[]'
+) WITH (fillfactor = 50);
