@@ -75,6 +75,8 @@ class Producer:
         events: Iterable[Item],
         *,
         progress: Callable[[int], None] | None = None,
+        source: str | None = None,
+        places: Iterable[int | str] | None = None,
     ) -> AppendReport:
         """Append events in order, as fast as Kafka takes them. An event with an id, a time or headers of its own comes
         in an ``Envelope``; with headers alone it may come as ``(event, headers)``.
@@ -84,7 +86,21 @@ class Producer:
         and is kept open for the next call for a minute.
         Raises AppendIncomplete at the first failure: it feeds no more, gives up what is queued, and its
         ``report`` says what became of each event. # A2
+
+        ``source`` names a file, or what else can be read again in one order, and ``places`` says where in it each event
+        stands: numbers or texts that ascend, by default the numbers from 0. Then a run that was killed is simply run
+        again: it goes on after the last place that the log has, and each event counts once, in order, whatever happened
+        (U1). Its id is made of source, place and value; a place that has another event now raises ConfigError, "the
+        file changed", and of two runs at once one raises AppendRejected. An outage is waited for; LogUnavailable after
+        30 seconds without progress.
         """
+        if source is not None:
+            from logsync.sources.files import append_file, numbered
+
+            places = numbered() if places is None else places
+            return append_file(self.log, self.settings, events, source=source, places=places, progress=progress)
+        if places is not None:
+            raise AppendRejected("places without a source", fix='name what is appended: source="import-2024"')
         deadline = monotonic() + self.settings.append_timeout
         if self._closed:
             raise self._is_closed()

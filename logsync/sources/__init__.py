@@ -4,3 +4,8 @@ A source is the reverse of a sink: it carries the facts of one place (an outbox,
 The core does not know this package; it knows the judge (``logsync.core.sources``), which decides for every reader
 which records of a source count.
 """
+
+from logsync.sources.contract import Change
+from logsync.sources.source import Source
+
+__all__ = ["Change", "Source"]

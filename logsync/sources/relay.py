@@ -14,7 +14,6 @@ from __future__ import annotations
 import logging
 import secrets
 import time
-from collections import deque
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
@@ -34,6 +33,7 @@ from logsync.errors import (
     PositionConflict,
     StoreUnavailable,
 )
+from logsync.sources.brought import AboveTheFloor, Brought
 from logsync.sources.channel import Channel, Stretch
 from logsync.sources.contract import Fact, Ledger, Portion
 from logsync.sources.reading import ReadSoFar
@@ -48,7 +48,6 @@ WINDOW = 5_000
 WINDOW_BYTES = 16 << 20
 _AT_ONCE = 500  # facts of one call of ``take``
 _LOOK_EVERY = 1.0  # seconds between two looks at the log's identity
-_CONFIRM_EVERY = 0.5  # seconds; each costs the origin's database a transaction
 _HEADERS_AT_ONCE = 1_000
 _SILENCE = 10.0
 """Seconds without a record read back after which the term is given up: a stream that is held and not confirmed holds up
@@ -67,19 +66,23 @@ class Relay:
         clock: Callable[[], float] = time.monotonic,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         writer: Callable[[], str] = lambda: secrets.token_hex(8),
+        brought: Brought | None = None,
+        confirm_every: float = 0.5,
     ) -> None:
         self.source, self.origin, self.channel = source, source.origin, channel
         self._settings, self._clock, self._now, self._writer = settings, clock, now, writer
         self.status = RelayStatus(turned_at=clock())
+        self._confirm_every = confirm_every  # seconds; each time costs the origin's database a transaction
         self.stopping = False
+        self.last: dict[int, int] = {}
+        """Per partition, the highest offset of what was read back."""
         self._term: Term | None = None
         self._leading = False  # this term's barriers were read back
         self._read: dict[int, ReadSoFar] = {}
         self._log: LogIdentity
         self._floor = self._last = ""
         self._skips: dict[str, str] = {}
-        self._in_log: dict[str, str | None] = {}  # what earlier terms brought above the floor: places and ids
-        self._unmet: deque[str] = deque()  # the same, in order, as far as the origin has not shown it again
+        self._brought: Brought = brought or AboveTheFloor()
         self._incarnation = 0
         self._halt: FactError | None = None
         self._looked_at = float("-inf")
@@ -151,9 +154,8 @@ class Relay:
 
     def _read_log(self, ledger: Ledger | None, bounds: dict[int, tuple[int, int]]) -> int:
         """Read every partition to its end. Returns the greatest term of this source that stands there, taken or not."""
-        self._in_log.clear()
         self._read.clear()
-        self._floor = ledger.floor if ledger else ""
+        self._brought.begin(ledger.floor if ledger else "")
         if ledger is not None and (differences := ledger.log.differences(self._log)):
             raise self._other_log(f"its log is another one: {'; '.join(differences)}")
         greatest = 0
@@ -170,20 +172,21 @@ class Relay:
             for record in self.channel.records(partition, known.next_offset, high):
                 batch.append(record)
                 if len(batch) == _HEADERS_AT_ONCE:
-                    greatest = max(greatest, self._note(read, batch, record.offset + 1))
+                    greatest = max(greatest, self._note(partition, batch, record.offset + 1))
                     batch = []
-            greatest = max(greatest, self._note(read, batch, high), read.state(self.source.name).term)
+            greatest = max(greatest, self._note(partition, batch, high), read.state(self.source.name).term)
         return greatest
 
-    def _note(self, read: ReadSoFar, batch: list[Record], stop: int) -> int:
-        """Remember what of this source stands in a stretch above the floor. Returns the greatest term in it."""
+    def _note(self, partition: int, batch: list[Record], stop: int) -> int:
+        """Note what of this source stands in a stretch. Returns the greatest term in it."""
+        read = self._read[partition]
         marks = self.source.log.codec.marks(batch)
         after, passed = fold(read.known, marks, stop)
         records = {record.offset: record for record in batch}
         mine = [(offset, mark) for offset, mark in marks if mark is not None and mark.source == self.source.name]
         for offset, mark in mine:
-            if offset not in passed and mark.at > self._floor:
-                self._in_log[mark.at] = id_of(self.source.log, records[offset])
+            if offset not in passed and mark.number:
+                self._brought.note(partition, mark.at, id_of(self.source.log, records[offset]))
         read.read(after, max((mark.at for offset, mark in mine if offset not in passed), default=""))
         return max((mark.term for _, mark in mine), default=0)
 
@@ -198,7 +201,7 @@ class Relay:
         if all(term.holds(read.state(self.source.name)) for read in self._read.values()):
             self._leading = True
             self._keep(term)  # U3: from here on no relay before this one writes there
-            self._unmet = deque(sorted(self._in_log))
+            self._brought.complete()
             self.status.state, self.status.reason = RelayState.RUNNING, ""
             log.info("relaying", extra={"source": self.source.name, "term": term.number, "after": self._floor or "-"})
 
@@ -249,7 +252,7 @@ class Relay:
 
     def _encoded(self, fact: Fact, at: str) -> Encoded | None:
         """What is to be sent of this fact; None for nothing. Raises FactError."""
-        if at <= self._floor or self._is_in_log(fact, at):
+        if self._brought.has(self.source, fact, at):
             return None
         if at in self._skips:
             self.status.skipped += 1
@@ -257,23 +260,6 @@ class Relay:
         encoded = self.source.encoded(fact, at)
         self.status.passed_over += encoded is None
         return encoded
-
-    def _is_in_log(self, fact: Fact, at: str) -> bool:
-        """Did an earlier term bring it? Raises ConfigError where the origin is not the one that told the log. # U4"""
-        if not self._unmet or at < self._unmet[0]:
-            return False
-        known = self._unmet.popleft()
-        if at == known:
-            found = self._in_log.pop(known)
-            if found == self.source.id_of(fact, at):
-                return True
-            what = f"at {fact.at} it has fact {self.source.id_of(fact, at)} now, and the log has {found}"
-        else:
-            what = f"the log has a fact at {known}, and its next one now is at {at}"
-        raise ConfigError(
-            f"source {self.source.name}: its database was restored or replaced: {what}",
-            fix=f"`logsync source adopt {self.source.address}` goes on with what comes from now on, on record",
-        )
 
     def _read_back(self, term: Term, timeout: float) -> None:
         failure = self.channel.failure()
@@ -308,19 +294,20 @@ class Relay:
                 continue
             top = top if offset in passed else max(top, mark.at)
             if (mark.term, mark.writer) != (term.number, term.writer):
-                if offset not in passed and mark.at > self._floor:  # of the writer before, up to our barrier
+                if offset not in passed:  # of the writer before, up to our barrier
                     record = next(each for each in stretch.records if each.offset == offset)
-                    self._in_log[mark.at] = id_of(self.source.log, record)
+                    self._brought.note(stretch.partition, mark.at, id_of(self.source.log, record))
             elif offset in passed:
                 raise LogUnavailable(f"partition {stretch.partition}: Kafka dropped records before {offset}")
             else:
                 term.taken(stretch.partition, mark)  # U2
+                self.last[stretch.partition] = offset
                 self.status.relayed, self.status.moved_at = self.status.relayed + 1, self._heard_at
         read.read(after, top)
 
     def _confirm(self, term: Term) -> None:
         """What was read back is written down, and only then confirmed. # U2"""
-        if self._clock() - self._confirmed_at < _CONFIRM_EVERY and not self.stopping:
+        if self._clock() - self._confirmed_at < self._confirm_every and not self.stopping:
             return
         reached = term.reached()
         if not reached:

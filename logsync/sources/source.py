@@ -14,12 +14,12 @@ from logsync.core.codec import Encoded, encode
 from logsync.core.log import Log
 from logsync.core.raised import in_words, last_lines
 from logsync.errors import AppendRejected, ConfigError, FactError
-from logsync.sources.contract import Change, Fact, Origin
+from logsync.sources.contract import Change, Fact, Origin, Unfit
 
 Mapping = Callable[[Change], BaseModel | None]
 F = TypeVar("F", bound=Mapping)
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,39}")
-_FACTS = uuid.UUID("6a2f2a0c-5d0c-5a57-9f0e-7c1b0f6f8a11")
+FACTS = uuid.UUID("6a2f2a0c-5d0c-5a57-9f0e-7c1b0f6f8a11")
 """The namespace of ids that are made of facts (RFC 9562, UUIDv5)."""
 
 
@@ -70,6 +70,8 @@ class Source:
         """
         if isinstance(fact.of, Encoded):
             return fact.of
+        if isinstance(fact.of, Unfit):
+            raise self.refused(fact, at, f"{fact.of.why}. For later ones: {fact.of.fix}")
         event = self._mapped(fact, fact.of, at)
         if event is None:
             return None
@@ -80,11 +82,12 @@ class Source:
 
     def id_of(self, fact: Fact, at: str) -> str:
         """The id of the fact's event."""
-        return fact.id or str(uuid.uuid5(_FACTS, f"{self.name} {at} {fact.time.isoformat()}"))
+        return fact.id or str(uuid.uuid5(FACTS, f"{self.name} {at} {fact.time.isoformat()}"))
 
     def refused(self, fact: Fact, at: str, why: str) -> FactError:
         """The error that halts a relay at this fact."""
         what = f"a row of {fact.of.table}" if isinstance(fact.of, Change) else f"outbox row {fact.id}"
+        what = "a fact" if isinstance(fact.of, Unfit) else what
         return self.unfit(f"{what} at {at}", at, why)
 
     def unfit(self, what: str, at: str, why: object) -> FactError:
