@@ -24,6 +24,7 @@ _COLUMNS = (
 
 CODES = {
     "misconfigured": Exit.CONFIG,
+    "position lost": Exit.CONFIG,
     "other environment": Exit.CONFIG,
     "other log": Exit.LOG,
     "gap": Exit.LOG,

@@ -32,6 +32,9 @@ class SinkState(StrEnum):
     PARKED = "parked"
     """Behind or not: there are events that were set aside."""
     NO_POSITION = "no position"
+    """No worker has begun here, as far as the store knows."""
+    LOST = "position lost"
+    """There is a book, or content, and no position: it was forgotten or lost. No worker goes on. # P1"""
     WIPING = "wiping"
     MOVING = "moving"
     OTHER_LOG = "other log"
@@ -76,8 +79,12 @@ def judge(
     *,
     identity: LogIdentity,
     environment: str,
+    holds_data: bool = False,
 ) -> Row:
-    """The row of one partition from facts alone; committed offset and age are added by the caller."""
+    """The row of one partition from facts alone; committed offset and age are added by the caller.
+
+    ``holds_data``: the store has content of the sink. It is asked only if there is no book.
+    """
     at = position.next_offset if position else None
     row = Row(sink, partition, SinkState.OK, position=at, end=span.high, lag=None if at is None else span.high - at)
     if book is not None and book.state == "wiping":
@@ -89,7 +96,11 @@ def judge(
     if book is not None and (differences := book.log.differences(identity)):
         return row._replace(state=SinkState.OTHER_LOG, lag=None, detail="; ".join(differences))
     if at is None or row.lag is None:
-        return row._replace(state=SinkState.NO_POSITION)
+        if book is None and not holds_data:
+            return row._replace(state=SinkState.NO_POSITION)
+        left = "a book" if book is not None else "data of this sink"
+        detail = f"it was forgotten or lost, and the store has {left}: `logsync rebuild SINK --yes` replays the log"
+        return row._replace(state=SinkState.LOST, detail=detail)
     if book is not None and position is not None and position.epoch != book.epoch:
         detail = "`logsync position set` or `adopt` is under way, or was interrupted: run it again"
         return row._replace(state=SinkState.MOVING, detail=detail)
@@ -117,7 +128,7 @@ def survey(sink: Sink, settings: Settings) -> list[Row]:
             for partition, span in spans.items():
                 row = judge(
                     sink.name, partition, span, seen.book, (seen.positions or {}).get(partition),
-                    identity=identity, environment=settings.environment,
+                    identity=identity, environment=settings.environment, holds_data=seen.holds_data,
                 )  # fmt: skip
                 row = row._replace(detail=in_commands(row.detail, sink.address))
                 if partition in held and row.state in (SinkState.OK, SinkState.BEHIND) and row.lag is not None:

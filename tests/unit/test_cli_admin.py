@@ -245,7 +245,7 @@ BOOK = Book(sink="db", environment="default", log=LOG)
     [
         (BOOK, 9, SinkState.OK, 0),
         (BOOK, 4, SinkState.BEHIND, 5),
-        (BOOK, None, SinkState.NO_POSITION, None),
+        (BOOK, None, SinkState.LOST, None),
         (None, None, SinkState.NO_POSITION, None),
         (BOOK, 1, SinkState.GAP, 8),
         (BOOK, 10, SinkState.GAP, -1),
@@ -260,6 +260,20 @@ def test_status_judges_from_facts(book: Book | None, at: int | None, state: Sink
     position = None if at is None else Position(0, at)
     row = judge("db", 0, Span(2, 9), book, position, identity=LOG, environment="default")
     assert (row.state, row.position, row.end, row.lag) == (state, at, 9, lag)
+
+
+def test_status_tells_a_position_that_is_lost_from_a_sink_that_has_not_begun() -> None:  # P1
+    """Whatever would keep a worker from beginning is no sink that waits for its first worker."""
+    from logsync.log.lookup import Span
+
+    def found(book: Book | None, *, holds_data: bool) -> Row:
+        return judge("db", 0, Span(0, 9), book, None, identity=LOG, environment="default", holds_data=holds_data)
+
+    assert found(None, holds_data=False).state is SinkState.NO_POSITION
+    for row in (found(BOOK, holds_data=False), found(None, holds_data=True)):
+        assert row.state is SinkState.LOST
+        assert "logsync rebuild SINK --yes" in row.detail
+        assert worst([SinkState.OK, row.state]) is Exit.CONFIG
 
 
 @pytest.mark.parametrize(

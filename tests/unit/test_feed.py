@@ -60,14 +60,6 @@ def opensearch() -> OpenSearch:
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 REFUSED: list[tuple[Callable[[], Store], object, str]] = [
-    (postgres, Upsert("order", KEY), "no table order in"),
-    (postgres, Upsert("Orders", KEY), "no table Orders in"),
-    (postgres, Upsert("orders", KEY, {"colour": 1}), "no column colour"),
-    (postgres, Upsert("orders", {"Order": 1}), "no column Order"),
-    (postgres, Upsert("shop.orders_", KEY), "no table shop.orders_"),
-    (postgres, Upsert("totals", {"name": 1}, {"m": 1}), "table totals has no column m"),
-    (postgres, Increment("orders", KEY, {"note": 1}), "a counter must be"),
-    (postgres, Increment("orders", KEY, {"later": 1}), "a counter must be"),
     (postgres, Increment("orders", KEY, {"cents": 0.5}), "found float"),
     (postgres, Increment("orders", KEY, {"cents": True}), "found bool"),
     (postgres, Increment("orders", KEY, {"price": Decimal("NaN")}), "finite"),
@@ -111,6 +103,28 @@ def test_what_the_store_refuses_is_refused(store: Callable[[], Store], write: ob
     assert (caught.value.partition, caught.value.offset) == (0, 0)
     parked = feed(of(store(), write, on_error="park"), OrderPlaced(order="a", cents=1)).parked
     assert [(entry.error, entry.offset) for entry in parked] == [("WriteRejected", 0)]
+
+
+UNFIT: list[tuple[Callable[[], Store], object, str]] = [
+    (postgres, Upsert("order", KEY), "no table order in"),
+    (postgres, Upsert("Orders", KEY), "no table Orders in"),
+    (postgres, Upsert("orders", KEY, {"colour": 1}), "no column colour"),
+    (postgres, Upsert("orders", {"Order": 1}), "no column Order"),
+    (postgres, Upsert("shop.orders_", KEY), "no table shop.orders_"),
+    (postgres, Upsert("totals", {"name": 1}, {"m": 1}), "table totals has no column m"),
+    (postgres, Increment("orders", KEY, {"note": 1}), "a counter must be"),
+    (postgres, Increment("orders", KEY, {"later": 1}), "a counter must be"),
+]
+
+
+@pytest.mark.parametrize(("store", "write", "words"), UNFIT)
+def test_tables_that_do_not_fit_the_handlers_are_no_events_fault(
+    store: Callable[[], Store], write: object, words: str
+) -> None:  # G7
+    for options in ({}, {"on_error": "park"}):
+        with pytest.raises(ConfigError, match=words) as caught:
+            feed(of(store(), write, **options), OrderPlaced(order="a", cents=1))
+        assert "logsync schema print" in str(caught.value)
 
 
 TAKEN: list[tuple[Callable[[], Store], object]] = [

@@ -26,6 +26,10 @@ class RowsRefused(Exception):
     """A write that logsync itself will not carry out, whatever the table holds. It says why, without values."""
 
 
+class DoesNotFit(RowsRefused):
+    """The tables are not what the write needs, whatever its values: the set-up is wrong, and no event is at fault."""
+
+
 @dataclass(slots=True)
 class Net:
     """What several writes to one key add up to: ``gone``, or else these columns set and these added to."""

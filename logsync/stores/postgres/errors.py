@@ -7,6 +7,7 @@ from enum import Enum, auto
 from typing import TYPE_CHECKING
 
 from logsync.core.secrets import hide
+from logsync.errors import ConfigError
 
 if TYPE_CHECKING:
     import psycopg
@@ -33,10 +34,26 @@ _TABLE: dict[str, Verdict] = {
     "3D000": Verdict.CONFIG,  # no such database
     "3F000": Verdict.CONFIG,  # no such schema
     "40": Verdict.UNAVAILABLE,  # serialization failure, deadlock
-    "42501": Verdict.CONFIG,  # insufficient privilege
-    "42P01": Verdict.CONFIG,  # no such table
-    "42P10": Verdict.CONFIG,  # no unique index on the key of an Upsert or Increment
+    # The text of a statement and the names in it: tables, columns, keys, functions, rights. No value changes that. # G7
+    "42": Verdict.CONFIG,
+    # But the type of a value may: a parameter has the one that the event's value has in Python.
+    "42804": Verdict.REJECTED,  # datatype mismatch
+    "42846": Verdict.REJECTED,  # no such cast
+    "42883": Verdict.REJECTED,  # no such function or operator, for these types
+    "42725": Verdict.REJECTED,  # several of them
+    "42P08": Verdict.REJECTED,  # a parameter of two types
+    "42P18": Verdict.REJECTED,  # a parameter of none
+    # And an event may make what an earlier one has made.
+    "42P03": Verdict.REJECTED,
+    "42P04": Verdict.REJECTED,
+    "42P05": Verdict.REJECTED,
+    "42P06": Verdict.REJECTED,
+    "42P07": Verdict.REJECTED,
+    "42701": Verdict.REJECTED,
+    "42710": Verdict.REJECTED,
+    "42723": Verdict.REJECTED,
     "53": Verdict.UNAVAILABLE,  # disk full, out of memory, too many connections
+    "55000": Verdict.CONFIG,  # a key that is DEFERRABLE, a table without replica identity
     "55006": Verdict.UNAVAILABLE,  # object in use
     "55P03": Verdict.UNAVAILABLE,  # lock not available
     "55P04": Verdict.REJECTED,  # a new enum value used too early
@@ -65,7 +82,26 @@ def verdict(error: Exception) -> Verdict:
     if state is None:
         # The client refused it before it was sent: a NUL in a text, a parameter that is missing.
         return Verdict.UNAVAILABLE if type(error).__name__ == "OperationalError" else Verdict.REJECTED
+    if state == "42601" and not _in_statement(error):
+        return Verdict.REJECTED  # the text of a value: jsonpath, tsquery, ltree and hstore have a syntax, too
     return next(_TABLE[state[:n]] for n in range(len(state), -1, -1) if state[:n] in _TABLE)
+
+
+def _in_statement(error: Exception) -> bool:
+    """True if the server says where in a statement, or in a statement of a function, it is wrong."""
+    diag = getattr(error, "diag", None)
+    return diag is not None and (diag.statement_position or diag.internal_position) is not None
+
+
+def does_not_fit(found: str, offset: int, about: str = "") -> ConfigError:
+    """The error for tables, statements or rights that are wrong whatever an event holds. ``offset``: of the event that
+    found it. # G7
+    """
+    return ConfigError(
+        f"Postgres: {found}; found by the event at offset {offset}{about}",
+        fix="put the table, its columns and its unique index on the key, the handler's statement, or the role's rights "
+        "in order: `logsync schema print SINK` shows what the sink expects",
+    )
 
 
 def verdict_of_connect(error: psycopg.Error) -> Verdict:

@@ -10,9 +10,10 @@ from typing import Any
 from logsync.core.plan import Plan
 from logsync.core.write import Write
 from logsync.errors import WriteRejected
-from logsync.stores.postgres.coalesce import RowsRefused
+from logsync.stores.postgres.coalesce import DoesNotFit, RowsRefused
 from logsync.stores.postgres.ddl import Declared
 from logsync.stores.postgres.encode import array
+from logsync.stores.postgres.errors import does_not_fit
 from logsync.stores.postgres.guard import check_statement
 from logsync.writes.rows import Delete, Increment, InTransaction, Sql, Upsert
 
@@ -23,11 +24,15 @@ _PARAMETER = re.compile(r"%\((\w+)\)[sbt]")
 
 
 def check_writes(plan: Plan, declared: Declared, owned: Sequence[str]) -> None:
-    """Raise WriteRejected for the first event with a write that Postgres would refuse, whatever its tables hold."""
+    """Raise for the first event with a write that Postgres would refuse, whatever its tables hold: WriteRejected, or
+    ConfigError if the tables do not fit the write.
+    """
     for offset, writes in plan.by_event():
         for write in writes:
             try:
                 _check(write, declared, owned)
+            except DoesNotFit as error:
+                raise does_not_fit(str(error), offset) from None
             except RowsRefused as error:
                 raise WriteRejected(f"Postgres would refuse a write of this event: {error}", offset=offset) from None
 
@@ -43,7 +48,7 @@ def _check(write: Write, declared: Declared, owned: Sequence[str]) -> None:
         raise RowsRefused(f"{type(write).__name__} is no write of rows")
     table = write.table
     if declared.tables and declared.whole and not declared.has(table) and table not in owned:
-        raise RowsRefused(f"there is no table {table} in the sink's schema, nor in tables=[...]")
+        raise DoesNotFit(f"there is no table {table} in the sink's schema, nor in tables=[...]")
     columns = declared.columns(table)
     if not write.key:
         raise RowsRefused(f"{type(write).__name__} on {table} has an empty key")
@@ -53,7 +58,7 @@ def _check(write: Write, declared: Declared, owned: Sequence[str]) -> None:
         raise RowsRefused(f"{table}: {', '.join(sorted(twice))} stands in the key and in the values")
     for name, value in {**write.key, **values, **sums}.items():
         if columns is not None and name not in columns:
-            raise RowsRefused(f"table {table} has no column {name}")
+            raise DoesNotFit(f"table {table} has no column {name}")
         if name in write.key and value is None:
             raise RowsRefused(f"{table}: key column {name} is None: NULL is not equal to anything, not even itself")
         kind = "" if columns is None else columns[name]
@@ -65,7 +70,7 @@ def _check(write: Write, declared: Declared, owned: Sequence[str]) -> None:
 
 def _check_sum(name: str, amount: object, kind: str) -> None:
     if kind.partition(" ")[0] in _NO_COUNTERS:
-        raise RowsRefused(f"column {name} is {kind}: a counter must be smallint, integer, bigint or numeric")
+        raise DoesNotFit(f"column {name} is {kind}: a counter must be smallint, integer, bigint or numeric")
     if type(amount) is not int and not (type(amount) is Decimal and amount.is_finite()):
         raise RowsRefused(
             f"Increment of {name}: expected int or a finite Decimal, found {type(amount).__name__}: the sum of floats "

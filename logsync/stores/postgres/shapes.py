@@ -14,7 +14,7 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
-from logsync.stores.postgres.coalesce import EXACT, NUMERIC_DIGITS, Key, RowsRefused
+from logsync.stores.postgres.coalesce import EXACT, NUMERIC_DIGITS, DoesNotFit, Key, RowsRefused
 
 _ZERO = re.compile(r"\(?'?0(\.0*)?'?\)?(::[a-z0-9 ]+(\(\d+,\d+\))?)?")
 _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
@@ -78,16 +78,16 @@ class Column:
         """Raise RowsRefused unless adding ``amounts`` here, in any grouping, gives one and the same sum. # G4
 
         Each amount as the log has it, before any is added to another: two halves of a cent make a cent, but
-        one by one each would be rounded.
+        one by one each would be rounded. Where no amount would do, it is DoesNotFit.
         """
         if self.base not in _INTEGERS and self.base != "numeric":
-            raise RowsRefused(f"column {name} is {self.type}: a counter must be smallint, integer, bigint or numeric")
+            raise DoesNotFit(f"column {name} is {self.type}: a counter must be smallint, integer, bigint or numeric")
         if self.default is not None and not _ZERO.fullmatch(self.default):
             # "Upsert, then Increment" of a new row would count from the default, "Increment" alone from 0.
-            raise RowsRefused(f"column {name} has DEFAULT {self.default[:40]}: a counter's default must be 0 or absent")
+            raise DoesNotFit(f"column {name} has DEFAULT {self.default[:40]}: a counter's default must be 0 or absent")
         scale = 0 if self.base in _INTEGERS else _scale(self.typmod)
         if scale is not None and scale < 0:
-            raise RowsRefused(f"column {name} rounds to tens or more: a counter must hold every integer")
+            raise DoesNotFit(f"column {name} rounds to tens or more: a counter must hold every integer")
         if set(map(type, amounts)) == {int}:
             return
         for amount in amounts:

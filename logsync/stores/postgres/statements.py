@@ -8,7 +8,7 @@ from itertools import chain, zip_longest
 from typing import Any, NamedTuple
 
 from logsync.core.write import Write
-from logsync.stores.postgres.coalesce import Key, Names, Round, Row, RowsRefused, RowWrite, coalesce
+from logsync.stores.postgres.coalesce import DoesNotFit, Key, Names, Round, Row, RowsRefused, RowWrite, coalesce
 from logsync.stores.postgres.encode import array
 from logsync.stores.postgres.guard import check_statement
 from logsync.stores.postgres.order import Order
@@ -231,13 +231,13 @@ class Tables:
         try:
             return self._relation(table).columns[name]
         except KeyError:
-            raise RowsRefused(f"table {table} has no column {name}") from None
+            raise DoesNotFit(f"table {table} has no column {name}") from None
 
     def _relation(self, table: str) -> Relation:
         try:
             return self._relations[table]
         except KeyError:
-            raise NoSuchTable(f"there is no table {table}, or this role cannot see it") from None
+            raise DoesNotFit(f"there is no table {table}, or this role cannot see it") from None
 
     def _table(self, table: str) -> str:
         return _percent(self._relation(table).name)
@@ -251,10 +251,6 @@ def tables_of(writes: Iterable[Write]) -> tuple[set[str], set[str]]:
         }
     except TypeError:  # a name that is none: said when its write is made
         return set(), set()
-
-
-class NoSuchTable(RowsRefused):
-    """Not the fault of an event: the set-up is wrong."""
 
 
 def _match(names: Sequence[str]) -> str:

@@ -215,6 +215,9 @@ class Postgres:
             except WriteRejected as error:
                 error.fix = OLD_TABLE
                 raise
+            except ConfigError as error:
+                error.fix = f"{error.fix}; {OLD_TABLE}"
+                raise
 
     def sequences(self, partition: int) -> dict[str, SequenceSummary]:
         with self._call("read what waits") as link:

@@ -12,15 +12,15 @@ from logsync.core.formats import number
 from logsync.core.plan import Plan
 from logsync.core.raised import in_words, last_lines
 from logsync.core.write import Write
-from logsync.errors import ConfigError, HandlerError, LogsyncError, PositionConflict, WriteRejected
+from logsync.errors import HandlerError, LogsyncError, PositionConflict, WriteRejected
 from logsync.stores.postgres.catalog import Catalog
-from logsync.stores.postgres.coalesce import RowsRefused
+from logsync.stores.postgres.coalesce import DoesNotFit, RowsRefused
 from logsync.stores.postgres.encode import escaped
-from logsync.stores.postgres.errors import Verdict, describe, verdict
+from logsync.stores.postgres.errors import Verdict, describe, does_not_fit, verdict
 from logsync.stores.postgres.guard import GuardedCursor
 from logsync.stores.postgres.link import Link
 from logsync.stores.postgres.parking import changes
-from logsync.stores.postgres.statements import NoSuchTable, Statement, Tables
+from logsync.stores.postgres.statements import Statement, Tables
 from logsync.writes.rows import InTransaction
 
 # The compare-and-set, which is all the fencing there is. It waits for a transaction that moves the same row
@@ -218,12 +218,8 @@ def _blame(cause: Exception, offset: int, writes: Sequence[Write]) -> LogsyncErr
     """The error of the event at ``offset``, whose ``writes`` failed for ``cause``."""
     tables = sorted({str(name) for write in writes if (name := getattr(write, "table", ""))})
     about = f" (writes to {', '.join(tables)})" if tables else ""
-    if isinstance(cause, NoSuchTable) or (not isinstance(cause, RowsRefused) and verdict(cause) is Verdict.CONFIG):
-        return ConfigError(
-            f"Postgres: {describe(cause)}; found by the event at offset {offset}{about}",
-            fix="put the table, its unique index on the key, or the role's rights in order: "
-            "`logsync schema print SINK` shows what the sink expects",
-        )
+    if isinstance(cause, DoesNotFit) or (not isinstance(cause, RowsRefused) and verdict(cause) is Verdict.CONFIG):
+        return does_not_fit(describe(cause), offset, about)
     if isinstance(cause, RowsRefused | psycopg.Error | UnicodeError):
         return WriteRejected(f"Postgres refuses a write of this event{about}: {describe(cause)}", offset=offset)
     names = [getattr(write.run, "__qualname__", "?") for write in writes if isinstance(write, InTransaction)]

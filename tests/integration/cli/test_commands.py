@@ -138,12 +138,14 @@ def test_skip_wants_a_reason_a_record_and_a_yes(shell: Shell, three: Topic) -> N
     assert status(shell)["state"] == "ok"
 
 
-def test_forget_wants_a_yes(shell: Shell, three: Topic) -> None:
+def test_forget_wants_a_yes_and_status_says_that_the_position_is_gone(shell: Shell, three: Topic) -> None:
     shell("consume", "db", "--until-end")
     shell("position", "forget", "db", code=Exit.REFUSED)
     assert status(shell)["state"] == "ok"
     shell("position", "forget", "db", "--yes")
-    assert status(shell)["state"] == "no position"
+    (lost,) = json.loads(shell("status", "--json", code=Exit.CONFIG).stdout)
+    assert lost["state"] == "position lost"
+    assert "logsync rebuild db --yes" in lost["detail"]
 
 
 def test_schema_print_opens_no_connection_and_apply_makes_what_it_prints(

@@ -32,7 +32,7 @@ def rows(connection: psycopg.Connection, table: str = "things") -> list[tuple[ob
     ("change", "code", "words"),
     [
         ({"body": "raise KeyError('size')"}, Exit.EVENT, ("KeyError: 'size' at db.py:", "line ", "thing_made")),
-        ({"body": BODY.replace("'size'", "'colour'")}, Exit.EVENT, ("colour", "ADD COLUMN IF NOT EXISTS")),
+        ({"body": BODY.replace("'size'", "'colour'")}, Exit.CONFIG, ("colour", "ADD COLUMN IF NOT EXISTS")),
         ({"body": BODY.replace("event.data.size", "'many'")}, Exit.EVENT, ("bigint",)),
         ({"body": BODY.replace("TABLE", "'absent'")}, Exit.CONFIG, ("absent",)),
         ({"body": BODY + "; yield Increment('totals', {'name': 'x'}, {'n': 1})"}, Exit.CONFIG,

@@ -226,6 +226,22 @@ def a_schema_is_missing(case: Case) -> Iterator[LogsyncError]:
     yield case.apply(Sql("CREATE TABLE missing_schema.t ()"))
 
 
+@row("42703", ConfigError)
+def a_column_is_missing(case: Case) -> Iterator[LogsyncError]:
+    yield case.apply(Sql(f"UPDATE {case.table} SET nope = 1"))
+
+
+@row("42601", ConfigError)
+def a_statement_is_none(case: Case) -> Iterator[LogsyncError]:
+    yield case.apply(Sql(f"UPDAET {case.table} SET n = 1"))
+
+
+@row("55000", ConfigError)
+def a_key_is_deferrable(case: Case) -> Iterator[LogsyncError]:
+    case.sql(f"ALTER TABLE {case.table} ADD CONSTRAINT late UNIQUE (t) DEFERRABLE")
+    yield case.apply(Upsert(case.table, {"t": "x"}, {"id": 2}))
+
+
 @row("42P01", ConfigError)
 def the_bookkeeping_is_gone(case: Case) -> Iterator[LogsyncError]:
     plan = case.plan()
@@ -276,14 +292,19 @@ def a_value_is_not_of_the_columns_type(case: Case) -> Iterator[LogsyncError]:
     yield case.apply(Upsert(case.table, {"id": 2}, {"n": "many"}))
 
 
+@row("42601", WriteRejected)  # the syntax of a value's text, and not the statement's
+def a_value_is_no_query(case: Case) -> Iterator[LogsyncError]:
+    yield case.apply(Sql("SELECT %(q)s::tsquery", {"q": "a b &"}))
+
+
+@row("42804", WriteRejected)  # the type is that of the event's value
+def a_value_has_another_type(case: Case) -> Iterator[LogsyncError]:
+    yield case.apply(Sql(f"UPDATE {case.table} SET n = %(n)s", {"n": [1]}))
+
+
 @row("22021", WriteRejected)
 def bytes_are_no_text_in_the_servers_encoding(case: Case) -> Iterator[LogsyncError]:
     yield case.apply(Sql(r"SELECT convert_from('\xff'::bytea, 'UTF8')"))
-
-
-@row("42703", WriteRejected)
-def a_column_is_missing(case: Case) -> Iterator[LogsyncError]:
-    yield case.apply(Sql(f"UPDATE {case.table} SET nope = 1"))
 
 
 @pytest.mark.parametrize("row", TABLE, ids=str)
