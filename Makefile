@@ -39,7 +39,7 @@ check: $(READY) ## format, lint, types, layers, unit and property tests; no serv
 	$(BIN)/python -m pytest -q -m "not servers and not processes" -n 2 tests
 
 test: check ## everything: the above, then all tests with real servers, which they start themselves
-	$(BIN)/python -m pytest -m "servers or processes" -n 2 --dist loadfile --durations 12 tests
+	$(BIN)/python -m pytest -m "servers or processes" -n 3 --dist loadfile --no-loadscope-reorder --durations 12 tests
 
 faults: $(READY) ## every fault x every store, written to docs/faults.md; MINUTES=5 SEED=3: random ones
 	$(BIN)/python -m tests.faults $(if $(SEED),--seed $(SEED)) $(if $(MINUTES),--minutes $(MINUTES))

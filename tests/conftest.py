@@ -18,13 +18,38 @@ from tests.servers import Asked, Servers, asked
 # No test asserts a time: a busy machine is not a fault of the code.
 hypothesis.settings.register_profile("busy", deadline=None)
 hypothesis.settings.load_profile("busy")
-INTEGRATION = Path(__file__).parent / "integration"
+HERE = Path(__file__).parent
+INTEGRATION = HERE / "integration"
+LONGEST = (
+    "integration/kafka/test_cluster.py",
+    "faults/test_faults.py",
+    "acceptance/test_demo.py",
+    "integration/worker/test_parking.py",
+    "integration/kafka/test_unclean.py",
+    "integration/worker/test_weathers_log.py",
+    "contract/test_contract_opensearch.py",
+    "integration/cli/test_position.py",
+    "integration/cli/test_commands.py",
+    "integration/cli/test_bad_input.py",
+    "integration/worker/test_kill.py",
+    "integration/test_devstack.py",
+    "integration/kafka/test_long_find.py",
+    "integration/kafka/test_unreadable.py",
+    "integration/worker/test_weathers_store.py",
+    "integration/redis/test_error_table.py",
+    "integration/cli/test_rebuild_trial.py",
+    "acceptance/test_shop.py",
+)
+"""Files that take longest. They are begun first: several processes share the files, and the last one to end is waited
+for. pytest-xdist's own order, by the number of tests, begins them last (the Makefile turns it off)."""
 # Several processes of one run (pytest-xdist) have servers of their own: some tests kill theirs.
 STACK = "-".join(filter(None, (os.environ.get("LOGSYNC_TEST_STACK", "tests"), os.environ.get("PYTEST_XDIST_WORKER"))))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Whatever needs servers is marked so; `make check` runs the rest."""
+    """Whatever needs servers is marked so; `make check` runs the rest. The longest files come first."""
+    first = {HERE / name: rank for rank, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: first.get(item.path, len(first)))
     for item in items:
         uses = {"stack", "servers"} & set(getattr(item, "fixturenames", ()))
         if (uses or INTEGRATION in item.path.parents) and item.get_closest_marker("servers") is None:

@@ -9,6 +9,7 @@ import sys
 import pytest
 
 from devstack import NAMES, StackError
+from tests.conftest import LONGEST
 from tests.servers import FOLDERS, HERE, VARIABLES, Asked, asked
 
 ROOT = HERE.parent
@@ -35,6 +36,12 @@ def test_a_mark_counts_more_than_the_folder_and_no_word_at_all_means_every_serve
     assert asked(Item("integration/worker", marked=True)) == NAMES  # type: ignore[arg-type]
     with pytest.raises(AssertionError, match="postgers"):
         asked(Item("integration/worker", "postgers"))  # type: ignore[arg-type]
+
+
+def test_the_files_that_are_begun_first_are_there() -> None:
+    assert len(set(LONGEST)) == len(LONGEST)
+    assert not [name for name in LONGEST if not (HERE / name).is_file()]
+    assert "--no-loadscope-reorder" in (ROOT / "Makefile").read_text(), "pytest-xdist would begin them last"
 
 
 def test_every_folder_that_says_what_it_needs_is_there_and_names_servers() -> None:

@@ -8,6 +8,7 @@ import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from urllib.parse import urlsplit, urlunsplit
 
 import psycopg
@@ -15,6 +16,7 @@ import pytest
 from confluent_kafka import Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
+from tests.forked import Forked
 from tests.waiting import PATIENCE
 
 REPOSITORY = Path(__file__).parents[3]
@@ -92,10 +94,14 @@ class Shell:
         self, *arguments: str, code: int | None = 0, timeout: float = PATIENCE
     ) -> subprocess.CompletedProcess[str]:
         """Run to the end and check the exit code (None: any). Output is in the answer."""
-        done = subprocess.run(
-            [sys.executable, "-m", "logsync.cli", *arguments],
-            cwd=self.folder, env=self.env, capture_output=True, text=True, timeout=timeout, check=False,
-        )  # fmt: skip
+        with TemporaryDirectory() as folder:
+            out, err = Path(folder, "out"), Path(folder, "err")
+            forked = Forked(["logsync.cli", *arguments], folder=self.folder, env=self.env, out=out, err=err)
+            found = forked.wait(timeout)
+            if found is None:
+                forked.kill()
+                raise AssertionError(f"{arguments} does not end:\n{out.read_text()}\n{err.read_text()}")
+            done = subprocess.CompletedProcess(arguments, found, out.read_text(), err.read_text())
         assert code is None or done.returncode == code, f"{arguments}: {done.returncode}\n{done.stdout}\n{done.stderr}"
         return done
 
@@ -159,6 +165,7 @@ def deploy(shell: Shell, unique: str) -> Deploy:
 
 SINK = """
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from pydantic import BaseModel
 from logsync import Event, Log, Sink
 from logsync.stores.postgres import Increment, Postgres, Upsert

@@ -26,6 +26,7 @@ from logsync.core.position import Position
 from logsync.core.store import Store
 from logsync.errors import StoreError, StoreUnavailable
 from logsync.settings import Settings
+from tests.forked import Forked
 from tests.waiting import PATIENCE
 
 from . import sinks
@@ -58,15 +59,16 @@ class Process:
     def __init__(self, arguments: list[str], env: Mapping[str, str], folder: Path) -> None:
         self.name = " ".join(arguments[-3:])
         self._path = folder / f"{uuid.uuid4().hex}.out"
-        with self._path.open("wb") as file:
-            self._popen = subprocess.Popen(
-                [sys.executable, "-m", *arguments],
-                cwd=folder,
-                env=dict(env),
-                stdin=subprocess.DEVNULL,
-                stdout=file,
-                stderr=file,
-            )
+        self._path.touch()
+        self._popen: Forked | subprocess.Popen[bytes]
+        if "LD_PRELOAD" in env:  # only a program that begins anew reads it
+            with self._path.open("ab") as file:
+                command = [sys.executable, "-m", *arguments]
+                self._popen = subprocess.Popen(
+                    command, cwd=folder, env=dict(env), stdin=subprocess.DEVNULL, stdout=file, stderr=file
+                )
+        else:
+            self._popen = Forked(arguments, folder=folder, env=env, out=self._path, err=self._path)
         self.pid = self._popen.pid
 
     @property
@@ -84,7 +86,7 @@ class Process:
             ended = not self.running
             if self.output.count(text) >= times:
                 return True
-            assert not ended, f"{self.name} ended ({self._popen.returncode}) without {text!r}:\n{self.output}"
+            assert not ended, f"{self.name} ended ({self._popen.poll()}) without {text!r}:\n{self.output}"
             return False
 
         until(seen, lambda: f"{text!r} in the output of {self.name}:\n{self.output}")
@@ -92,19 +94,19 @@ class Process:
 
     def ends(self, code: int, patience: float = PATIENCE) -> str:
         """Wait until it ended, with this code (negative: a signal). Returns its output."""
-        try:
-            found = self._popen.wait(patience)
-        except subprocess.TimeoutExpired:
-            raise AssertionError(f"{self.name} does not end:\n{self.output}") from None
+        with suppress(subprocess.TimeoutExpired):
+            self._popen.wait(patience)
+        found = self._popen.poll()
+        assert found is not None, f"{self.name} does not end:\n{self.output}"
         assert found == code, f"{self.name}: expected exit code {code}, found {found}:\n{self.output}"
         return self.output
 
     def signal(self, number: signal.Signals) -> None:
-        assert self.running, f"{self.name} has ended ({self._popen.returncode}):\n{self.output}"
+        assert self.running, f"{self.name} has ended ({self._popen.poll()}):\n{self.output}"
         self._popen.send_signal(number)
 
     def is_stopped(self) -> bool:
-        assert self.running, f"{self.name} has ended ({self._popen.returncode}):\n{self.output}"
+        assert self.running, f"{self.name} has ended ({self._popen.poll()}):\n{self.output}"
         return psutil.Process(self.pid).status() == psutil.STATUS_STOPPED
 
     def pause(self) -> None:
