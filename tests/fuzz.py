@@ -254,7 +254,7 @@ def one_round(seed: int, count: int) -> Counter[str]:
         found[f"skipped: {name.partition(':')[0]}"] += times
     for entry in waiting:
         found[f"parked: {entry.error or 'waits behind another'}"] += 1
-    found["drained by a retry"] += second.released
+    found["released by a retry"] += second.released
     found["discarded"] += third.released
     return found
 

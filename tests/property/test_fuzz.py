@@ -14,5 +14,5 @@ def test_whatever_a_record_holds_it_is_applied_parked_or_skipped() -> None:
     assert reached >= {  # else the slice proves little
         "parked: DecodeError", "parked: UnknownEventType", "parked: HandlerError", "parked: WriteRejected",
         "parked: waits behind another", "skipped: duplicate", "skipped: unhandled", "skipped: unknown",
-        "drained by a retry", "discarded",
+        "released by a retry", "discarded",
     }  # fmt: skip

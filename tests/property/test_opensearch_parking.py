@@ -1,8 +1,9 @@
 """Parking in a store without transactions: crashes, late requests and other workers between any two requests.
 
-Every event of a log adds to documents of its key and to one that all keys share, in two indices, so a drain that counts
-twice, not at all or over something newer shows. Some events fail in their handler and some are refused by the server,
-until both are mended; then everything is retried. In the end the content is the fold of the log. # I3 I7 I8 K1 K2 O4
+Every event of a log adds to documents of its key and to one that all keys share, in two indices, so a release that
+counts twice, not at all or over something newer shows. Some events fail in their handler and some are refused by the
+server, until both are mended; then everything is retried. In the end the content is the fold of the log.
+# I3 I7 I8 K1 K2 O4
 """
 
 from __future__ import annotations
@@ -87,7 +88,7 @@ class World:
             store.write_book(book.next(requests=(Request(id=str(book.revision), partitions=(0,), at=NOON),)))
         self.weather.calm = calm
 
-    def run(self, *, drained: bool) -> None:
+    def run(self, *, released: bool) -> None:
         """Workers, one after another, until the log is applied (and what was asked for is done)."""
         end = len(self.source.records[0])
         rate = self.weather.rate
@@ -102,7 +103,7 @@ class World:
                 book = made.sink.store.read_book() if made._opened else None
                 self.weather.calm = calm
                 at_end = bool(made._read) and made._read[0].stored.next_offset == end
-                return at_end and book is not None and not (drained and book.requests)
+                return at_end and book is not None and not (released and book.requests)
 
             try:
                 made.run(done)
@@ -176,22 +177,22 @@ def test_whatever_comes_between_any_two_requests_the_content_is_the_fold(seed: i
     world = World(seed, rate=(0.0, 0.05, 0.15, 0.3)[seed % 4])
     for _ in range(world.chance.randint(1, 3)):
         world.append(world.chance.randint(1, 12))
-        world.run(drained=False)
+        world.run(released=False)
         world.snapshots.append({name: dict(index) for name, index in world.server.indices.items()})
         if world.chance.random() < 0.5:  # nothing is mended yet: they fail again, some of them midway
             world.ask()
-            world.run(drained=True)
+            world.run(released=True)
         if world.chance.random() < 0.3:
             world.restore()
     world.settle_down()  # what is late from before the mending could park events that are applied by then
     world.healed = world.server.mended = True
     world.ask()
-    world.run(drained=True)
+    world.run(released=True)
     world.append(world.chance.randint(0, 5))
-    world.run(drained=False)
+    world.run(released=False)
     world.weather.calm = True
     world.ask()
-    world.run(drained=True)
+    world.run(released=True)
     world.check()
     world.settle_down()
     world.check()

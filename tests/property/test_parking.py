@@ -47,9 +47,9 @@ class Weather(Memory):
 
 
 def run(
-    store: Weather, source: MemoryLog, cut: int, hours: Sequence[int], *, poisonous: frozenset[int], drain: bool
+    store: Weather, source: MemoryLog, cut: int, hours: Sequence[int], *, poisonous: frozenset[int], retry: bool
 ) -> WorkerStatus:
-    """A worker to the log's end (and, with ``drain``, until what was asked for is through).
+    """A worker to the log's end (and, with ``retry``, until what was asked for is through).
 
     ``hours``: where its wall clock stands each time it looks, from NOON on; it goes back as often as ahead.
     """
@@ -79,7 +79,7 @@ def run(
         assert next(turns, None) is not None, report
         book = store.read_book()
         at_end = bool(worker._read) and worker._read[0].stored.next_offset == len(source.records[0])
-        return at_end and book is not None and not (drain and book.requests)
+        return at_end and book is not None and not (retry and book.requests)
 
     worker.run(done)
     return worker.status
@@ -112,7 +112,7 @@ wall_clock = st.lists(st.integers(-100_000, 100_000), min_size=1, max_size=5)
 
 @settings(max_examples=200, deadline=None)
 @given(events, events, troubles, troubles, st.integers(1, 7), wall_clock, st.integers(0, 5), st.integers(0, 5))
-def test_parked_then_drained_equals_the_fold(
+def test_parked_then_retried_equals_the_fold(
     first: list[OrderPlaced],
     second: list[OrderPlaced],
     before: list[str],
@@ -127,7 +127,7 @@ def test_parked_then_drained_equals_the_fold(
     for event in first:
         source.append(event)
     store.troubles, store.refused = before, refused
-    report = run(store, source, cut, hours, poisonous=frozenset({poison}), drain=False)
+    report = run(store, source, cut, hours, poisonous=frozenset({poison}), retry=False)
 
     held: set[str] = set()
     expected: list[OrderPlaced] = []
@@ -147,6 +147,6 @@ def test_parked_then_drained_equals_the_fold(
         source.append(event)
     store.troubles, store.refused = after, None
     ask(store)
-    run(store, source, cut, hours, poisonous=frozenset(), drain=True)
+    run(store, source, cut, hours, poisonous=frozenset(), retry=True)
     assert content(store) == fold(first + second)
     assert store.parked(0) == []

@@ -57,7 +57,7 @@ def ask(
     store.write_book(book.next(requests=(*book.requests, request)))
 
 
-def drain(made: Worker, store: Memory) -> Worker:
+def retry(made: Worker, store: Memory) -> Worker:
     """Run until what was asked for is done."""
     turns = iter(range(200))
 

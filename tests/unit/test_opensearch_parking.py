@@ -16,7 +16,7 @@ from logsync.stores.opensearch.write import within_reach
 from logsync.testing import MemoryLog
 from logsync.writes.rows import Increment, Upsert
 from tests.unit.shop import OrderPlaced, log, make_sink
-from tests.unit.test_parking import NOON, ask, drain, mended, poisoned
+from tests.unit.test_parking import NOON, ask, mended, poisoned, retry
 from tests.unit.test_worker import finish, worker
 
 
@@ -38,7 +38,7 @@ def test_a_plan_tells_what_events_would_write_that_wait_behind_another() -> None
         assert all(type(write) in (Upsert, Increment) for writes in made.refused.values() for write in writes)
 
 
-def test_a_request_to_drain_what_is_not_due_yet_leaves_it_waiting() -> None:
+def test_a_request_to_release_what_is_not_due_yet_leaves_it_waiting() -> None:
     """A replayable store parks before its position moves. An event that it holds at or after its position is met again,
     and must then find itself parked, or it would be applied and stay parked as well."""
     source, store = MemoryLog(log), Replayable()
@@ -56,7 +56,7 @@ def test_a_request_to_drain_what_is_not_due_yet_leaves_it_waiting() -> None:
     finish(made, source)
     assert [entry.offset for entry in store.parked(0)] == [1, 2]
     ask(store)
-    drain(made, store)
+    retry(made, store)
     assert store.content.row("totals", name="cents") == {"name": "cents", "n": 1 - 7 + 8}
 
 

@@ -99,10 +99,10 @@ def test_a_request_that_is_too_large_is_cut_until_one_document_is_alone(weather:
     assert store.positions()[0].next_offset == 20
 
 
-def test_a_page_whose_events_were_all_drained_meanwhile_is_not_the_end(weather: Calm, store: Simulated) -> None:
+def test_a_page_whose_events_were_all_released_meanwhile_is_not_the_end(weather: Calm, store: Simulated) -> None:
     store.apply(replace(plan(0, [], [], [], []), parked=parked(0, 1, 2, 3)))
 
-    def drain(path: str, body: Any) -> None:
+    def release(path: str, body: Any) -> None:
         if path == "/_mget" and b"logsync-parked" in body:  # the search is over
             weather.around = lambda path, body: None
             for offset in (0, 1):
@@ -111,7 +111,7 @@ def test_a_page_whose_events_were_all_drained_meanwhile_is_not_the_end(weather: 
 
     other = Simulated(weather)
     other.open("search", SETTINGS)
-    weather.around = drain
+    weather.around = release
     assert [entry.offset for entry in store.parked(0, limit=2)] == [2, 3]
 
 

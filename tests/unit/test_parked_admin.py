@@ -24,7 +24,7 @@ from logsync.stores.memory import Memory
 from logsync.testing import MemoryLog, MemoryReader
 from logsync.worker import Worker
 from tests.unit.shop import OrderPlaced, log, make_sink
-from tests.unit.test_parking import drain, mended, orders
+from tests.unit.test_parking import mended, orders, retry
 from tests.unit.test_worker import finish, settings, worker
 
 NOW = datetime(2026, 2, 1, tzinfo=UTC)
@@ -73,7 +73,7 @@ def test_a_retry_is_a_request_and_on_record(source: MemoryLog, store: Memory) ->
     assert (book.requests[0].error, book.requests[0].partitions) == ("HandlerError", (0,))
     assert book.audit[-1].action == "parked-retry"
     assert book.audit[-1].detail == {"error": "HandlerError", "sequences": 2, "events": 4}
-    drain(worker(source, sink=mended(store)), store)
+    retry(worker(source, sink=mended(store)), store)
     assert orders(store) == {"a": 2, "b": 3, "c": 1}
     assert [entry.sequence for entry in store.parked(0)] == ["d"]
 
@@ -82,7 +82,7 @@ def test_giving_up_on_one_event_lets_what_waits_behind_it_go_on(source: MemoryLo
     selection = Selection(event="0:1")
     _, count = parked.discard(store, parked.find(store, selection), selection, sink="db", reason="typo", now=NOW)
     assert count == 1
-    drain(worker(source, sink=make_sink(store, on_error="park")), store)
+    retry(worker(source, sink=make_sink(store, on_error="park")), store)
     assert orders(store) == {"b": 3, "c": 1}
     book = store.read_book()
     assert book
@@ -97,7 +97,7 @@ def test_giving_up_on_an_error_takes_the_events_that_failed_with_it_and_no_other
     _, count = parked.discard(store, parked.find(store, selection), selection, sink="db", reason="x", now=NOW)
     assert count == 2
     assert not store.read_book().skips  # type: ignore[union-attr]  # only the owner can tell what is parked still
-    drain(worker(source, sink=make_sink(store, on_error="park")), store)
+    retry(worker(source, sink=make_sink(store, on_error="park")), store)
     assert orders(store) == {"a": 2, "b": 3, "c": 1}
     assert [(entry.sequence, entry.attempts) for entry in store.parked(0)] == [("d", 1)]  # not meant, so not tried
 
@@ -119,12 +119,12 @@ def test_what_was_applied_meanwhile_cannot_be_given_up(source: MemoryLog, store:
     everything, one = Selection(), Selection(event="0:1")
     found, found_one = parked.find(store, everything), parked.find(store, one)
     parked.retry(store, found, everything, sink="db", now=NOW)
-    drain(worker(source, sink=mended(store)), store)
+    retry(worker(source, sink=mended(store)), store)
     with pytest.raises(ConfigError, match="not parked any more"):
         parked.discard(store, found_one, one, sink="db", reason="x", now=NOW)
     _, count = parked.discard(store, found, everything, sink="db", reason="x", now=NOW)
     assert count == 1
-    drain(worker(source, sink=mended(store)), store)
+    retry(worker(source, sink=mended(store)), store)
     book = store.read_book()
     assert book
     assert book.skips_of(0) == {5}
@@ -158,13 +158,13 @@ def give_up(store: Memory, selection: Selection, reason: str = "x") -> int:
     return meant
 
 
-def test_a_discard_that_comes_just_before_a_drain_is_applied_finds_the_event_applied(source: MemoryLog) -> None:
+def test_a_discard_that_comes_just_before_a_retry_is_applied_finds_the_event_applied(source: MemoryLog) -> None:
     store = Meddling()
     finish(worker(source, sink=make_sink(store, on_error="park")), source)
     made = worker(source, sink=mended(store))
     parked.retry(store, parked.find(store, Selection("a")), Selection("a"), sink="db", now=NOW)
     store.meddle(1, True, lambda: give_up(store, Selection(sequence="a")))
-    drain(made, store)
+    retry(made, store)
     book = store.read_book()
     assert book
     assert orders(store)["a"] == 2
@@ -175,7 +175,7 @@ def test_what_was_not_shown_is_not_given_up(source: MemoryLog, store: Memory) ->
     shown = parked.find(store, Selection())[:2]  # d was parked since
     _, meant = parked.discard(store, shown, Selection(), sink="db", reason="x", now=NOW)
     assert meant == 4
-    drain(worker(source, sink=make_sink(store, on_error="park")), store)
+    retry(worker(source, sink=make_sink(store, on_error="park")), store)
     assert [entry.sequence for entry in store.parked(0)] == ["d"]
 
 
@@ -196,7 +196,7 @@ def test_what_is_given_up_is_on_record_while_it_stands_behind_what_still_fails(
         store.write_book(book.next(requests=(request,)))
     else:
         give_up(store, Selection(event="0:6"))
-    drain(worker(source, sink=make_sink(store, on_error="park")), store)
+    retry(worker(source, sink=make_sink(store, on_error="park")), store)
     book = store.read_book()
     assert book
     noted = {str(skip.offsets): skip.reason for skip in book.skips}
@@ -211,7 +211,7 @@ def test_a_discard_does_not_wait_for_the_retry_that_would_apply_its_event(source
     store.meddle(1, False, lambda: give_up(store, Selection(sequence="b")))  # a is through
     ticks = count(0, 5)
     made = Worker(mended(store), MemoryReader(source), settings(), clock=lambda: next(ticks))  # type: ignore[arg-type]
-    drain(made, store)
+    retry(made, store)
     assert orders(store) == {"a": 2, "c": 1}
 
 
@@ -247,8 +247,8 @@ def test_a_discard_that_is_cut_off_anywhere_is_carried_out_once(source: MemoryLo
 
     store.meddle(turn, before, crash)
     with suppress(KeyboardInterrupt):
-        drain(first, store)
-    drain(worker(source, sink=mended(store)), store)
+        retry(first, store)
+    retry(worker(source, sink=mended(store)), store)
     assert [entry.sequence for entry in store.parked(0)] == ["d"]
     book = store.read_book()
     assert book
@@ -260,7 +260,7 @@ def test_giving_up_on_everything_applies_nothing_of_it_also_in_a_rebuild(source:
     selection = Selection()
     _, count = parked.discard(store, parked.find(store, selection), selection, sink="db", reason="x", now=NOW)
     assert count == 5
-    drain(worker(source, sink=mended(store)), store)
+    retry(worker(source, sink=mended(store)), store)
     assert orders(store) == {"c": 1}
     assert store.parked(0) == []
     book = store.read_book()
@@ -281,7 +281,7 @@ def test_what_is_marked_is_put_on_record_before_it_leaves_whoever_meets_it(sourc
     store.apply(plan_discard(entries, at, reason="x", at=NOW))
     assert [entry.offset for entry in store.parked(0) if entry.discarded == "x"] == [1, 3]
     parked.retry(store, parked.find(store, Selection()), Selection(), sink="db", now=NOW)
-    drain(worker(source, sink=mended(store)), store)
+    retry(worker(source, sink=mended(store)), store)
     book = store.read_book()
     assert book
     assert (orders(store), book.skips_of(0)) == ({"a": 2, "c": 1}, {1, 3})

@@ -18,7 +18,7 @@ from logsync.errors import (
 from logsync.stores.memory import Memory
 from logsync.testing import MemoryLog
 from logsync.writes.rows import Increment
-from tests.unit.parking import NOON, allowing, ask, drain, mended, orders, parked, poisoned, total
+from tests.unit.parking import NOON, allowing, ask, mended, orders, parked, poisoned, retry, total
 from tests.unit.shop import OrderPlaced, PageSeen, log, make_sink, order_placed
 from tests.unit.test_worker import Flaky, finish, worker
 
@@ -50,7 +50,7 @@ def test_what_is_parked_survives_the_worker_and_still_holds_back_its_key() -> No
     assert [entry.offset for entry in store.parked(0)] == [1, 2, 4, 6]
 
 
-def test_an_undecodable_record_is_parked_with_its_key_and_drained_after_an_upgrade() -> None:
+def test_an_undecodable_record_is_parked_with_its_key_and_retried_after_an_upgrade() -> None:
     source, store = MemoryLog(log), Memory()
     good = source.append(OrderPlaced(order="b", cents=3))
     source.append_raw(b"b", b"{not json", list(good.headers))
@@ -78,7 +78,7 @@ def test_a_type_that_nobody_knew_is_applied_after_an_upgrade() -> None:  # T1
     sink.on(PageSeen)(lambda event: Increment("pages", {"page": event.data.page}, {"n": 1}))
     sink.on(OrderPlaced)(allowing)  # type: ignore[type-var]
     # The log declares another set of types, which is what an upgrade is; the store and the topic are the same.
-    drain(worker(source, sink=sink), store)
+    retry(worker(source, sink=sink), store)
     assert store.content.row("pages", page="/") == {"page": "/", "n": 1}
 
 
@@ -92,28 +92,28 @@ def test_of_a_long_error_the_beginning_is_kept() -> None:
     sink.handlers[OrderPlaced] = verbose  # type: ignore[assignment]
     finish(worker(source, sink=sink), source)
     ask(store, sequence="b")
-    drain(worker(source, sink=sink), store)
+    retry(worker(source, sink=sink), store)
     found = store.parked(0, sequence="b")[0]
     assert found.attempts == 2
     assert "ValueError: xxx" in found.message
     assert all(len(entry.message) < 5_000 for entry in store.parked(0))
 
 
-def test_an_unknown_outcome_of_parking_or_draining_doubles_nothing() -> None:
+def test_an_unknown_outcome_of_parking_or_retrying_doubles_nothing() -> None:
     source = poisoned()
     store = Flaky()
     store.after = [StoreUnavailable("after parking"), StoreUnavailable("after parking, again")]
     parked(source, store)
     assert len(store.parked(0)) == 3
     assert total(store) == 12
-    store.after = [StoreUnavailable("after the drain")]
+    store.after = [StoreUnavailable("after the retry")]
     ask(store)
-    drain(worker(source, sink=mended(store)), store)
+    retry(worker(source, sink=mended(store)), store)
     assert total(store) == 22
     assert store.parked(0) == []
 
 
-def test_a_retried_append_that_could_not_be_decoded_is_drained_once() -> None:  # A1
+def test_a_retried_append_that_could_not_be_decoded_is_retried_once() -> None:  # A1
     source, store = MemoryLog(log), Memory()
     newer = Log("test.shop")
     newer.event("order.placed", key="order")(OrderPlaced)
@@ -129,7 +129,7 @@ def test_a_retried_append_that_could_not_be_decoded_is_drained_once() -> None:  
     sink = Sink("db", newer, store, on_error="park")
     sink.on(PageSeen)(lambda event: Increment("pages", {"page": event.data.page}, {"n": 1}))
     sink.on(OrderPlaced)(allowing)  # type: ignore[type-var]
-    drain(worker(source, sink=sink), store)
+    retry(worker(source, sink=sink), store)
     assert store.content.row("pages", page="/") == {"page": "/", "n": 1}
 
 

@@ -23,7 +23,7 @@ from logsync.stores.memory import Memory
 from logsync.testing import MemoryLog, MemoryReader
 from logsync.worker import Worker
 from logsync.writes.rows import Upsert
-from tests.unit.parking import NOON, allowing, ask, drain, mended, orders, parked, poisoned, total
+from tests.unit.parking import NOON, allowing, ask, mended, orders, parked, poisoned, retry, total
 from tests.unit.shop import OrderPlaced, log, make_sink, order_placed
 from tests.unit.test_worker import Clock, finish, settings, worker
 
@@ -52,11 +52,11 @@ def test_what_the_store_refuses_is_parked_with_its_sequence() -> None:
     assert [(entry.offset, entry.error) for entry in store.parked(0)] == [(1, "WriteRejected"), (2, ""), (4, "")]
     store.refused = ""
     ask(store)
-    drain(worker(source, sink=mended(store)), store)
+    retry(worker(source, sink=mended(store)), store)
     assert orders(store) == {"a": 6, "b": 9, "c": 1}
 
 
-def test_a_drain_that_the_store_refuses_in_the_middle_applies_what_is_before_it() -> None:
+def test_a_retry_that_the_store_refuses_in_the_middle_applies_what_is_before_it() -> None:
     source, store = MemoryLog(log), Memory()
     for cents in (-1, 2, 3, 4):
         source.append(OrderPlaced(order="b", cents=cents))
@@ -72,7 +72,7 @@ def test_a_drain_that_the_store_refuses_in_the_middle_applies_what_is_before_it(
     refusing = RefusesThree(store.server)
     refusing.open("db")
     ask(refusing)
-    drain(worker(source, sink=mended(refusing)), refusing)
+    retry(worker(source, sink=mended(refusing)), refusing)
     assert total(refusing) == 1
     assert [(entry.offset, entry.error, entry.attempts) for entry in refusing.parked(0)] == [
         (2, "WriteRejected", 1),
@@ -143,7 +143,7 @@ def test_too_many_events_of_one_sequence_halt(cut: int) -> None:
         finish(worker(source, sink=sink), source)
 
 
-def test_what_waits_too_long_halts_but_can_still_be_drained() -> None:
+def test_what_waits_too_long_halts_but_can_still_be_retried() -> None:
     source, store = poisoned(), Memory()
     now = NOON
 
@@ -157,11 +157,11 @@ def test_what_waits_too_long_halts_but_can_still_be_drained() -> None:
     with pytest.raises(ParkingFull, match=said):
         at(later, mended(store)).run(lambda _: next(turns, None) is None)
     ask(store)
-    drain(at(later, mended(store), only_retry=True), store)
+    retry(at(later, mended(store), only_retry=True), store)
     assert store.parked(0) == []
 
 
-def test_what_waits_too_long_does_not_halt_the_worker_that_drains_it() -> None:
+def test_what_waits_too_long_does_not_halt_the_worker_that_retries_it() -> None:
     source, store = MemoryLog(log), Memory()
     for number in range(20):  # more than one turn of the loop retries
         source.append(OrderPlaced(order=str(number), cents=-1))
@@ -171,7 +171,7 @@ def test_what_waits_too_long_does_not_halt_the_worker_that_drains_it() -> None:
 
     finish(at(NOON, make_sink(store, on_error="park")), source)
     ask(store)
-    drain(at(NOON + timedelta(days=8), mended(store)), store)
+    retry(at(NOON + timedelta(days=8), mended(store)), store)
     assert store.parked(0) == []
 
 
@@ -186,7 +186,7 @@ def test_age_counts_from_the_event_that_waits_and_not_from_one_that_is_through()
     finish(made, source)
     sink.handlers[OrderPlaced] = lambda event: allowing(event) if event.data.cents == -1 else order_placed(event)
     ask(store)
-    drain(made, store)
+    retry(made, store)
     assert [entry.offset for entry in store.parked(0)] == [1]
     now[0] += timedelta(days=2)
     made._retries._watched_at = float("-inf")

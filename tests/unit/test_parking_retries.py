@@ -20,7 +20,7 @@ from logsync.errors import StoreUnavailable
 from logsync.stores.memory import Memory
 from logsync.testing import MemoryLog, MemoryReader
 from logsync.worker import Worker
-from tests.unit.parking import NOON, Interrupts, allowing, ask, drain, mended, orders, parked, poisoned, total
+from tests.unit.parking import NOON, Interrupts, allowing, ask, mended, orders, parked, poisoned, retry, total
 from tests.unit.shop import OrderPlaced, PageSeen, log, make_sink, order_placed
 from tests.unit.test_worker import Clock, finish, settings, worker
 
@@ -31,11 +31,11 @@ class Slow(Clock):
         return self.now
 
 
-def test_a_drain_applies_the_sequence_in_order_and_frees_its_key() -> None:
+def test_a_retry_applies_the_sequence_in_order_and_frees_its_key() -> None:
     source, store = poisoned(), Memory()
     parked(source, store)
     ask(store)
-    made = drain(worker(source, sink=mended(store)), store)
+    made = retry(worker(source, sink=mended(store)), store)
     assert orders(store) == {"a": 6, "b": 9, "c": 1}
     assert total(store) == 5 - 7 + 8 + 6 + 9 + 1
     assert store.parked(0) == []
@@ -51,7 +51,7 @@ def test_a_running_worker_takes_a_request() -> None:
     made = finish(worker(source, sink=make_sink(store, on_error="park")), source)
     made.sink.handlers[OrderPlaced] = allowing  # type: ignore[assignment]
     ask(store)
-    drain(made, store)
+    retry(made, store)
     assert orders(store) == {"a": 6, "b": 9, "c": 1}
 
 
@@ -60,7 +60,7 @@ def test_a_retry_that_fails_keeps_the_event_and_everything_behind_it() -> None:
     parked(source, store)
     before = store.parked(0)[0]
     ask(store)
-    made = drain(worker(source, sink=make_sink(store, on_error="park")), store)
+    made = retry(worker(source, sink=make_sink(store, on_error="park")), store)
     found = store.parked(0)
     assert [(entry.offset, entry.attempts) for entry in found] == [(1, 2), (2, 0), (4, 0)]
     assert (found[0].first_at, found[0].record) == (before.first_at, before.record)
@@ -68,7 +68,7 @@ def test_a_retry_that_fails_keeps_the_event_and_everything_behind_it() -> None:
     assert total(store) == 12
 
 
-def test_a_drain_stops_at_the_first_event_that_still_fails() -> None:
+def test_a_retry_stops_at_the_first_event_that_still_fails() -> None:
     source, store = MemoryLog(log), Memory()
     for cents in (-1, 2, -3, 4):
         source.append(OrderPlaced(order="b", cents=cents))
@@ -80,7 +80,7 @@ def test_a_drain_stops_at_the_first_event_that_still_fails() -> None:
 
     sink = make_sink(store, on_error="park")
     sink.handlers[OrderPlaced] = forgiving_one  # type: ignore[assignment]
-    drain(worker(source, sink=sink), store)
+    retry(worker(source, sink=sink), store)
     assert total(store) == 1
     assert [(entry.offset, entry.attempts) for entry in store.parked(0)] == [(2, 1), (3, 0)]
     assert store.sequences(0)["b"].error == "HandlerError"
@@ -92,13 +92,13 @@ def test_a_request_names_a_sequence_or_an_error() -> None:
         source.append(OrderPlaced(order=order, cents=-1))
     parked(source, store)
     ask(store, error="WriteRejected")
-    drain(worker(source, sink=mended(store)), store)
+    retry(worker(source, sink=mended(store)), store)
     assert len(store.parked(0)) == 3
     ask(store, sequence="b")
-    drain(worker(source, sink=mended(store)), store)
+    retry(worker(source, sink=mended(store)), store)
     assert [entry.sequence for entry in store.parked(0)] == ["a", "c"]
     ask(store, error="HandlerError")
-    drain(worker(source, sink=mended(store)), store)
+    retry(worker(source, sink=mended(store)), store)
     assert store.parked(0) == []
 
 
@@ -109,18 +109,18 @@ def test_a_skip_discards_a_parked_event_and_what_follows_it_is_tried() -> None:
     assert book
     skip = Skip(partition=0, offsets=Offsets([1]), reason="typo", at=NOON)
     store.write_book(book.next(skips=(skip,), requests=(Request(id="r", partitions=(0,), sequence="b", at=NOON),)))
-    made = drain(worker(source, sink=make_sink(store, on_error="park")), store)
+    made = retry(worker(source, sink=make_sink(store, on_error="park")), store)
     assert orders(store) == {"a": 6, "b": 9, "c": 1}
     assert store.parked(0) == []
     assert made.status.skipped["by-hand:order.placed"] == 1
 
 
-def test_only_drain_applies_nothing_new() -> None:
+def test_only_retry_applies_nothing_new() -> None:
     source, store = poisoned(), Memory()
     parked(source, store)
     source.append(OrderPlaced(order="d", cents=1))
     ask(store)
-    drain(worker(source, sink=mended(store), only_retry=True), store)
+    retry(worker(source, sink=mended(store), only_retry=True), store)
     assert orders(store) == {"a": 6, "b": 9, "c": 1}
     assert store.positions()[0].next_offset == 6
 
@@ -137,18 +137,18 @@ def test_a_sink_can_try_again_by_itself() -> None:
     assert orders(store) == {"a": 6, "b": 9, "c": 1}
 
 
-def test_each_partition_is_drained_by_its_own_plans() -> None:
+def test_each_partition_is_retried_by_its_own_plans() -> None:
     source, store = MemoryLog(log, partitions=2), Memory()
     source.append(OrderPlaced(order="a", cents=-1))
     source.append(OrderPlaced(order="b", cents=-2), partition=1)
     finish(worker(source, sink=make_sink(store, on_error="park", order="per-key")), source)
     assert [len(store.parked(number)) for number in (0, 1)] == [1, 1]
     ask(store, partitions=2)
-    drain(worker(source, sink=mended(store, order="per-key")), store)
+    retry(worker(source, sink=mended(store, order="per-key")), store)
     assert orders(store) == {"a": -1, "b": -2}
 
 
-def test_a_replayable_store_finishes_its_drain_before_it_applies_anything() -> None:
+def test_a_replayable_store_finishes_its_retry_before_it_applies_anything() -> None:
     source, order = poisoned(), []
 
     class Unfinished(Memory):
@@ -158,7 +158,7 @@ def test_a_replayable_store_finishes_its_drain_before_it_applies_anything() -> N
             return {name: known._replace(unfinished=True) for name, known in super().sequences(partition).items()}
 
         def apply(self, plan: Plan) -> None:
-            order.append("drain" if plan.released else "apply")
+            order.append("retry" if plan.released else "apply")
             super().apply(plan)
 
     store = Unfinished()
@@ -166,10 +166,10 @@ def test_a_replayable_store_finishes_its_drain_before_it_applies_anything() -> N
     source.append(OrderPlaced(order="d", cents=1))
     order.clear()
     finish(worker(source, sink=mended(store)), source)
-    assert order == ["drain", "drain", "drain", "apply"]
+    assert order == ["retry", "retry", "retry", "apply"]
 
 
-def test_every_interrupted_drain_comes_before_what_is_new_however_long_that_takes() -> None:
+def test_every_interrupted_retry_comes_before_what_is_new_however_long_that_takes() -> None:
     source = MemoryLog(log)
     for order in "abc":  # a sink's indices, restored from snapshots of different times, may name several
         source.append(OrderPlaced(order=order, cents=-1))
@@ -249,16 +249,16 @@ def test_only_the_event_that_was_interrupted_holds_up_the_loop() -> None:
     assert total(store) == sum((-1, *range(1, 100)))
 
 
-def test_draining_many_sequences_looks_at_each_of_them_a_few_times(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_retrying_many_sequences_looks_at_each_of_them_a_few_times(monkeypatch: pytest.MonkeyPatch) -> None:
     """What a retry costs must not grow with the queue behind it."""
     looks = 0
 
     class Counting(deque[SequenceRetry]):
         def __iter__(self) -> Iterator[SequenceRetry]:
             nonlocal looks
-            for retry in super().__iter__():
+            for each in super().__iter__():
                 looks += 1
-                yield retry
+                yield each
 
     monkeypatch.setattr("logsync.core.retries.deque", Counting)
     source, store = MemoryLog(log), Memory()
@@ -267,12 +267,12 @@ def test_draining_many_sequences_looks_at_each_of_them_a_few_times(monkeypatch: 
     parked(source, store)
     ask(store)
     turns = Worker(mended(store), MemoryReader(source), settings(), clock=lambda: 1000.0)  # one turn retries it all
-    drain(turns, store)
+    retry(turns, store)
     assert store.parked(0) == []
     assert looks <= 5 * 200
 
 
-def test_a_worker_that_is_told_to_stop_ends_its_drain_after_the_plan() -> None:
+def test_a_worker_that_is_told_to_stop_ends_its_retry_after_the_plan() -> None:
     source = MemoryLog(log)
     for order in "abcdef":
         source.append(OrderPlaced(order=order, cents=-1))
@@ -298,7 +298,7 @@ def test_a_request_that_comes_while_another_one_is_closed_is_carried_out() -> No
     parked(source, store)
     store.after = {0: lambda: ask(store, sequence="b", name="second")}
     ask(store, sequence="a", name="first")
-    drain(worker(source, sink=mended(store)), store)
+    retry(worker(source, sink=mended(store)), store)
     assert store.parked(0) == []
 
 
@@ -316,7 +316,7 @@ def test_a_request_that_the_worker_met_in_the_book_for_another_reason_is_carried
     made._retries._watched_at = made._clock()
     made.step()
     assert made._books.book == store.read_book()
-    drain(made, store)
+    retry(made, store)
     assert store.parked(0) == []
 
 
@@ -355,12 +355,12 @@ def test_a_request_by_error_is_finished_although_the_event_with_that_error_is_th
     parked(source, store)
     store.after = {0: crash}
     ask(store, error="HandlerError")
-    drain(worker(source, sink=mended(store)), store)
+    retry(worker(source, sink=mended(store)), store)
     assert store.parked(0) == []
     assert total(store) == 4
 
 
-def test_a_book_that_is_rebuilt_meanwhile_stops_the_drain() -> None:
+def test_a_book_that_is_rebuilt_meanwhile_stops_the_retry() -> None:
     source, store = poisoned(), Memory()
     made = parked(source, store)
     book = store.read_book()
@@ -371,7 +371,7 @@ def test_a_book_that_is_rebuilt_meanwhile_stops_the_drain() -> None:
     assert "rebuild" in made.status.reason or "changed" in made.status.reason or "moved" in made.status.reason
 
 
-def test_one_drain_carries_a_bounded_number_of_bytes_but_at_least_one_event(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_retry_carries_a_bounded_number_of_bytes_but_at_least_one_event(monkeypatch: pytest.MonkeyPatch) -> None:
     source, store = MemoryLog(log), Memory()
     for cents in (-1, 2, 3, 4, 5):
         source.append(OrderPlaced(order="b" * 300, cents=cents))
@@ -381,12 +381,12 @@ def test_one_drain_carries_a_bounded_number_of_bytes_but_at_least_one_event(monk
     monkeypatch.setattr(store, "apply", lambda plan: (plans.append(plan), apply(plan)))
     monkeypatch.setattr("logsync.parked_retries.RETRY_BYTES", 700)
     ask(store)
-    drain(worker(source, sink=mended(store)), store)
+    retry(worker(source, sink=mended(store)), store)
     assert [len(plan.released) for plan in plans if plan.released] == [2, 2, 1]
     assert total(store) == 13
 
 
-def test_a_sequence_that_comes_back_into_the_store_is_drained_and_no_bug() -> None:
+def test_a_sequence_that_comes_back_into_the_store_is_retried_and_no_bug() -> None:
     """A late request of a dead worker may do that in a store where a plan is no transaction."""
     source, store = poisoned(), Memory()
     parked(source, store)

@@ -102,7 +102,6 @@ def steps(made: Tables, *writes: Write) -> list[str]:
         ("22021", REJECTED),
         ("23505", REJECTED),
         ("42703", CONFIG),
-        ("428C9", CONFIG),
         ("55000", CONFIG),
         ("42601", REJECTED),  # without a place in the statement: see test_refusals.py
         ("42804", REJECTED),

@@ -10,7 +10,7 @@ from logsync.errors import (
 )
 from logsync.stores.memory import Memory
 from logsync.testing import MemoryLog
-from tests.unit.parking import ask, drain, mended, orders, parked, poisoned
+from tests.unit.parking import ask, mended, orders, parked, poisoned, retry
 from tests.unit.shop import OrderPlaced, log
 from tests.unit.test_worker import finish, worker
 
@@ -55,7 +55,7 @@ def test_another_sequence_by_waits_until_nothing_is_parked_under_the_former_one(
     with pytest.raises(ConfigError, match="is parked in sequence 'b'"):
         finish(worker(source, sink=other), source)
     ask(store)
-    drain(worker(source, sink=other, only_retry=True), store)  # order does not depend on the name here
+    retry(worker(source, sink=other, only_retry=True), store)  # order does not depend on the name here
     finish(worker(source, sink=other), source)
     assert orders(store) == {"a": 6, "b": 10, "c": 1}
 

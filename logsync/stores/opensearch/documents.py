@@ -20,7 +20,7 @@ _FROM_PRIMARY = {"preference": "_primary"}
 """A copy may be behind, above all where whole segments are replicated, and a counter is built on what is read."""
 
 
-class Draining(NamedTuple):
+class Releasing(NamedTuple):
     """A release that has begun, the documents that it writes, and the generation in which only it writes them."""
 
     offset: int
@@ -33,7 +33,7 @@ class Mark(NamedTuple):
 
     positions: dict[int, Position]
     generation: int = 0
-    draining: Draining | None = None
+    releasing: Releasing | None = None
     noted: int = 0
     """A plan up to this offset has begun to park what the store refused. Until the position is there, nobody can tell
     what of it is done, and every plan works in a generation of its own."""
@@ -140,8 +140,8 @@ class Documents:
             body: Source = {str(number): position.to_dict() for number, position in mark.positions.items()}
             if mark.generation:
                 body["generation"] = mark.generation
-            if mark.draining:
-                body["draining"] = mark.draining
+            if mark.releasing:
+                body["releasing"] = mark.releasing
             if mark.noted:
                 body["noted"] = mark.noted
             old = None if mark.seq_no is None or mark.term is None else (mark.seq_no, mark.term)
@@ -196,11 +196,12 @@ def _mark(answer: Mapping[str, Any]) -> Mark:
     if not answer.get("found"):
         return Mark({})
     fields = dict(answer["_source"].get(fold.POSITION, {}))
-    generation, draining, noted = fields.pop("generation", 0), fields.pop("draining", None), fields.pop("noted", 0)
+    generation, noted = fields.pop("generation", 0), fields.pop("noted", 0)
+    releasing = fields.pop("releasing", None) or fields.pop("draining", None)  # as earlier builds wrote it
     return Mark(
         {int(number): Position.from_dict(position) for number, position in fields.items()},
         generation,
-        Draining(draining[0], tuple(draining[1]), draining[2]) if draining else None,
+        Releasing(releasing[0], tuple(releasing[1]), releasing[2]) if releasing else None,
         noted,
         answer["_seq_no"],
         answer["_primary_term"],

@@ -21,7 +21,7 @@ from logsync.core.plan import Plan
 from logsync.core.position import Position
 from logsync.errors import PositionConflict, StoreUnavailable, WriteRejected
 from logsync.stores.opensearch import fold, waiting
-from logsync.stores.opensearch.documents import Documents, Draining, Mark, Stored, compare
+from logsync.stores.opensearch.documents import Documents, Mark, Releasing, Stored, compare
 from logsync.stores.opensearch.fold import ABSENT, Doc, DocKey, Era, StoredDoc
 from logsync.stores.opensearch.indices import checked
 from logsync.stores.opensearch.layout import Layout
@@ -129,9 +129,9 @@ class ParkedDocuments:
             bodies = dict.fromkeys(stored, waiting.ABSENT)
         self._replace(start, doc_id, stored, bodies)
         moved = {
-            name: (mark.at(end) if mark.behind(end) else mark)._replace(draining=None)
+            name: (mark.at(end) if mark.behind(end) else mark)._replace(releasing=None)
             for name, mark in marks.items()
-            if mark.behind(end) or mark.draining
+            if mark.behind(end) or mark.releasing
         }
         self._documents.write_marks(start.epoch, moved)
         held = sorted(f"{name}/{written}" for name, ids in done.items() for written in ids)
@@ -150,25 +150,25 @@ class ParkedDocuments:
         # event already are noted before they are sealed, and from then on only that note counts. It stays parked.
         """
         level = len({mark.generation for mark in marks.values()}) == 1
-        if level and not any(mark.draining for mark in marks.values()):
+        if level and not any(mark.releasing for mark in marks.values()):
             return False
         for name, mark in self._documents.write_marks(start.epoch, _newer(marks)).items():
-            draining, era = mark.draining, _era(start, mark)
-            if draining is None:
+            releasing, era = mark.releasing, _era(start, mark)
+            if releasing is None:
                 continue
-            doc_id = waiting.doc_id(start.partition, draining.offset)
+            doc_id = waiting.doc_id(start.partition, releasing.offset)
             stored = self._documents.own(start.epoch, doc_id).get(name)
             if stored is not None and waiting.waits(stored.source):
-                keys = [(name, written) for written in draining.ids]
+                keys = [(name, written) for written in releasing.ids]
                 _, found = self._documents.read(start.epoch, keys)
-                held = {key[1] for key in keys if era.stamp(found.get(key, ABSENT))[0] == draining.generation}
+                held = {key[1] for key in keys if era.stamp(found.get(key, ABSENT))[0] == releasing.generation}
                 done = sorted(waiting.done(stored.source) | held)
                 body = {**stored.source, fold.POSITION: {**stored.source[fold.POSITION], "done": done}}
                 self._replace(start, doc_id, {name: stored}, {name: body})
                 self._seal(
                     [fold.late(key, [], found.get(key, ABSENT), era, _next(start, mark)) for key in keys], start.epoch
                 )
-            self._documents.write_marks(start.epoch, {name: mark._replace(draining=None)})
+            self._documents.write_marks(start.epoch, {name: mark._replace(releasing=None)})
         return True
 
     def _claim(self, start: Position, marks: Mapping[str, Mark], offset: int, docs: list[Doc]) -> dict[str, Mark]:
@@ -177,7 +177,7 @@ class ParkedDocuments:
             ids.setdefault(doc.key[0], []).append(doc.key[1])
         claims = _newer(marks)
         for name, written in ids.items():
-            claims[name] = claims[name]._replace(draining=Draining(offset, tuple(written), claims[name].generation))
+            claims[name] = claims[name]._replace(releasing=Releasing(offset, tuple(written), claims[name].generation))
         return self._documents.write_marks(start.epoch, claims) if ids else dict(marks)
 
     def _replace(

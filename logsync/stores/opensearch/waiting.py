@@ -74,7 +74,7 @@ class ParkedReader:
 
     def sequences(self, epoch: int, partition: int) -> dict[str, SequenceSummary]:
         marks = self._documents.marks(epoch)
-        begun = {mark.draining.offset for mark in marks.values() if mark and mark.draining}
+        begun = {mark.releasing.offset for mark in marks.values() if mark and mark.releasing}
         position = lowest(marks).get(partition)
         found: dict[str, SequenceSummary] = {}
         names: dict[str, str] = {}

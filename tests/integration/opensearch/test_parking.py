@@ -31,7 +31,7 @@ def parked(shop: Shop, *entries: Parked, to: int = 3) -> OpenSearch:
     return store
 
 
-def drained(shop: Shop, total: int) -> None:
+def released(shop: Shop, total: int) -> None:
     assert shop.content(A) == {"c": {"n": total}, "own": {"n": 1}}
     assert shop.content(B) == {"c": {"n": total}}
 
@@ -50,7 +50,7 @@ STEPS = ["claim", "documents", "tombstone", "mark"]
 
 @pytest.mark.parametrize("when", ["before", "after"])
 @pytest.mark.parametrize("step", STEPS)
-def test_a_drain_that_dies_anywhere_is_finished_and_counts_once(shop: Shop, step: str, when: str) -> None:
+def test_a_release_that_dies_anywhere_is_finished_and_counts_once(shop: Shop, step: str, when: str) -> None:
     store = parked(shop)
     interpose(store, "/_bulk", nth=STEPS.index(step) + 1, **{when: die})
     with pytest.raises(Died):
@@ -61,11 +61,11 @@ def test_a_drain_that_dies_anywhere_is_finished_and_counts_once(shop: Shop, step
     waiting = restarted.sequences(0)
     assert waiting == {} if gone else waiting["k"].unfinished == begun
     finish(restarted)
-    drained(shop, 1111)
+    released(shop, 1111)
 
 
 @pytest.mark.parametrize("keep", [0, 1, 2])
-def test_a_drain_of_which_one_document_arrived_is_completed(shop: Shop, keep: int) -> None:
+def test_a_release_of_which_one_document_arrived_is_completed(shop: Shop, keep: int) -> None:
     store = parked(shop)
     client = connected(store).client
     seen = 0
@@ -83,7 +83,7 @@ def test_a_drain_of_which_one_document_arrived_is_completed(shop: Shop, keep: in
     with pytest.raises(Died):
         store.apply(retries(store.positions()[0], 1, writes=LATE))  # type: ignore[arg-type]
     finish(shop.client())
-    drained(shop, 1111)
+    released(shop, 1111)
 
 
 def test_documents_that_hold_an_event_which_is_given_up_are_named(shop: Shop, caplog: pytest.LogCaptureFixture) -> None:
@@ -100,7 +100,7 @@ def test_documents_that_hold_an_event_which_is_given_up_are_named(shop: Shop, ca
     assert shop.content(A)["own"] == {"n": 1}
 
 
-def test_a_plan_over_an_unfinished_drain_does_not_hide_how_far_it_came(shop: Shop) -> None:
+def test_a_plan_over_an_unfinished_release_does_not_hide_how_far_it_came(shop: Shop) -> None:
     """The release is finished first; a plan that comes in between must not hide which documents hold the event."""
     store = parked(shop)
     interpose(store, "/_bulk", nth=2, before=die)
@@ -110,30 +110,30 @@ def test_a_plan_over_an_unfinished_drain_does_not_hide_how_far_it_came(shop: Sho
     other.apply(plan(3, [add("c", 1000), add("c", 1000, B)]))
     assert other.sequences(0)["k"] == (1, 1, entry(1).first_at, "HandlerError", False)
     other.apply(retries(other.positions()[0], 1, writes=LATE))  # type: ignore[arg-type]
-    drained(shop, 1111)
+    released(shop, 1111)
 
 
 @pytest.mark.parametrize("nth", [1, 2, 3, 4])
-def test_a_late_drain_of_a_zombie_changes_nothing(shop: Shop, nth: int) -> None:
+def test_a_late_release_of_a_zombie_changes_nothing(shop: Shop, nth: int) -> None:
     owner = parked(shop)
     zombie = shop.client()
     interpose(zombie, "/_bulk", nth=nth, before=lambda: finish(owner))
     with pytest.raises(PositionConflict):
         zombie.apply(retries(zombie.positions()[0], 1, writes=LATE))  # type: ignore[arg-type]
-    drained(shop, 1111)
+    released(shop, 1111)
     assert owner.sequences(0) == {}
 
 
-def test_a_plan_that_is_late_by_a_drain_cannot_take_its_effect_away(shop: Shop) -> None:
+def test_a_plan_that_is_late_by_a_release_cannot_take_its_effect_away(shop: Shop) -> None:
     """It read the documents before, and brings them at a later offset: only the generation is in its way. # O4"""
     owner = parked(shop)
     zombie = shop.client()
     interpose(zombie, "/_bulk", before=lambda: owner.apply(retries(owner.positions()[0], 1, writes=LATE)))  # type: ignore[arg-type]
     with pytest.raises(PositionConflict):
         zombie.apply(plan(3, [add("c", 1000), add("c", 1000, B)]))
-    drained(shop, 111)
+    released(shop, 111)
     finish(owner)
-    drained(shop, 1111)
+    released(shop, 1111)
 
 
 def test_what_an_event_and_those_behind_it_wrote_before_it_was_refused_is_not_written_again(shop: Shop) -> None:
@@ -192,7 +192,7 @@ def test_a_restored_index_brings_back_its_own_parked_events(shop: Shop) -> None:
     try:
         shop.ask("PUT", f"{repo}/one?wait_for_completion=true", {"indices": index, "include_global_state": False})
         finish(store)
-        drained(shop, 1111)
+        released(shop, 1111)
         shop.ask("POST", f"{index}/_close")
         shop.ask("POST", f"{repo}/one/_restore?wait_for_completion=true", {"indices": index})
         assert shop.content(A) == {"c": {"n": 101}}
@@ -202,7 +202,7 @@ def test_a_restored_index_brings_back_its_own_parked_events(shop: Shop) -> None:
         at = store.positions()[0]
         assert at.next_offset == 3
         store.apply(Plan(at, Position(0, 4), [add("c", 1000), add("c", 1000, B)], [3, 3]))
-        drained(shop, 1111)
+        released(shop, 1111)
         assert store.sequences(0) == {}
     finally:
         shop.ask("DELETE", f"{repo}/one")
@@ -243,7 +243,7 @@ def test_readers_see_nothing_of_what_waits_and_names_may_be_anything(shop: Shop)
         assert [found.offset for found in store.parked(0, sequence=name)] == [number + 3]
 
 
-def test_an_event_that_was_drained_cannot_be_parked_again_by_a_late_request(shop: Shop) -> None:
+def test_an_event_that_was_released_cannot_be_parked_again_by_a_late_request(shop: Shop) -> None:
     owner = shop.claimed()
     zombie = shop.client()
     made = plan(0, [add("c", 100), add("c", 100, B)], [], [add("c", 1), add("c", 1, B)])
@@ -257,7 +257,7 @@ def test_an_event_that_was_drained_cannot_be_parked_again_by_a_late_request(shop
     with pytest.raises(PositionConflict):
         zombie.apply(parking)
     assert owner.sequences(0) == {}
-    drained(shop, 1111)
+    released(shop, 1111)
 
 
 def test_a_rebuild_that_another_one_overtook_midway_deletes_none_of_its_content(shop: Shop) -> None:

@@ -46,7 +46,7 @@ __all__ = ["alive", "slow_commit", "table"]  # fixtures
 EVENT: Event[Any] = Event("id", "type", 1, None, datetime(2026, 1, 1, tzinfo=UTC), None, 0, 0, None, [])
 
 
-both = pytest.mark.parametrize("what", ["park", "drain"])
+both = pytest.mark.parametrize("what", ["park", "release"])
 
 
 def step(bench: Bench, table: str, what: str, n: int) -> tuple[Postgres, Plan, list[int], list[int]]:
@@ -74,7 +74,7 @@ def test_position_writes_and_parked_events_carry_one_transaction_s_id(bench: Ben
 
 
 @both
-def test_a_connection_that_breaks_before_commit_has_parked_and_drained_nothing(
+def test_a_connection_that_breaks_before_commit_has_parked_and_released_nothing(
     bench: Bench, table: str, stack: Stack, what: str
 ) -> None:
     store, plan, before, after = step(bench, table, what, 5)
@@ -122,7 +122,7 @@ store.apply(Plan(start, start.released(), writes, [0], released=[0]))
 """
 
 
-def test_a_worker_killed_in_the_middle_of_a_drain_has_drained_nothing(
+def test_a_worker_killed_in_the_middle_of_a_release_has_released_nothing(
     bench: Bench, table: str, env: dict[str, str]
 ) -> None:
     store = bench.store()
@@ -141,7 +141,7 @@ def test_a_worker_killed_in_the_middle_of_a_drain_has_drained_nothing(
     assert (rest(bench, table), waits(bench)) == (([(5,)], 1), [])
 
 
-def test_a_plan_that_is_run_one_by_one_parks_and_drains_all_the_same(bench: Bench) -> None:  # G1
+def test_a_plan_that_is_run_one_by_one_parks_and_releases_all_the_same(bench: Bench) -> None:  # G1
     table = bench.table("id int PRIMARY KEY, email text UNIQUE")
     store = bench.store()
     bench.apply(store, [Upsert(table, {"id": 1}, {"email": "a"})], [Upsert(table, {"id": 2}, {"email": "b"})])
@@ -205,7 +205,7 @@ def test_an_event_that_fails_in_the_store_is_named_and_can_be_parked_then(
     assert (rest(bench, table), store.parked(0)) == (([(4,)], 6), [tried])
 
 
-def test_a_worker_parks_what_postgres_refuses_and_drains_to_the_undisturbed_content(bench: Bench) -> None:  # I8
+def test_a_worker_parks_what_postgres_refuses_and_releases_to_the_undisturbed_content(bench: Bench) -> None:  # I8
     """Orders b and c fail while a table says so: one by a constraint, one in a handler that reads. Each row is an
     order-sensitive, non-idempotent fold of its events, so any other order, a loss or a double shows.
     """
@@ -274,7 +274,7 @@ def test_a_table_of_parked_events_that_takes_none_is_no_fault_of_an_event(bench:
     db.execute(f"DROP OWNED BY {role}; DROP ROLE {role}")
 
 
-def test_a_conflict_over_drains_says_so(bench: Bench) -> None:
+def test_a_conflict_over_releases_says_so(bench: Bench) -> None:
     store = bench.store(tables=[])
     store.apply(parks(Position(0, 0), entry(0), to=1))
     stale = store.positions()[0]

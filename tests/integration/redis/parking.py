@@ -39,7 +39,7 @@ def park(start: Position, *entries: Parked, to: int, writes: list[Write] | None 
     return Plan(start, made.end, made.writes, made.offsets, parked=list(entries))
 
 
-def drain(
+def release(
     start: Position, *offsets: int, still_parked: tuple[Parked, ...] = (), writes: tuple[Write, ...] = ()
 ) -> Plan:
     at = [offsets[0]] * len(writes) if offsets else []
@@ -75,5 +75,5 @@ def history(start: Position) -> Iterator[Plan]:
         made = plan(at, *[[] if n % 4 == 0 else [Incr("n")] for n in offsets])
         yield Plan(at, made.end, made.writes, made.offsets, parked=aside)
         at = made.end
-        yield drain(at, *[one.offset for one in aside if one.offset % 8], writes=(Incr("n", 5),))
+        yield release(at, *[one.offset for one in aside if one.offset % 8], writes=(Incr("n", 5),))
         at = at.released()

@@ -18,7 +18,7 @@ from logsync.stores.redis import Incr, SAdd, Set
 from logsync.stores.redis.client import RedisClient, Script
 from tests.integration.redis.conftest import BOOK, Server, plan
 
-from .parking import NAMES, NOON, ODD, START, as_the_memory_store_sees_it, drain, entry, park, state
+from .parking import NAMES, NOON, ODD, START, as_the_memory_store_sees_it, entry, park, release, state
 
 
 def test_sequences_of_any_name_keep_apart(server: Server) -> None:
@@ -34,7 +34,7 @@ def test_sequences_of_any_name_keep_apart(server: Server) -> None:
     assert store.parked(0, limit=len(entries)) == entries
     now = store.positions()[0]
     for name in ODD:
-        store.apply(drain(now, *[one.offset for one in entries if one.sequence == name]))
+        store.apply(release(now, *[one.offset for one in entries if one.sequence == name]))
         now = now.released()
     assert not server.plain.exists(*NAMES)
 
@@ -50,12 +50,12 @@ def test_partitions_keep_apart(server: Server) -> None:
     for number in numbers:
         assert [one.offset for one in store.parked(number)] == [number]
         assert store.sequences(number).keys() == {f"in {number}"}
-    store.apply(drain(store.positions()[10], 10))
+    store.apply(release(store.positions()[10], 10))
     assert [len(store.parked(number)) for number in numbers] == [1, 1, 0, 1]
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_any_history_of_parking_and_draining_leaves_what_a_list_would(server: Server, seed: int) -> None:
+def test_any_history_of_parking_and_releasing_leaves_what_a_list_would(server: Server, seed: int) -> None:
     rng = random.Random(seed)
     store = server.begun()
     expected: dict[int, Parked] = {}
@@ -69,7 +69,7 @@ def test_any_history_of_parking_and_draining_leaves_what_a_list_would(server: Se
         else:
             some = rng.sample(sorted(expected), rng.randint(1, min(6, len(expected))))
             tried = [expected[o]._replace(error="Other", attempts=2) for o in some[: rng.randint(0, 1)]]
-            made = drain(at, *some[len(tried) :], still_parked=tuple(tried))
+            made = release(at, *some[len(tried) :], still_parked=tuple(tried))
             for offset in some[len(tried) :]:
                 del expected[offset]
             expected.update({one.offset: one for one in tried})
@@ -117,7 +117,7 @@ def test_many_events_of_one_sequence_and_large_ones_come_back(server: Server) ->
     assert store.parked(0, limit=6_000) == many + large
     assert store.parked(0, after=4_990, limit=12) == many[4_991:] + large[:3]
     assert store.sequences(0)["k"].events == 5_000
-    store.apply(drain(store.positions()[0], *range(5_000)))
+    store.apply(release(store.positions()[0], *range(5_000)))
     assert store.parked(0) == large
 
 

@@ -12,7 +12,7 @@ from logsync.errors import ConfigError, StoreError, StoreUnavailable
 from logsync.stores.redis import Incr
 from tests.integration.redis.conftest import BOOK, Server, plan, wait_for
 
-from .parking import NAMES, NOON, START, as_the_memory_store_sees_it, drain, entry, history, park, state
+from .parking import NAMES, NOON, START, as_the_memory_store_sees_it, entry, history, park, release, state
 
 
 @pytest.mark.parametrize("right", ["hsetnx", "zadd", "zrem", "hdel", "hget", "hlen", "zcard"])
@@ -23,7 +23,7 @@ def test_a_user_without_rights_to_park_writes_nothing(server: Server, right: str
     limited = server.store(user="me")
     before = state(server)
     with pytest.raises(ConfigError, match=r"ACL SETUSER"):
-        limited.apply(drain(Position(0, 1), 0, writes=(Incr("n"),)))
+        limited.apply(release(Position(0, 1), 0, writes=(Incr("n"),)))
     with pytest.raises(ConfigError, match=r"ACL SETUSER"):
         limited.apply(park(Position(0, 1), entry(1), to=2, writes=[Incr("n")]))
     assert state(server) == before
@@ -57,7 +57,7 @@ def test_the_rights_that_the_docs_list_are_enough_to_park(server: Server) -> Non
     store = server.begun(user="me")
     store.apply(park(START, entry(0), entry(1), to=2, writes=[Incr("n")]))
     assert store.sequences(0)["k"].events == 2
-    store.apply(drain(store.positions()[0], 0, still_parked=(entry(1),), writes=(Incr("n"),)))
+    store.apply(release(store.positions()[0], 0, still_parked=(entry(1),), writes=(Incr("n"),)))
     assert store.parked(0) == [entry(1)]
     store.wipe(BOOK)
     assert not store.holds_data()
@@ -79,7 +79,7 @@ def test_what_is_parked_can_be_read_and_wiped_while_memory_is_full(server: Serve
     assert not server.plain.exists(*NAMES)
 
 
-def test_a_server_full_of_parked_events_is_drained_and_then_takes_new_ones(server: Server) -> None:
+def test_a_server_full_of_parked_events_is_released_and_then_takes_new_ones(server: Server) -> None:
     store = server.begun()
     empty = int(server.plain.info("memory")["used_memory"])
     entries = [entry(n, size=100_000) for n in range(60)]  # 8 MB; one by one, because a large plan is memory, too
@@ -94,16 +94,16 @@ def test_a_server_full_of_parked_events_is_drained_and_then_takes_new_ones(serve
     assert book
     late.write_book(book.next(requests=(Request(id="r", partitions=(0,), at=NOON),)))
     given_up = [one._replace(discarded="no", last_at=NOON) for one in entries[:5]]
-    late.apply(drain(late.positions()[0], still_parked=tuple(given_up)))
+    late.apply(release(late.positions()[0], still_parked=tuple(given_up)))
     assert late.parked(0, limit=5) == given_up
-    late.apply(drain(late.positions()[0], *range(5)))
-    late.apply(drain(late.positions()[0], *range(5, 60), writes=(Incr("n", 40),)))
+    late.apply(release(late.positions()[0], *range(5)))
+    late.apply(release(late.positions()[0], *range(5, 60), writes=(Incr("n", 40),)))
     assert late.sequences(0) == {}
     late.apply(plan(late.positions()[0], [Incr("n")]))
     assert server.plain.get("shop:n") == b"41"
 
 
-def test_redis_killed_while_it_parks_and_drains_holds_every_event_once(server: Server) -> None:
+def test_redis_killed_while_it_parks_and_releases_holds_every_event_once(server: Server) -> None:
     store = server.begun()
     at = START
 
@@ -138,7 +138,7 @@ def test_redis_killed_while_it_parks_and_drains_holds_every_event_once(server: S
         assert int(server.content().get(b"n", 0)) == counted  # type: ignore[call-overload]
         if not found.releases and found.next_offset:  # killed between the two: finish, so that history() may begin anew
             mine = [n for n in waiting if n >= through and n % 8]
-            made = drain(found, *mine, writes=(Incr("n", 5),))
+            made = release(found, *mine, writes=(Incr("n", 5),))
             store.apply(made)
             found = made.end
         at = found

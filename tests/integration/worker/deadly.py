@@ -46,9 +46,9 @@ STEPS = (
     "between-documents-and-position",  # OpenSearch only: of the n-th plan
     "after-apply",  # the n-th plan is durable, Kafka does not know
     "after-commit",  # and now Kafka does
-    "before-drain",  # the n-th plan that drains parked events is made
-    "after-drain",  # and is durable
-    "within-drain",  # OpenSearch only: before the n-th request of such a plan that writes
+    "before-release",  # the n-th plan that retries parked events is made
+    "after-release",  # and is durable
+    "within-release",  # OpenSearch only: before the n-th request of such a plan that writes
 )
 
 
@@ -170,11 +170,11 @@ class DeadlyStore:
 
     def apply(self, plan: Plan) -> None:
         self._fate.plan = plan
-        self._fate.reach("before-drain" if plan.released else "before-apply")
+        self._fate.reach("before-release" if plan.released else "before-apply")
         try:
             self._store.apply(plan)
             if plan.released:
-                self._fate.reach("after-drain")
+                self._fate.reach("after-release")
         except Exception as error:
             print(f"REFUSED {type(error).__name__}", flush=True)
             raise
@@ -182,7 +182,7 @@ class DeadlyStore:
 
 def watch_documents(fate: Fate) -> None:
     """Reach a step before the bulk request that moves the position, which is the one without versions; and one
-    before every request with which a drain writes."""
+    before every request with which a retry writes."""
     from opensearchpy import Transport
 
     send = Transport.perform_request
@@ -192,7 +192,7 @@ def watch_documents(fate: Fate) -> None:
         if url == "/_bulk" and fate.plan is not None and b'"version"' not in bytes(body).partition(b"\n")[0]:
             fate.reach("between-documents-and-position")
         if fate.plan is not None and fate.plan.released and method != "GET" and not url.endswith(READS):
-            fate.reach("within-drain")
+            fate.reach("within-release")
         return send(self, method, url, *args, **options)
 
     Transport.perform_request = perform  # type: ignore[method-assign]
@@ -201,7 +201,7 @@ def watch_documents(fate: Fate) -> None:
 def main(step: str, count: str, name: str, action: str = "kill") -> None:
     settings, sink = load_settings(), load_sink(name)
     fate = Fate(step, int(count), action)
-    if step in ("between-documents-and-position", "within-drain"):
+    if step in ("between-documents-and-position", "within-release"):
         watch_documents(fate)
     DeadlyReader.fate = fate
     logsync.run.KafkaReader = DeadlyReader  # type: ignore[misc, attr-defined]

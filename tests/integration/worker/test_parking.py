@@ -91,7 +91,7 @@ def test_a_poisonous_event_holds_up_its_key_alone_until_people_retry_it_after_a_
     is_whole(poisoned)
 
 
-def test_a_running_worker_drains_and_later_events_of_the_key_follow(poisoned: Case) -> None:
+def test_a_running_worker_retries_and_later_events_of_the_key_follow(poisoned: Case) -> None:
     workers = {kind: poisoned.start(kind, env=FIXED) for kind in KINDS}
     poisoned.append_mix(60)
     poisoned.catches_up()
@@ -99,7 +99,7 @@ def test_a_running_worker_drains_and_later_events_of_the_key_follow(poisoned: Ca
         assert HELD in poisoned._store(kind).sequences(0)  # the fix alone releases nothing
     retries = [
         command(poisoned, kind, "retry", "--all", "--yes") for kind in KINDS
-    ]  # without the fix: it must not drain
+    ]  # without the fix: it must not retry
     for retry in retries:
         retry.ends(0)
     poisoned.append_mix(60)
@@ -138,8 +138,8 @@ def test_a_rebuild_parks_by_the_same_rule_and_with_a_fix_parks_nothing(poisoned:
     is_whole(poisoned)
 
 
-@pytest.mark.parametrize("step", ["before-drain", "after-drain"])
-def test_a_worker_killed_around_a_drain_leaves_it_to_the_next_one(poisoned: Case, step: str) -> None:
+@pytest.mark.parametrize("step", ["before-release", "after-release"])
+def test_a_worker_killed_around_a_retry_leaves_it_to_the_next_one(poisoned: Case, step: str) -> None:
     for kind in KINDS:
         ask(poisoned, kind)
     dying = [poisoned.start_deadly(step, 1, kind, env=FIXED) for kind in KINDS]
@@ -149,7 +149,7 @@ def test_a_worker_killed_around_a_drain_leaves_it_to_the_next_one(poisoned: Case
     poisoned.append_mix(40)
     workers = [poisoned.start(kind) for kind in KINDS]
     for kind in KINDS:
-        until(lambda kind=kind: nothing_waits(poisoned, kind), f"{kind} drained")  # type: ignore[misc]
+        until(lambda kind=kind: nothing_waits(poisoned, kind), f"{kind} retried")  # type: ignore[misc]
     poisoned.catches_up()
     is_whole(poisoned)
     for worker in workers:
@@ -157,31 +157,31 @@ def test_a_worker_killed_around_a_drain_leaves_it_to_the_next_one(poisoned: Case
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 4, 5, 6, 9])
-def test_a_worker_killed_before_any_request_of_a_drain_in_opensearch_doubles_nothing(
+def test_a_worker_killed_before_any_request_of_a_retry_in_opensearch_doubles_nothing(
     poisoned: Case, count: int
 ) -> None:
     ask(poisoned, "search")
-    poisoned.start_deadly("within-drain", count, "search", env=FIXED).ends(-9)
+    poisoned.start_deadly("within-release", count, "search", env=FIXED).ends(-9)
     poisoned.env |= FIXED
     poisoned.append_mix(40)
     worker = poisoned.start("search")
-    until(lambda: nothing_waits(poisoned, "search"), "drained")
+    until(lambda: nothing_waits(poisoned, "search"), "retried")
     poisoned.catches_up("search")
     is_whole(poisoned, "search")
     worker.terminate()
 
 
-def test_a_worker_that_stands_still_in_a_drain_is_fenced_when_it_goes_on(poisoned: Case) -> None:
+def test_a_worker_that_stands_still_in_a_retry_is_fenced_when_it_goes_on(poisoned: Case) -> None:
     """Another worker releases the same events meanwhile and applies more; the first one's plan must change nothing."""
     for kind in KINDS:
         ask(poisoned, kind)
-    zombies = {kind: poisoned.start_deadly("before-drain", 1, kind, "stop", env=FIXED) for kind in KINDS}
+    zombies = {kind: poisoned.start_deadly("before-release", 1, kind, "stop", env=FIXED) for kind in KINDS}
     for zombie in zombies.values():
         until(zombie.is_stopped, f"{zombie.name} stands still")
     poisoned.env |= FIXED
     workers = [poisoned.start(kind) for kind in KINDS]
     for kind in KINDS:
-        until(lambda kind=kind: nothing_waits(poisoned, kind), f"{kind} drained")  # type: ignore[misc]
+        until(lambda kind=kind: nothing_waits(poisoned, kind), f"{kind} retried")  # type: ignore[misc]
     poisoned.append_mix(40)
     poisoned.catches_up()
     for zombie in zombies.values():
