@@ -15,12 +15,16 @@ from logsync.core.formats import UPGRADES, number
 from logsync.core.offsets import Offsets
 from logsync.core.parked import Parked
 from logsync.core.position import LogIdentity, Position
+from logsync.sources.contract import Ledger
+from logsync.sources.postgres.ledger import Made, dump_ledger, dump_made, read_ledger, read_made
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 BOOK = Book(sink="db", environment="default", log=LogIdentity("c", "t", "i", 1))
 PARKED = Parked(0, 3, "a", "id", "t", "HandlerError", "no", NOON, NOON, 1, Record(0, 3, b"a", b"{}", []))
 POSITION = Position(0, 7, 2, 6, "id", 4, 1)
 RECEIPT = Receipt("id", "orders", 2, 9)
+MADE = Made("7", 1, "f", True, ("paid",), ())
+LEDGER = Ledger(LogIdentity("c", "t", "i", 1), "0000-a", {0: (5, None), 1: (6, "{}")}, 3, 1)
 
 Case = tuple[str, str, Callable[[str], object], object, type[Exception]]
 CASES: list[Case] = [
@@ -29,6 +33,8 @@ CASES: list[Case] = [
     ("position", json.dumps(POSITION.to_dict()), lambda text: Position.from_dict(json.loads(text)),
      POSITION, ConfigError),
     ("receipt", RECEIPT.dump(), Receipt.load, RECEIPT, ValueError),
+    ("source", dump_made(MADE), lambda text: read_made(json.loads(text)), MADE, ConfigError),
+    ("ledger", dump_ledger(LEDGER), lambda text: read_ledger(json.loads(text)), LEDGER, ConfigError),
 ]  # fmt: skip
 EACH = pytest.mark.parametrize(("kind", "text", "read", "value", "error"), CASES, ids=[case[0] for case in CASES])
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from logsync.errors import ConfigError
+from logsync.sources.postgres.places import read
 
 if TYPE_CHECKING:
     from logsync.stores.postgres.link import Link
@@ -125,6 +126,12 @@ def slot(link: Link, name: str) -> Slot | None:
 def held(link: Link, name: str, pid: int) -> bool:
     """Is it the server process ``pid`` that reads the slot?"""
     return link.ask(_HELD, name, pid).fetchone() is not None
+
+
+def flushed(link: Link) -> int:
+    """The end of the write-ahead log, as far as it is durable."""
+    (lsn,) = link.ask("SELECT pg_catalog.pg_current_wal_flush_lsn()::text").fetchone() or ("0/0",)
+    return read(lsn)
 
 
 def wal_level(link: Link) -> str:

@@ -8,19 +8,17 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from logsync.core.formats import UPDATE, number, upgraded
 from logsync.core.position import LogIdentity
-from logsync.errors import ConfigError, StoreUnavailable
+from logsync.errors import ConfigError, PositionConflict
 from logsync.sources.contract import Ledger
 
 if TYPE_CHECKING:
     from logsync.stores.postgres.link import Link
 
-# Whoever lost the hold writes nothing: a relay that wakes after its successor took over would put it back.
+# One statement, which looks again at a row that another one held: a relay that wakes late writes nothing. # U3
 _KEEP = """
-UPDATE logsync.source SET kept = %s WHERE name = %s AND EXISTS (
-    SELECT FROM pg_catalog.pg_replication_slots WHERE slot_name = slot AND active_pid = %s
-)
+UPDATE logsync.source SET kept = %s WHERE name = %s AND coalesce((kept ->> 'term')::bigint, 0) <= %s
 """
-_FIND = "SELECT slot, made, kept, audit FROM logsync.source WHERE name = %s"
+_FIND = "SELECT slot, made, kept, skips, audit FROM logsync.source WHERE name = %s"
 _WRITE = """
 INSERT INTO logsync.source (name, slot, made, audit) VALUES (%s, %s, %s, json_build_array(%s::json))
 ON CONFLICT (name) DO UPDATE SET made = excluded.made, audit = (source.audit::jsonb || excluded.audit::jsonb)::json
@@ -47,6 +45,7 @@ class Row(NamedTuple):
     slot: str
     made: Made
     ledger: Ledger | None
+    skips: dict[str, str]
     audit: list[dict[str, Any]]
 
 
@@ -60,36 +59,45 @@ def find(link: Link, source: str) -> Row | None:
     found = link.ask(_FIND, source).fetchone() if there else None
     if found is None:
         return None
-    slot, made, kept, audit = found
-    fields = _known("source", made)
-    fields = {name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()}
-    return Row(slot, Made(**fields), None if kept is None else _ledger(kept), audit)
+    slot, made, kept, skips, audit = found
+    return Row(slot, read_made(made), None if kept is None else read_ledger(kept), skips, audit)
 
 
 def write(link: Link, source: str, slot: str, made: Made, entry: dict[str, Any]) -> None:
     """Write what was made, and ``entry`` into the audit. What is kept of the log stays."""
-    text = json.dumps({"format": number("source"), **made._asdict()})
-    link.ask(_WRITE, source, slot, text, json.dumps(entry))
+    link.ask(_WRITE, source, slot, dump_made(made), json.dumps(entry))
 
 
-def keep(link: Link, source: str, ledger: Ledger, pid: int) -> None:
-    """``pid``: of the stream that holds the slot. Raises StoreUnavailable if it does not hold it any more."""
-    text = json.dumps(
-        {
-            "format": number("ledger"),
-            "log": ledger.log._asdict(),
-            "floor": ledger.floor,
-            "places": {str(partition): place for partition, place in ledger.places.items()},
-        }
-    )
-    if link.ask(_KEEP, text, source, pid).rowcount != 1:
-        raise StoreUnavailable(f"the source {source} is not held any more: its slot has another reader, or none")
+def keep(link: Link, source: str, ledger: Ledger) -> None:
+    """Raises PositionConflict if a greater term has written."""
+    if link.ask(_KEEP, dump_ledger(ledger), source, ledger.term).rowcount != 1:
+        raise PositionConflict(
+            f"source {source}: another relay has taken over, or its row in logsync.source is gone",
+            fix=f"run one relay per source; `logsync source status {source}` shows what is there",
+        )
 
 
-def _ledger(kept: Any) -> Ledger:
+def dump_made(made: Made) -> str:
+    return json.dumps({"format": number("source"), **made._asdict()})
+
+
+def read_made(fields: Any) -> Made:
+    """Raises ConfigError for a newer format."""
+    fields = _known("source", fields)
+    made = Made(**fields)
+    return made._replace(append_only=tuple(made.append_only), capture=tuple(made.capture))
+
+
+def dump_ledger(ledger: Ledger) -> str:
+    places = {str(partition): place for partition, place in ledger.places.items()}
+    return json.dumps({"format": number("ledger"), **ledger._asdict(), "log": ledger.log._asdict(), "places": places})
+
+
+def read_ledger(kept: Any) -> Ledger:
+    """Raises ConfigError for a newer format."""
     fields = _known("ledger", kept)
     places = {int(partition): (offset, state) for partition, (offset, state) in fields["places"].items()}
-    return Ledger(LogIdentity(**fields["log"]), fields["floor"], places)
+    return Ledger(LogIdentity(**fields["log"]), fields["floor"], places, fields["term"], fields["incarnation"])
 
 
 def _known(kind: str, fields: Any) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -55,6 +55,7 @@ class PostgresLog:
         self._source, self._slot, self._made = "", "", ""
         self._timeout = 30.0
         self._kept: Ledger | None = None
+        self._skips: Mapping[str, str] = {}
         self._db: Database | None = None
         self._stream: Stream | None = None
         self._reading: Reading | None = None
@@ -89,7 +90,7 @@ class PostgresLog:
             found = catalog.slot(link, self._slot)
             self._confirmed = Confirmed(places.read(found.confirmed) if found and found.confirmed else 0)
             self._stream.start(self._slot, setup.publications(source, self.declared), self._confirmed)
-        self._made, self._kept = row.made.publications, row.ledger
+        self._made, self._kept, self._skips = row.made.publications, row.ledger, row.skips
         self._reading = Reading(tables, self._confirmed)
 
     def connect(self, source: str, settings: Any) -> tuple[Database, Stream]:
@@ -120,13 +121,27 @@ class PostgresLog:
         return self._kept
 
     def keep(self, ledger: Ledger) -> None:
-        """See Origin. Raises StoreUnavailable if the hold is gone: then nothing was written."""
+        """See Origin."""
         from logsync.sources.postgres.ledger import keep
 
-        db, stream, _ = self._opened()
+        db, _, _ = self._opened()
         with db.transaction("keep how far the log is") as link:
-            keep(link, self._source, ledger, stream.pid)
+            keep(link, self._source, ledger)
         self._kept = ledger
+
+    def skips(self) -> Mapping[str, str]:
+        """See Origin."""
+        return self._skips
+
+    def now(self) -> str:
+        """See Origin."""
+        from logsync.sources.postgres import catalog
+
+        db, _, reading = self._opened()
+        with db.call("look how far the log is") as link:
+            end = places.end_of(catalog.flushed(link))
+        reading.tell(end)
+        return end
 
     def take(self, limit: int, timeout: float) -> Portion:
         """See Origin."""
@@ -145,7 +160,7 @@ class PostgresLog:
                 return reading.portion(limit)
             stream.wait(left, db.socket)
 
-    def confirm(self, end: str, ids: Sequence[str]) -> None:
+    def confirm(self, end: str | None, ids: Sequence[str]) -> None:
         """See Origin. The outbox's rows go first: a row whose fact is never read again would stay forever."""
         from logsync.sources.postgres.setup import check_publications
 
@@ -154,8 +169,9 @@ class PostgresLog:
             check_publications(link, self._source, self.declared, self._made)
             if ids:
                 link.ask(_FORGET, list(ids))
-        self._confirmed.confirm(places.lsn_of(end))
-        stream.tell()
+        if end is not None:
+            self._confirmed.confirm(places.lsn_of(end))
+            stream.tell()
 
     def close(self) -> None:
         """See Origin."""

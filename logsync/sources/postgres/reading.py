@@ -42,6 +42,7 @@ class Reading:
         """So many of ``facts`` are of transactions that were read to their end."""
         self._end: str | None = None
         """Where the last of these ends, until it is told."""
+        self._waited_for: str | None = None
         self._begun: Begin | None = None
         self._within, self._lsn, self._ordinal, self._found = "", 0, 0, 0
 
@@ -50,10 +51,15 @@ class Reading:
         """Is there anything to tell?"""
         return bool(self.facts) or self._end is not None
 
+    def tell(self, end: str) -> None:
+        """Somebody waits for this place to be passed: tell an end then, also where nothing of ours is before it."""
+        self._waited_for = end
+
     def looked_through(self, end: int) -> None:
         """The server has sent everything of ours up to ``end``."""
         if self._begun is None:
             self._confirmed.looked_through(end)
+            self._through(end)
 
     def portion(self, limit: int) -> Portion:
         """Whole transactions if there are any, so that they can be confirmed; else what there is of a large one."""
@@ -94,6 +100,12 @@ class Reading:
             self._end, self._whole = end_of(end), len(self.facts)
         else:
             self._confirmed.looked_through(end)
+            self._through(end)
+
+    def _through(self, end: int) -> None:
+        """Nothing of ours lies between the last fact and ``end``."""
+        if self._waited_for is not None and end_of(end) >= self._waited_for:
+            self._end, self._whole, self._waited_for = end_of(end), len(self.facts), None
 
     def _add(self, data: bytes, said: rows.Said) -> None:
         lsn = int.from_bytes(data[1:9], "big")

@@ -3,12 +3,14 @@
 -- logsync.outbox if there is one. REPLICATION reads every table of the published ones without a SELECT right on it.
 CREATE SCHEMA IF NOT EXISTS logsync;
 
--- made: what `logsync source create` made, and in which database. kept: how far the log surely has the facts; changes
--- with every confirmation, so there is free room on its page. audit: what people did by hand.
+-- made: what `logsync source create` made, and in which database. kept: how far the log surely has the facts; it changes
+-- with every confirmation, so there is free room on its page. skips: facts that are passed over, by place, with the
+-- reason. audit: what people did by hand.
 CREATE TABLE IF NOT EXISTS logsync.source (
     name  text PRIMARY KEY,
     slot  text NOT NULL UNIQUE,
     made  json NOT NULL,
     kept  json,
+    skips json NOT NULL DEFAULT '{}',
     audit json NOT NULL DEFAULT '[]'
 ) WITH (fillfactor = 50);

@@ -71,6 +71,7 @@ class Shop:
 
     def open(self, origin: PostgresLog, timeout: float = 30.0) -> PostgresLog:
         """Opened, once whoever was there before has let go."""
+        origin.close()
         settings = self.settings.model_copy(update={"store_timeout": timeout})
         wait_for(lambda: self.reader() is None)
         origin.open(self.name, settings)

@@ -236,8 +236,9 @@ from logsync.sources.postgres import PostgresLog
 from tests.integration.sources.conftest import confirm, take
 origin = PostgresLog(sys.argv[1], outbox=True)
 origin.open(sys.argv[2], Settings(_env_file=None))
-facts, end = take(origin, 2, limit=2)
+facts, end = take(origin, 2)
 confirm(origin, facts, end)
+print("confirmed", flush=True)
 take(origin, 1)
 print("took", flush=True)
 signal.pause()
@@ -247,12 +248,13 @@ signal.pause()
 def test_a_reader_that_is_killed_leaves_what_it_did_not_confirm_to_the_next(shop: Shop) -> None:
     origin = shop.origin()
     shop.put("e1", "e2")
-    shop.put("e3")
     child = subprocess.Popen(
         [sys.executable, "-c", READER, shop.url, shop.name], stdout=subprocess.PIPE, env=os.environ, text=True
     )
     try:
         assert child.stdout
+        assert child.stdout.readline() == "confirmed\n"
+        shop.put("e3")
         assert child.stdout.readline() == "took\n"
     finally:
         child.send_signal(signal.SIGKILL)
