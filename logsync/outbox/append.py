@@ -10,7 +10,7 @@ from pydantic import BaseModel
 
 from logsync.appending import Item, enveloped
 from logsync.core.log import Log
-from logsync.outbox import async_connections, connections
+from logsync.outbox import connections
 from logsync.outbox.rows import Row, row
 
 
@@ -71,14 +71,14 @@ class Outbox:
     ) -> str:
         """``append`` on a connection of asyncio: of psycopg, or of SQLAlchemy over psycopg or asyncpg."""
         made = row(self.log, event, headers, id, time)
-        await async_connections.insert(connection, [made])
+        await connections.insert_async(connection, [made])
         return made.id
 
     async def append_many_async(self, connection: Any, events: Iterable[Item]) -> list[str]:
         """``append_many`` on a connection of asyncio."""
         made = self._rows(events)
         if made:
-            await async_connections.insert(connection, made)
+            await connections.insert_async(connection, made)
         return [one.id for one in made]
 
     def _rows(self, events: Iterable[Item]) -> list[Row]:

@@ -15,6 +15,9 @@ from logsync.core.event import Headers
 from logsync.core.log import Log
 from logsync.errors import AppendRejected
 
+_quoted = json.JSONEncoder().encode
+# Text by text, because it takes a third of the time of the whole list: that was a tenth of what an append costs.
+
 DDL = files("logsync.outbox").joinpath("outbox.sql").read_text(encoding="utf-8")
 """The outbox's table, for a migration. May be run again at any time; its head says which rights an app needs."""
 
@@ -29,6 +32,11 @@ class Row(NamedTuple):
     headers: str
     """JSON in ASCII: ``[["name", "value"], ...]``, whatever the encoding of the database."""
     time: datetime
+
+
+COLUMNS = ", ".join(Row._fields)
+INSERT = f"INSERT INTO logsync.outbox ({COLUMNS}) VALUES (%s, %s, %s, %s, %s, %s)"
+"""With the placeholders of psycopg."""
 
 
 def row(
@@ -46,7 +54,8 @@ def row(
 def _json(headers: Headers) -> str:
     """Kafka's headers may be any bytes, JSON's strings may not. CloudEvents makes none that are not text."""
     try:
-        return json.dumps([(name, value.decode()) for name, value in headers], separators=(",", ":"))  # type: ignore[union-attr]
+        pairs = [f"[{_quoted(name)},{_quoted(value.decode())}]" for name, value in headers]  # type: ignore[union-attr]
+        return f"[{','.join(pairs)}]"
     except (AttributeError, UnicodeError):
         wrong = [name for name, value in headers if not _is_text(value)]
         raise AppendRejected(
