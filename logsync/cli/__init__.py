@@ -12,7 +12,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from logsync.cli import consume, doctor, out, parked, position, records, relay, sinks, status, topic
+from logsync.cli import consume, doctor, out, parked, position, records, relay, sinks, source, status, topic
 from logsync.cli.exits import Exit, epilog, exit_for
 from logsync.cli.imports import put_last
 from logsync.core.text import indented
@@ -45,6 +45,7 @@ app.add_typer(position.app, name="position")
 app.add_typer(parked.parked_app, name="parked")
 app.add_typer(sinks.schema_app, name="schema")
 app.add_typer(topic.app, name="topic")
+app.add_typer(source.app, name="source")
 
 
 def _version(wanted: bool) -> None:

@@ -1,10 +1,22 @@
-"""What a relay has read of one partition, and from where its successor has to read it again. Pure."""
+"""What a relay has read of the log, and from where its successor has to read it again."""
 
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 
-from logsync.core.sources import Sources, State
+from logsync.core.codec import id_of
+from logsync.core.event import Record
+from logsync.core.sources import Sources, State, at_start, fold
+from logsync.sources.channel import Channel
+from logsync.sources.contract import Ledger
+from logsync.sources.source import Source
+
+_HEADERS_AT_ONCE = 1_000
+
+
+class LogIsShorter(Exception):
+    """The log ends before what was read of it once."""
 
 
 class ReadSoFar:
@@ -43,3 +55,54 @@ class ReadSoFar:
     def place(self) -> tuple[int, str | None]:
         """Where a successor reads on, as the ledger has it."""
         return self.settled.next_offset, self.settled.dump(self.settled.next_offset)
+
+
+def log_so_far(
+    source: Source,
+    channel: Channel,
+    ledger: Ledger | None = None,
+    note: Callable[[int, str, str | None], None] = lambda *_: None,
+) -> tuple[dict[int, ReadSoFar], int]:
+    """Read every partition to its end, from where ``ledger`` says, or from its start.
+
+    ``note`` gets the partition, place and id of each record of this source that counts. Returns what was read, and the
+    greatest term of this source that stands there, taken or not. Raises LogIsShorter.
+    """
+    found, greatest = dict[int, ReadSoFar](), 0
+    for partition, (low, high) in channel.bounds().items():
+        known = at_start(low)
+        if ledger is not None and partition in ledger.places:
+            offset, text = ledger.places[partition]
+            if offset > high:
+                raise LogIsShorter(f"partition {partition} ends at {high}, and was read up to {offset} before")
+            known = Sources.read(text, offset)
+            known = known if offset >= low else known.without(low)
+        read = found[partition] = ReadSoFar(known)
+        batch = list[Record]()
+        for record in channel.records(partition, known.next_offset, high):
+            batch.append(record)
+            if len(batch) == _HEADERS_AT_ONCE:
+                greatest = max(greatest, _read(source, partition, read, batch, record.offset + 1, note))
+                batch = []
+        greatest = max(greatest, _read(source, partition, read, batch, high, note), read.state(source.name).term)
+    return found, greatest
+
+
+def _read(
+    source: Source,
+    partition: int,
+    read: ReadSoFar,
+    batch: list[Record],
+    stop: int,
+    note: Callable[[int, str, str | None], None],
+) -> int:
+    """Fold a stretch. Returns the greatest term of this source in it."""
+    marks = source.log.codec.marks(batch)
+    after, passed = fold(read.known, marks, stop)
+    records = {record.offset: record for record in batch}
+    mine = [(offset, mark) for offset, mark in marks if mark is not None and mark.source == source.name]
+    for offset, mark in mine:
+        if offset not in passed:
+            note(partition, mark.at, id_of(source.log, records[offset]))
+    read.read(after, max((mark.at for offset, mark in mine if offset not in passed), default=""))
+    return max((mark.term for _, mark in mine), default=0)

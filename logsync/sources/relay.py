@@ -21,9 +21,8 @@ from typing import Any
 from uuid_utils import uuid7
 
 from logsync.core.codec import Encoded, id_of
-from logsync.core.event import Record
 from logsync.core.position import LogIdentity
-from logsync.core.sources import MOST, Mark, Sources, at_start, fold
+from logsync.core.sources import MOST, Mark, fold
 from logsync.errors import (
     AppendRejected,
     ConfigError,
@@ -36,7 +35,7 @@ from logsync.errors import (
 from logsync.sources.brought import AboveTheFloor, Brought
 from logsync.sources.channel import Channel, Stretch
 from logsync.sources.contract import Fact, Ledger, Portion
-from logsync.sources.reading import ReadSoFar
+from logsync.sources.reading import LogIsShorter, ReadSoFar, log_so_far
 from logsync.sources.source import Source
 from logsync.sources.status import RelayState, RelayStatus
 from logsync.sources.term import Point, Term
@@ -48,7 +47,6 @@ WINDOW = 5_000
 WINDOW_BYTES = 16 << 20
 _AT_ONCE = 500  # facts of one call of ``take``
 _LOOK_EVERY = 1.0  # seconds between two looks at the log's identity
-_HEADERS_AT_ONCE = 1_000
 _SILENCE = 10.0
 """Seconds without a record read back after which the term is given up: a stream that is held and not confirmed holds up
 a shutdown of its database."""
@@ -123,8 +121,7 @@ class Relay:
         self._log = self.channel.open()
         self.origin.open(self.source.name, self._settings)
         ledger = self.origin.ledger()
-        bounds = self.channel.bounds()
-        greatest = self._read_log(ledger, bounds)
+        greatest = self._read_log(ledger)
         if ledger is None:
             if greatest:
                 raise ConfigError(
@@ -136,11 +133,11 @@ class Relay:
             # Before the first barrier: a crash behind that must not look like a database that was replaced.
             ledger = Ledger(self._log, "", self._places())
             self.origin.keep(ledger)
-        term = Term(greatest + 1, self._writer(), bounds)
+        term = Term(greatest + 1, self._writer(), self._read)
         if not self.origin.holds():  # U3
             raise StoreUnavailable(f"source {self.source.name}: its hold was lost while the log was read")
         mark = Mark(self.source.name, term.number, term.writer, 0, "")
-        for partition in bounds:
+        for partition in self._read:
             codec = self.source.log.codec
             barrier = codec.barrier(self.source.log, mark, event_id=str(uuid7()), time=self._now())
             if not self.channel.send(partition, barrier):
@@ -152,43 +149,16 @@ class Relay:
         self._heard_at = self._clock()
         self.status.state, self.status.term = RelayState.TAKING_OVER, term.number
 
-    def _read_log(self, ledger: Ledger | None, bounds: dict[int, tuple[int, int]]) -> int:
+    def _read_log(self, ledger: Ledger | None) -> int:
         """Read every partition to its end. Returns the greatest term of this source that stands there, taken or not."""
-        self._read.clear()
         self._brought.begin(ledger.floor if ledger else "")
         if ledger is not None and (differences := ledger.log.differences(self._log)):
             raise self._other_log(f"its log is another one: {'; '.join(differences)}")
-        greatest = 0
-        for partition, (low, high) in bounds.items():
-            known = at_start(low)
-            if ledger is not None and partition in ledger.places:
-                offset, text = ledger.places[partition]
-                if offset > high:
-                    raise self._other_log(f"partition {partition} ends at {high}, and was read up to {offset} before")
-                known = Sources.read(text, offset)
-                known = known if offset >= low else known.without(low)
-            read = self._read[partition] = ReadSoFar(known)
-            batch = list[Record]()
-            for record in self.channel.records(partition, known.next_offset, high):
-                batch.append(record)
-                if len(batch) == _HEADERS_AT_ONCE:
-                    greatest = max(greatest, self._note(partition, batch, record.offset + 1))
-                    batch = []
-            greatest = max(greatest, self._note(partition, batch, high), read.state(self.source.name).term)
+        try:
+            self._read, greatest = log_so_far(self.source, self.channel, ledger, self._brought.note)
+        except LogIsShorter as found:
+            raise self._other_log(str(found)) from None
         return greatest
-
-    def _note(self, partition: int, batch: list[Record], stop: int) -> int:
-        """Note what of this source stands in a stretch. Returns the greatest term in it."""
-        read = self._read[partition]
-        marks = self.source.log.codec.marks(batch)
-        after, passed = fold(read.known, marks, stop)
-        records = {record.offset: record for record in batch}
-        mine = [(offset, mark) for offset, mark in marks if mark is not None and mark.source == self.source.name]
-        for offset, mark in mine:
-            if offset not in passed and mark.number:
-                self._brought.note(partition, mark.at, id_of(self.source.log, records[offset]))
-        read.read(after, max((mark.at for offset, mark in mine if offset not in passed), default=""))
-        return max((mark.term for _, mark in mine), default=0)
 
     def _other_log(self, what: str) -> LogIdentityError:
         return LogIdentityError(

@@ -13,6 +13,7 @@ from logsync.sources.postgres.places import Confirmed
 from logsync.stores.clients import importing
 
 if TYPE_CHECKING:
+    from logsync.sources.managing import Manager
     from logsync.sources.postgres.database import Database
     from logsync.sources.postgres.reading import Reading
     from logsync.sources.postgres.setup import Declared
@@ -69,6 +70,12 @@ class PostgresLog:
         from logsync.sources.postgres.setup import Declared
 
         return Declared(self._outbox, self._append_only, self._capture)
+
+    def manager(self) -> Manager:
+        """What the commands of `logsync source` do."""
+        from logsync.sources.postgres.managing import PostgresManager
+
+        return PostgresManager(self)
 
     def open(self, source: str, settings: Any) -> None:
         """See Origin. Bound: ``store_timeout`` per address of the host, and per question to the server."""

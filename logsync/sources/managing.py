@@ -1,0 +1,98 @@
+"""What people do to a source, and what they are shown of it. A relay does none of this by itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Protocol
+
+from logsync.core.sources import Sources
+from logsync.errors import ConfigError
+from logsync.settings import Settings
+from logsync.sources.contract import Ledger
+from logsync.sources.kafka import KafkaChannel
+from logsync.sources.reading import log_so_far
+from logsync.sources.source import Source
+
+
+@dataclass
+class Look:
+    """A source as its database shows it, and nothing of it is changed by looking."""
+
+    created: bool = False
+    held_by: str = ""
+    """Who reads it at this moment, in words; empty: nobody, so no relay runs."""
+    ledger: Ledger | None = None
+    confirmed: str = ""
+    """The place up to which the database may forget, as it writes it."""
+    retained: int | None = None
+    """Bytes that the database keeps because this source has not confirmed them."""
+    trouble: str = ""
+    """What keeps a relay from running, in words."""
+    waiting: int | None = None
+    """Rows in the outbox that are not in the log, or not deleted yet."""
+    oldest: datetime | None = None
+    """Since when the oldest of them waits."""
+    skips: Mapping[str, str] = field(default_factory=dict)
+    audit: list[dict[str, Any]] = field(default_factory=list)
+
+
+class Manager(Protocol):
+    """The commands' half of an origin. Every method connects, and lets go again.
+
+    Raises StoreUnavailable, ConfigError.
+    """
+
+    def create(self, source: str, settings: Settings) -> list[str]:
+        """Make what a relay needs in the database. May be repeated. Returns what is there now, in words."""
+
+    def drop(self, source: str, settings: Settings) -> None:
+        """Remove what ``create`` made; the outbox stays. Raises StoreUnavailable while a relay holds the source."""
+
+    def look(self, source: str, settings: Settings) -> Look:
+        """What is there."""
+
+    def skip(self, source: str, settings: Settings, at: str, reason: str) -> None:
+        """Pass over one fact, on record. ``at``: its place in the log's order, as the relay's error tells it."""
+
+    def adopt(self, source: str, settings: Settings, ledger: Ledger, reason: str) -> None:
+        """Begin at the present with this ledger, on record: what was committed before is not read any more."""
+
+    def ddl(self) -> str:
+        """What ``create`` makes in the database, for people's own migrations."""
+
+
+def manager_of(source: Source) -> Manager:
+    """Raises ConfigError for an origin that has nothing to be managed."""
+    made = getattr(source.origin, "manager", None)
+    if made is None:
+        raise ConfigError(f"source {source.name}: a {source.origin.kind} has nothing to create, drop or look at")
+    manager: Manager = made()
+    return manager
+
+
+def adopt(source: Source, settings: Settings, reason: str) -> Ledger:
+    """Go on with what comes from now on, whatever the log and the database have seen before. On record.
+
+    Places get a new incarnation in front: a restored database gives old places to new facts.
+    """
+    manager, channel = manager_of(source), KafkaChannel(source.log, settings)
+    before = manager.look(source.name, settings).ledger
+    try:
+        log = channel.open()
+        read, greatest = log_so_far(source, channel)
+    finally:
+        channel.close()
+    seen = [read[number].state(source.name).at for number in read]
+    incarnations = [int(at[:4], 16) for at in seen if at] + ([before.incarnation] if before else [])
+    incarnation = max(incarnations, default=-1) + 1
+    term = max(greatest, before.term if before else 0)
+    places = {number: _place(each.known) for number, each in read.items()}
+    ledger = Ledger(log, f"{incarnation:04x}-", places, term, incarnation)
+    manager.adopt(source.name, settings, ledger, reason)
+    return ledger
+
+
+def _place(known: Sources) -> tuple[int, str | None]:
+    return known.next_offset, known.dump(known.next_offset)

@@ -1,0 +1,123 @@
+"""What people do to a source in its Postgres: the Manager of ``PostgresLog``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from logsync.errors import ConfigError, LogsyncError, StoreUnavailable
+from logsync.outbox import DDL
+from logsync.settings import Settings
+from logsync.sources.contract import Ledger
+from logsync.sources.managing import Look
+from logsync.sources.postgres import catalog, ledger, setup
+from logsync.sources.postgres.database import Database
+
+if TYPE_CHECKING:
+    from logsync.sources.postgres.origin import PostgresLog
+    from logsync.sources.postgres.stream import Stream
+
+_SKIP = """
+UPDATE logsync.source SET skips = (skips::jsonb || jsonb_build_object(%s::text, %s::text))::json,
+    audit = (audit::jsonb || jsonb_build_array(%s::jsonb))::json
+WHERE name = %s
+"""
+_ADOPT = """
+UPDATE logsync.source SET kept = %s, audit = (audit::jsonb || jsonb_build_array(%s::jsonb))::json WHERE name = %s
+"""
+_RETAINED = """
+SELECT confirmed_flush_lsn::text, pg_catalog.pg_wal_lsn_diff(pg_catalog.pg_current_wal_lsn(), restart_lsn)::bigint
+FROM pg_catalog.pg_replication_slots WHERE slot_name = %s
+"""
+_OUTBOX = "SELECT count(*), min(time) FROM logsync.outbox"
+
+
+class PostgresManager:
+    """Each method connects and lets go again. See ``Manager``."""
+
+    def __init__(self, origin: PostgresLog) -> None:
+        self._origin = origin
+
+    def create(self, source: str, settings: Settings) -> list[str]:
+        declared = self._origin.declared
+        with self._connected(source, settings) as (db, stream):
+            if declared.outbox:
+                with db.transaction("create the outbox") as link:
+                    link.execute(DDL.encode())
+            setup.create(db, stream, source, declared)
+        names = setup.names_of(source)
+        return [
+            f"publications {', '.join(setup.publications(source, declared))} of {', '.join(declared.names)}",
+            f"replication slot {names.slot}: from now on the server keeps what is committed until it is in the log",
+        ]
+
+    def drop(self, source: str, settings: Settings) -> None:
+        with self._connected(source, settings) as (db, _):
+            setup.drop(db, source)
+
+    def look(self, source: str, settings: Settings) -> Look:
+        look = Look()
+        with self._connected(source, settings) as (db, _):
+            with db.call("look at the source") as link:
+                row = ledger.find(link, source)
+                slot = catalog.slot(link, setup.names_of(source).slot)
+                look.held_by = slot.reader if slot is not None and slot.pid is not None else ""
+                kept = link.ask(_RETAINED, setup.names_of(source).slot).fetchone()
+                if kept is not None:
+                    look.confirmed, look.retained = kept[0] or "", kept[1]
+                if row is not None:
+                    look.created, look.ledger, look.skips, look.audit = True, row.ledger, row.skips, row.audit
+                there = link.ask("SELECT pg_catalog.to_regclass('logsync.outbox') IS NOT NULL").fetchone() == (True,)
+            if self._origin.declared.outbox and there:
+                with db.call("count the outbox") as link:
+                    look.waiting, look.oldest = link.ask(_OUTBOX).fetchone() or (None, None)
+            try:
+                with db.call("check the source") as link:
+                    setup.check(link, source, self._origin.declared)
+            except LogsyncError as error:
+                if not (look.held_by and isinstance(error, StoreUnavailable)):
+                    look.trouble = str(error)
+        return look
+
+    def skip(self, source: str, settings: Settings, at: str, reason: str) -> None:
+        entry = json.dumps(setup.entry("skip", at=at, reason=reason))
+        with self._connected(source, settings) as (db, _), db.transaction("skip a fact") as link:
+            if link.ask(_SKIP, at, reason, entry, source).rowcount != 1:
+                raise _unknown(source)
+
+    def adopt(self, source: str, settings: Settings, begins: Ledger, reason: str) -> None:
+        with self._connected(source, settings) as (db, stream):
+            with db.call("look at the source") as link:
+                if ledger.find(link, source) is None:
+                    raise _unknown(source)
+            # The slot first: what is committed before it begins is left out, and what is read comes after the ledger.
+            with db.call("drop the replication slot") as link:
+                slot = catalog.slot(link, setup.names_of(source).slot)
+                if slot is not None and slot.pid is not None:
+                    raise StoreUnavailable(f"the source {source} is held by {slot.reader}: stop it first")
+                if slot is not None and slot.here:
+                    link.ask("SELECT pg_catalog.pg_drop_replication_slot(%s)", setup.names_of(source).slot)
+            setup.create(db, stream, source, self._origin.declared)
+            entry = json.dumps(setup.entry("adopt", reason=reason, topic=begins.log.topic, floor=begins.floor))
+            with db.transaction("adopt") as link:
+                link.ask(_ADOPT, ledger.dump_ledger(begins), entry, source)
+
+    def ddl(self) -> str:
+        return (DDL if self._origin.declared.outbox else "") + ledger.ddl()
+
+    @contextmanager
+    def _connected(self, source: str, settings: Settings) -> Iterator[tuple[Database, Stream]]:
+        db, stream = self._origin.connect(source, settings)
+        try:
+            yield db, stream
+        finally:
+            stream.close()
+            db.close()
+
+
+def _unknown(source: str) -> ConfigError:
+    return ConfigError(
+        f"the source {source} was never created in this database", fix=f"`logsync source create {source}`"
+    )
