@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
-from tests.guards.guard import Guard
+from tests.guards.guard import Guard, Tests
 
 RELAYS = ("tests/unit/test_judge.py", "tests/unit/test_relay.py", "tests/property/test_relays.py")
 _RELAY, _JUDGE = "logsync/sources/relay.py", "logsync/core/sources.py"
 
+_POLLING = "logsync/sources/postgres/polling.py"
+POLLING: Tests = {"tests": ("tests/integration/sources/test_polling.py",), "servers": "polling"}
+
 SOURCES = (
+    Guard("polling: rows that are seen together are numbered in the order of their inserts", _POLLING,
+          "row_number() OVER (ORDER BY inserted)", "row_number() OVER (ORDER BY random())", **POLLING),
+    Guard("polling: one relay holds the outbox", _POLLING,
+          "        if link.ask(_LOCK, *_KEY).fetchone() != (True,):", "        if False:", **POLLING),
+    Guard("polling: no fact is passed over at a limit", _POLLING,
+          "rows[-1][0] if len(rows) == limit else self._last", "self._last", **POLLING),
+    Guard("polling: an outbox has one source", _POLLING,
+          "        if taken:", "        if False:", **POLLING),
     Guard("U1 only a greater term", _JUDGE,
           "            elif mark.term > state.term:", "            elif True:", RELAYS),
     Guard("U1 only the next number", _JUDGE, "else mark.number == state.number + 1\n", "else True\n", RELAYS),

@@ -1,5 +1,6 @@
 """Facts from Postgres. Importing this loads no client library and opens nothing."""
 
 from logsync.sources.postgres.origin import PostgresLog
+from logsync.sources.postgres.polling import Polling
 
-__all__ = ["PostgresLog"]
+__all__ = ["Polling", "PostgresLog"]
