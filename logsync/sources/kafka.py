@@ -46,8 +46,8 @@ class KafkaChannel:
     def __init__(self, log: Log, settings: Settings) -> None:
         self._log, self._settings = log, settings
         self._last = LastError()
-        self._asking: Kafka
-        self._lookup: Lookup
+        self._asking: Kafka | None = None
+        self._lookup: Lookup | None = None
         self._producer: Producer | None = None
         self._consumer: Consumer | None = None
         self._failure: Failure | None = None
@@ -58,7 +58,8 @@ class KafkaChannel:
     def open(self) -> LogIdentity:
         self.close()
         topic, settings = self._log.topic, self._settings
-        self._asking = Kafka(settings)
+        # Kept over all terms, as a relay that waits for another one tries again and again.
+        self._asking = self._asking or Kafka(settings)
         self._partitions = self._asking.writable(topic)
         facts = self._asking.describe(topic)
         for finding in check_topic(facts, settings.accept_finite_retention):  # L5
@@ -69,26 +70,29 @@ class KafkaChannel:
                 )  # fmt: skip
         self._warned = True
         self._lookup = Lookup(settings, topic, codec=self._log.codec, group_id=_GROUP, uncommitted=True)
-        self._producer = build(Producer, {"linger.ms": 1, **producer_config(settings), "error_cb": self._last})
         self._failure = None
         return facts.identity
 
     def identity(self) -> LogIdentity:
-        return self._asking.identify(self._log.topic)
+        return self._kafka().identify(self._log.topic)
 
     def bounds(self) -> dict[int, tuple[int, int]]:
-        low = self._asking.offsets(self._log.topic, self._partitions, "first")
-        high = self._asking.offsets(self._log.topic, self._partitions, "end")
+        low = self._kafka().offsets(self._log.topic, self._partitions, "first")
+        high = self._kafka().offsets(self._log.topic, self._partitions, "end")
         return {partition: (low[partition], high[partition]) for partition in low}
 
     def records(self, partition: int, start: int, stop: int) -> Iterator[Record]:
+        assert self._lookup is not None
         return self._lookup.read(partition, start, stop, whole=True)
 
     def partition(self, key: bytes) -> int:
         return 0 if self._partitions == 1 else murmur2(key, self._partitions)
 
     def send(self, partition: int, encoded: Encoded) -> bool:
-        producer = self._use()
+        producer = self._producer
+        if producer is None:
+            config = {"linger.ms": 1, **producer_config(self._settings), "error_cb": self._last}
+            producer = self._producer = build(Producer, config)
         try:
             producer.produce(
                 self._log.topic, encoded.value, encoded.key, partition,
@@ -144,9 +148,10 @@ class KafkaChannel:
     def close(self) -> None:
         if self._producer is not None:
             self._producer.purge(in_queue=True, in_flight=False, blocking=False)
-        consumer, self._producer, self._consumer = self._consumer, None, None
-        if consumer is not None:
-            closing.close(consumer, self._lookup)
+        used = [each for each in (self._consumer, self._lookup) if each is not None]
+        self._producer = self._consumer = self._lookup = None
+        if used:
+            closing.close(*used)
 
     def _reported(self, error: KafkaError | None, message: Message) -> None:
         if error is None or self._failure is not None:
@@ -158,6 +163,6 @@ class KafkaChannel:
     def _unreadable(self, error: KafkaError) -> LogsyncError:
         return LogUnavailable(f"{self._log.topic}: what was sent cannot be read back: {error.str()}{self._last}")
 
-    def _use(self) -> Producer:
-        assert self._producer is not None
-        return self._producer
+    def _kafka(self) -> Kafka:
+        assert self._asking is not None
+        return self._asking

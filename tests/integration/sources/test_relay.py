@@ -16,6 +16,7 @@ from logsync.log.lookup import Lookup
 from logsync.log.topic import create_topic
 from logsync.outbox import Outbox
 from tests.integration.worker.harness import Process, until
+from tests.servers import Asked
 
 from . import declared
 from .conftest import Shop
@@ -187,3 +188,45 @@ def test_a_signal_ends_a_relay_in_order(relayed: Relayed) -> None:
     relay = relayed.start()
     relay.sees("relaying")
     assert "stopped" in relay.terminate()
+
+
+def test_a_relay_waits_out_a_kafka_that_stands_still_and_a_database_that_is_restarted(
+    relayed: Relayed, stack: Asked
+) -> None:
+    app = App(relayed, 1)
+    app.start()
+    relay = relayed.start()
+    relay.sees("relaying")
+    relayed.relayed(20)
+    stack.pause("kafka")
+    relay.sees("waiting")
+    stack.resume("kafka")
+    relay.sees("relaying", 2)
+    app.ends.set()
+    app.join()
+    stack.stop("postgres")
+    stack.start("postgres")
+    relay.sees("relaying", 3)
+    relayed.shop.db = relayed.shop.connect()
+    with relayed.shop.db.transaction():
+        relayed.outbox.append(relayed.shop.db, declared.OrderPlaced(shopper="last", number=0))
+    app.facts["order.placed last"].append(("last", 0))
+    relayed.relayed(app.count + 1)
+    relay.terminate()
+    assert relayed.counted() == app.facts
+
+
+def test_a_second_relay_waits_for_the_first_and_goes_on_when_it_is_killed(relayed: Relayed) -> None:
+    first = relayed.start()
+    first.sees("relaying")
+    second = relayed.start()
+    second.sees("held by")
+    first.kill()
+    second.sees("relaying")
+    app = App(relayed, 1)
+    app.start()
+    until(lambda: app.count > 50, "facts")
+    app.ends.set()
+    app.join()
+    relayed.relayed(app.count)
+    assert relayed.counted() == app.facts
