@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     from logsync.stores.postgres.link import Link
 
 _TABLES = """
-SELECT w.name, c.oid::bigint, format('%%I.%%I', n.nspname, c.relname), c.relkind::text, c.relpersistence::text
+SELECT w.name, c.oid::bigint, quote_ident(n.nspname) || '.' || quote_ident(c.relname), c.relkind::text,
+       c.relpersistence::text
 FROM unnest(%s::text[]) WITH ORDINALITY AS w (name, n)
 LEFT JOIN pg_catalog.pg_class AS c ON c.oid = pg_catalog.to_regclass(w.name)
 LEFT JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace ORDER BY w.n
@@ -55,6 +56,10 @@ SELECT s.database::text, s.plugin::text, s.wal_status, to_jsonb(s) ->> 'invalida
 FROM pg_catalog.pg_replication_slots AS s LEFT JOIN pg_catalog.pg_stat_activity AS a ON a.pid = s.active_pid
 WHERE s.slot_name = %s
 """
+_WRITERS = """
+SELECT concat_ws(', ', 'server process ' || pid, nullif(application_name, ''), 'since ' || xact_start)
+FROM pg_catalog.pg_stat_activity WHERE backend_xid IS NOT NULL AND pid <> pg_backend_pid() ORDER BY xact_start LIMIT 3
+"""
 _HELD = "SELECT FROM pg_catalog.pg_replication_slots WHERE slot_name = %s AND active_pid = %s"
 
 
@@ -79,6 +84,11 @@ class Slot(NamedTuple):
     address: str | None
     here: bool | None
     """Does it belong to this database?"""
+
+    @property
+    def lost(self) -> bool:
+        """Has the server removed what was not read?"""
+        return self.wal_status == "lost" or self.reason is not None
 
     @property
     def reader(self) -> str:
@@ -126,6 +136,11 @@ def slot(link: Link, name: str) -> Slot | None:
 def held(link: Link, name: str, pid: int) -> bool:
     """Is it the server process ``pid`` that reads the slot?"""
     return link.ask(_HELD, name, pid).fetchone() is not None
+
+
+def writers(link: Link) -> list[str]:
+    """Who has written in a transaction that is open, in words; the oldest first."""
+    return [words for (words,) in link.ask(_WRITERS)]
 
 
 def flushed(link: Link) -> int:

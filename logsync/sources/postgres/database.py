@@ -17,6 +17,8 @@ from logsync.stores.postgres.errors import Verdict, describe, verdict, verdict_o
 from logsync.stores.postgres.link import Link
 from logsync.stores.postgres.opening import check_server, opening, session_path
 
+_FIX = "let `logsync source create` make what it needs, and leave the tables in the schema logsync as they are"
+
 
 class Database:
     """One connection whose calls have an end, and whose errors are those of logsync. One thread."""
@@ -49,7 +51,7 @@ class Database:
     @contextmanager
     def call(self, what: str) -> Iterator[Link]:
         """Some statements, each by itself. Whatever goes wrong, the connection is idle afterwards, or closed."""
-        link = self._link
+        link, user = self._link, self._link.info.user
         link.deadline = monotonic() + self._timeout
         try:
             yield link
@@ -59,7 +61,8 @@ class Database:
             text = f"{what}: {describe(error)}"
             if unavailable:
                 raise StoreUnavailable(text) from None
-            raise ConfigError(f"Postgres: {text}", fix=f"give the role {link.info.user} the right to do that") from None
+            fix = f"give the role {user} the right to do that" if error.sqlstate == "42501" else _FIX
+            raise ConfigError(f"Postgres: {text}", fix=fix) from None
         except BaseException:
             self._settle()
             raise

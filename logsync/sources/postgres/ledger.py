@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from importlib import resources
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -10,6 +11,7 @@ from logsync.core.formats import UPDATE, number, upgraded
 from logsync.core.position import LogIdentity
 from logsync.errors import ConfigError, PositionConflict
 from logsync.sources.contract import Ledger
+from logsync.sources.postgres.declared import Declared
 
 if TYPE_CHECKING:
     from logsync.stores.postgres.link import Link
@@ -22,6 +24,10 @@ _FIND = "SELECT slot, made, kept, skips, audit FROM logsync.source WHERE name = 
 _WRITE = """
 INSERT INTO logsync.source (name, slot, made, audit) VALUES (%s, %s, %s, json_build_array(%s::json))
 ON CONFLICT (name) DO UPDATE SET made = excluded.made, audit = (source.audit::jsonb || excluded.audit::jsonb)::json
+"""
+_REPLACE = "UPDATE logsync.source SET kept = %s WHERE name = %s"
+_SKIP = """
+UPDATE logsync.source SET skips = (skips::jsonb || jsonb_build_object(%s::text, %s::text))::json WHERE name = %s
 """
 _THERE = "SELECT pg_catalog.to_regclass('logsync.source') IS NOT NULL"
 
@@ -37,6 +43,11 @@ class Made(NamedTuple):
     outbox: bool
     append_only: tuple[str, ...]
     capture: tuple[str, ...]
+
+    @property
+    def declared(self) -> Declared:
+        """What the source declared then."""
+        return Declared(self.outbox, self.append_only, self.capture)
 
 
 class Row(NamedTuple):
@@ -75,6 +86,21 @@ def keep(link: Link, source: str, ledger: Ledger) -> None:
             f"source {source}: another relay has taken over, or its row in logsync.source is gone",
             fix=f"run one relay per source; `logsync source status {source}` shows what is there",
         )
+
+
+def entry(what: str, **more: object) -> dict[str, object]:
+    """For the audit."""
+    return {"what": what, "when": datetime.now(UTC).isoformat(), **more}
+
+
+def replace(link: Link, source: str, ledger: Ledger) -> None:
+    """On a person's word, whatever stands there."""
+    link.ask(_REPLACE, dump_ledger(ledger), source)
+
+
+def skip(link: Link, source: str, at: str, reason: str) -> None:
+    """Have the fact at ``at`` passed over from the next ``open`` on."""
+    link.ask(_SKIP, at, reason, source)
 
 
 def dump_made(made: Made) -> str:

@@ -2,31 +2,24 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from logsync.errors import ConfigError, LogsyncError, StoreUnavailable
+from logsync.errors import LogsyncError, StoreUnavailable
 from logsync.outbox import DDL
 from logsync.settings import Settings
 from logsync.sources.contract import Ledger
 from logsync.sources.managing import Look
 from logsync.sources.postgres import catalog, ledger, setup
+from logsync.sources.postgres.checks import check, check_history
 from logsync.sources.postgres.database import Database
+from logsync.sources.postgres.declared import names_of
 
 if TYPE_CHECKING:
     from logsync.sources.postgres.origin import PostgresLog
     from logsync.sources.postgres.stream import Stream
 
-_SKIP = """
-UPDATE logsync.source SET skips = (skips::jsonb || jsonb_build_object(%s::text, %s::text))::json,
-    audit = (audit::jsonb || jsonb_build_array(%s::jsonb))::json
-WHERE name = %s
-"""
-_ADOPT = """
-UPDATE logsync.source SET kept = %s, audit = (audit::jsonb || jsonb_build_array(%s::jsonb))::json WHERE name = %s
-"""
 _RETAINED = """
 SELECT confirmed_flush_lsn::text, pg_catalog.pg_wal_lsn_diff(pg_catalog.pg_current_wal_lsn(), restart_lsn)::bigint
 FROM pg_catalog.pg_replication_slots WHERE slot_name = %s
@@ -47,9 +40,9 @@ class PostgresManager:
                 with db.transaction("create the outbox") as link:
                     link.execute(DDL.encode())
             setup.create(db, stream, source, declared)
-        names = setup.names_of(source)
+        names = names_of(source)
         return [
-            f"publications {', '.join(setup.publications(source, declared))} of {', '.join(declared.names)}",
+            f"publications {', '.join(names.publications(declared))} of {', '.join(declared.names)}",
             f"replication slot {names.slot}: from now on the server keeps what is committed until it is in the log",
         ]
 
@@ -59,12 +52,12 @@ class PostgresManager:
 
     def look(self, source: str, settings: Settings) -> Look:
         look = Look()
-        with self._connected(source, settings) as (db, _):
+        with self._connected(source, settings) as (db, stream):
             with db.call("look at the source") as link:
                 row = ledger.find(link, source)
-                slot = catalog.slot(link, setup.names_of(source).slot)
+                slot = catalog.slot(link, names_of(source).slot)
                 look.held_by = slot.reader if slot is not None and slot.pid is not None else ""
-                kept = link.ask(_RETAINED, setup.names_of(source).slot).fetchone()
+                kept = link.ask(_RETAINED, names_of(source).slot).fetchone()
                 if kept is not None:
                     look.confirmed, look.retained = kept[0] or "", kept[1]
                 if row is not None:
@@ -75,34 +68,20 @@ class PostgresManager:
                     look.waiting, look.oldest = link.ask(_OUTBOX).fetchone() or (None, None)
             try:
                 with db.call("check the source") as link:
-                    setup.check(link, source, self._origin.declared)
+                    row, *_ = check(link, source, self._origin.declared)
+                    check_history(stream, source, row)
             except LogsyncError as error:
                 if not (look.held_by and isinstance(error, StoreUnavailable)):
                     look.trouble = str(error)
         return look
 
     def skip(self, source: str, settings: Settings, at: str, reason: str) -> None:
-        entry = json.dumps(setup.entry("skip", at=at, reason=reason))
-        with self._connected(source, settings) as (db, _), db.transaction("skip a fact") as link:
-            if link.ask(_SKIP, at, reason, entry, source).rowcount != 1:
-                raise _unknown(source)
+        with self._connected(source, settings) as (db, _):
+            setup.skip(db, source, at, reason=reason)
 
     def adopt(self, source: str, settings: Settings, begins: Ledger, reason: str) -> None:
         with self._connected(source, settings) as (db, stream):
-            with db.call("look at the source") as link:
-                if ledger.find(link, source) is None:
-                    raise _unknown(source)
-            # The slot first: what is committed before it begins is left out, and what is read comes after the ledger.
-            with db.call("drop the replication slot") as link:
-                slot = catalog.slot(link, setup.names_of(source).slot)
-                if slot is not None and slot.pid is not None:
-                    raise StoreUnavailable(f"the source {source} is held by {slot.reader}: stop it first")
-                if slot is not None and slot.here:
-                    link.ask("SELECT pg_catalog.pg_drop_replication_slot(%s)", setup.names_of(source).slot)
-            setup.create(db, stream, source, self._origin.declared)
-            entry = json.dumps(setup.entry("adopt", reason=reason, topic=begins.log.topic, floor=begins.floor))
-            with db.transaction("adopt") as link:
-                link.ask(_ADOPT, ledger.dump_ledger(begins), entry, source)
+            setup.adopt(db, stream, source, self._origin.declared, begins, reason=reason)
 
     def ddl(self) -> str:
         return (DDL if self._origin.declared.outbox else "") + ledger.ddl()
@@ -115,9 +94,3 @@ class PostgresManager:
         finally:
             stream.close()
             db.close()
-
-
-def _unknown(source: str) -> ConfigError:
-    return ConfigError(
-        f"the source {source} was never created in this database", fix=f"`logsync source create {source}`"
-    )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from logsync.errors import ConfigError, StoreUnavailable
 from logsync.sources.contract import Ledger, Portion
 from logsync.sources.postgres import places
+from logsync.sources.postgres.declared import Declared, names_of
 from logsync.sources.postgres.places import Confirmed
 from logsync.stores.clients import importing
 
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
     from logsync.sources.managing import Manager
     from logsync.sources.postgres.database import Database
     from logsync.sources.postgres.reading import Reading
-    from logsync.sources.postgres.setup import Declared
     from logsync.sources.postgres.stream import Stream
 
 _FORGET = "DELETE FROM logsync.outbox WHERE id = ANY(%s)"
@@ -66,9 +66,13 @@ class PostgresLog:
         return f"PostgresLog(outbox={self._outbox}, append_only={self._append_only}, capture={self._capture})"
 
     @property
-    def declared(self) -> Declared:
-        from logsync.sources.postgres.setup import Declared
+    def tables(self) -> frozenset[str]:
+        """The tables whose rows are told as changes, so that each needs a mapping."""
+        return frozenset((*self._append_only, *self._capture))
 
+    @property
+    def declared(self) -> Declared:
+        """What a person creates the source for."""
         return Declared(self._outbox, self._append_only, self._capture)
 
     def manager(self) -> Manager:
@@ -88,15 +92,20 @@ class PostgresLog:
 
     def _open(self, source: str, settings: Any) -> None:
         with importing("psycopg", extra="postgres"):
-            from logsync.sources.postgres import catalog, setup
+            from logsync.sources.postgres import ledger
+            from logsync.sources.postgres.checks import check, check_history
             from logsync.sources.postgres.reading import Reading
-        self._source, self._slot = source, setup.names_of(source).slot
+        names = names_of(source)
+        self._source, self._slot = source, names.slot
         self._db, self._stream = self.connect(source, settings)
         with self._db.call("check the source") as link:
-            row, tables = setup.check(link, source, self.declared)
-            found = catalog.slot(link, self._slot)
-            self._confirmed = Confirmed(places.read(found.confirmed) if found and found.confirmed else 0)
-            self._stream.start(self._slot, setup.publications(source, self.declared), self._confirmed)
+            row, tables, slot = check(link, source, self.declared)
+            made = check_history(self._stream, source, row)
+            self._confirmed = Confirmed(places.read(slot.confirmed or "0/0"))
+            self._stream.start(names.slot, names.publications(self.declared), self._confirmed)
+        if made != row.made:
+            with self._db.transaction("remember the promoted server") as link:
+                ledger.write(link, source, names.slot, made, ledger.entry("promoted", timeline=made.timeline))
         self._made, self._kept, self._skips = row.made.publications, row.ledger, row.skips
         self._reading = Reading(tables, self._confirmed)
 
@@ -169,7 +178,7 @@ class PostgresLog:
 
     def confirm(self, end: str | None, ids: Sequence[str]) -> None:
         """See Origin. The outbox's rows go first: a row whose fact is never read again would stay forever."""
-        from logsync.sources.postgres.setup import check_publications
+        from logsync.sources.postgres.checks import check_publications
 
         db, stream, _ = self._opened()
         with db.transaction("delete what is in the log") as link:

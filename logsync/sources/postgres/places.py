@@ -24,6 +24,12 @@ def lsn_of(place: str) -> int:
     return int(place.partition(".")[0], 16)
 
 
+def lsn_in(at: str) -> int:
+    """The LSN of a place as it stands in the log, behind its incarnation; 0 if there is none. Raises ValueError."""
+    place = at.rpartition("-")[2]
+    return lsn_of(place) if place else 0
+
+
 def shown(lsn: int) -> str:
     """As Postgres writes it: 0/1A2B3C."""
     return f"{lsn >> 32:X}/{lsn & 0xFFFFFFFF:X}"

@@ -218,8 +218,7 @@ def create(db: Database, source: str) -> None:
     """Make what polling needs, beside the outbox. May be repeated. Raises ConfigError, StoreUnavailable."""
     from logsync.outbox import DDL
     from logsync.sources.postgres import ledger
-    from logsync.sources.postgres.ledger import Made
-    from logsync.sources.postgres.setup import entry
+    from logsync.sources.postgres.ledger import Made, entry
 
     with db.transaction("create the source") as link:
         link.execute(DDL.encode())

@@ -18,6 +18,7 @@ from logsync.core.position import LogIdentity
 from logsync.settings import Settings
 from logsync.sources.contract import Change, Fact, Ledger
 from logsync.sources.postgres import PostgresLog, setup
+from logsync.sources.postgres.declared import names_of
 from tests.waiting import PATIENCE
 
 OUTBOX = """
@@ -80,7 +81,7 @@ class Shop:
     def reader(self) -> int | None:
         """Who reads the slot."""
         found = self.db.execute(
-            "SELECT active_pid FROM pg_replication_slots WHERE slot_name = %s", (setup.names_of(self.name).slot,)
+            "SELECT active_pid FROM pg_replication_slots WHERE slot_name = %s", (names_of(self.name).slot,)
         ).fetchone()
         return found and found[0]
 
