@@ -30,6 +30,9 @@ _SEPARATORS = re.compile(r"[\s@:/?#&=,;%\[\](){}<>\"'`\\|+$!*^~]+")
 _ARMOUR = re.compile(r"-----[A-Z0-9 ]+-----")
 _NEXT_URL = re.compile(r",(?=\w+://)")
 _OPTIONS = re.compile(r"\?(?:\w+=[^&#]*(?:&|$))*$")
+# An @ is at home in few options, and what stands behind it there is no address.
+_FREE = r"(?:user|username|application_name|client_name|password)=[^/:&#]*"
+_NO_ADDRESS = re.compile(rf"\?(?:(?:{_FREE}|\w+=[^@&#]*)(?:&|$))*")
 _PASSWORD = re.compile(r"://[^/@]*:(?!\d*(?:/|$))|://[^@]*:[^@]*@")  # a colon that stands before no port
 _QUERY = re.compile(r"[?&]([^=&#]*)=([^&#]*)")
 _SECRET_NAME = re.compile(r"passw(?:or)?d|passphrase|secret|token|credential|api_?key|\.pem$|key_?data", re.IGNORECASE)
@@ -71,8 +74,10 @@ def of_address(address: str) -> Iterator[str]:
     """The secrets of a URL, or of a connection string in libpq's ``name=value`` form; of both if it is hard to tell."""
     bare = _OPTIONS.sub("", address)
     readings = [bare]
-    if "@" in address[len(bare) :] and _PASSWORD.search(bare):
-        # A password with a raw question mark: what looks like options may be the rest of it.
+    options = address[len(bare) :]
+    if "@" in options and (_PASSWORD.search(bare) or not _NO_ADDRESS.fullmatch(options)):
+        # A password with a raw question mark: what looks like options may be the rest of it, and what looks like a
+        # port and a database its beginning.
         readings = [bare, address] if "@" in bare else [address]
     for url in [url for reading in readings for url in _NEXT_URL.split(reading)]:
         _, mark, rest = url.partition("://")
