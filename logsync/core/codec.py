@@ -6,7 +6,7 @@ is marked. Nothing outside a codec names a header. The default is CloudEvents (`
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple, Protocol
@@ -118,6 +118,16 @@ def encode(
 def Decoder(log: EventTypes, handled: Iterable[str]) -> Decode:
     """``decode`` for one sink, in the log's own format: a function that never raises."""
     return log.codec.decoder(log, handled)
+
+
+def ids_of(
+    log: EventTypes, records: Iterable[Record], unread: Callable[[Record], None]
+) -> Iterator[tuple[int, str | None]]:
+    """Offset and event id of each record. ``unread`` is called for those that stand for a place that cannot be read."""
+    for record in records:
+        if record.fault is not None and record.fault.last is not None:
+            unread(record)
+        yield record.offset, id_of(log, record)
 
 
 def id_of(log: EventTypes, record: Record) -> str | None:

@@ -21,7 +21,7 @@ from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
-from logsync.core.codec import LOOK_BACK, EventTypes, id_of
+from logsync.core.codec import LOOK_BACK, EventTypes, ids_of
 from logsync.core.event import Fault, Record
 from logsync.core.inspection import Severity
 from logsync.core.position import LogIdentity, Position
@@ -346,10 +346,7 @@ class KafkaReader:
         unread: Callable[[Record], None] = lambda _: None,
     ) -> dict[str, int]:
         def read(start: int, stop: int) -> Iterator[tuple[int, str | None]]:
-            for record in self.records(partition, start, stop, meanwhile):
-                if record.fault is not None and record.fault.last is not None:
-                    unread(record)
-                yield record.offset, id_of(self._log, record)
+            return ids_of(self._log, self.records(partition, start, stop, meanwhile), unread)
 
         window = self._windows.pop(partition, None) or IdWindow(LOOK_BACK)
         self._windows[partition] = window  # the newest is the last

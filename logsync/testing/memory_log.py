@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from pydantic import BaseModel
 
-from logsync.core.codec import encode, id_of
+from logsync.core.codec import encode, id_of, ids_of
 from logsync.core.envelope import checked_id, checked_time
 from logsync.core.event import Record
 from logsync.core.log import Log
@@ -170,12 +170,9 @@ class MemoryReader:
         unread: Callable[[Record], None] = lambda _: None,
     ) -> dict[str, int]:
         found: dict[str, int] = {}
-        for record in self.records(partition, start, stop, meanwhile):
-            if record.fault is not None and record.fault.last is not None:
-                unread(record)
-            event_id = id_of(self.source.log, record)
+        for offset, event_id in ids_of(self.source.log, self.records(partition, start, stop, meanwhile), unread):
             if event_id is not None and event_id in ids:
-                found.setdefault(event_id, record.offset)
+                found.setdefault(event_id, offset)
         return found
 
     def interrupt(self) -> None:
