@@ -239,7 +239,7 @@ TABLE = [
     Bad("a write to a column that is not there",
         lambda w: (BAD(w), w.deploy(body=GOOD + "\n    if event.data.name == 'bad':\n        "
                    "yield Upsert(TABLE, key={'name': 'bad'}, values={'colour': 1})"))[1],
-        Exit.EVENT, "column", "colour", deployed(), extra={"bad": 5}),
+        Exit.CONFIG, "column", "colour", deployed(), applied=False, extra={"bad": 5}),
     Bad("a write to a table that is not there", deployed(table="absent_table"), Exit.CONFIG, "table", "absent_table",
         deployed(), applied=False),
     # -- servers ------------------------------------------------------------------------------------------
