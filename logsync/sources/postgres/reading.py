@@ -20,6 +20,10 @@ _BODY = 25
 """Where the message begins in what the stream brings, behind 'w', two LSNs and the time."""
 
 
+_CHANGES = (Insert, Update, Delete)
+_new = tuple.__new__  # as in rows.py
+
+
 class Tables(NamedTuple):
     """The tables of a source."""
 
@@ -75,7 +79,7 @@ class Reading:
     def feed(self, data: bytes) -> None:
         """One message, with the header of the stream. Raises ConfigError for what does not follow the protocol."""
         message = decode(data, _BODY)
-        if isinstance(message, Insert | Update | Delete):
+        if isinstance(message, _CHANGES):
             try:
                 said = self._readers[message.relation].said(message, self._now.time)
             except (LookupError, ValueError) as error:
@@ -116,7 +120,7 @@ class Reading:
             self._ordinal += 1
         self._found += 1
         at = f"{self._within}{self._lsn:016x}.{self._ordinal:08x}"
-        self.facts.append(Fact(at, said.of, said.id, said.time or self._now.time))
+        self.facts.append(_new(Fact, (at, said.of, said.id, said.time or self._now.time)))
 
     @property
     def _now(self) -> Begin:

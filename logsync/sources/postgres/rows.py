@@ -8,14 +8,16 @@ from __future__ import annotations
 
 from binascii import unhexlify
 from datetime import datetime
-from json import loads
 from typing import Any, NamedTuple
+
+from pydantic_core import from_json
 
 from logsync.core.codec import Encoded
 from logsync.sources.contract import Change, Unfit
 from logsync.sources.postgres.pgoutput import UNCHANGED, Delete, Insert, Relation, Row, Update
 from logsync.sources.postgres.values import Values
 
+_new = tuple.__new__  # a named tuple without its generated __new__, which is a call more for every row
 _EVENT = ("id", "key", "value", "headers", "time")
 
 
@@ -91,13 +93,13 @@ class Outbox:
         if not self._missing:
             try:
                 moment = self._time(row[time])
-                encoded = Encoded(
+                made = (
                     unhexlify(row[key][2:]),  # bytea_output is pinned: \x...
                     None if row[value] is None else unhexlify(row[value][2:]),
-                    [(name, text.encode()) for name, text in loads(row[headers])],
+                    [(name, text.encode()) for name, text in from_json(row[headers])],
                 )
                 if isinstance(moment, datetime):
-                    return Said(encoded, str(row[id_], "utf-8"), moment)
+                    return _new(Said, (_new(Encoded, made), str(row[id_], "utf-8"), moment))
                 wrong = f"its time is {moment!r}"
             except (TypeError, ValueError, AttributeError, LookupError) as error:
                 wrong = str(error)
