@@ -56,6 +56,14 @@ SELECT s.database::text, s.plugin::text, s.wal_status, to_jsonb(s) ->> 'invalida
 FROM pg_catalog.pg_replication_slots AS s LEFT JOIN pg_catalog.pg_stat_activity AS a ON a.pid = s.active_pid
 WHERE s.slot_name = %s
 """
+# Those that a publication holds: no dropped and no generated ones.
+_COLUMNS = """
+SELECT a.attname::text, quote_ident(a.attname), a.atttypid::bigint, format_type(a.atttypid, a.atttypmod),
+       coalesce(array_position(x.indkey::int2[], a.attnum) + 1, 0)
+FROM pg_catalog.pg_attribute AS a
+LEFT JOIN pg_catalog.pg_index AS x ON x.indrelid = a.attrelid AND x.indisprimary
+WHERE a.attrelid = %s::oid AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = '' ORDER BY a.attnum
+"""
 _WRITERS = """
 SELECT concat_ws(', ', 'server process ' || pid, nullif(application_name, ''), 'since ' || xact_start)
 FROM pg_catalog.pg_stat_activity WHERE backend_xid IS NOT NULL AND pid <> pg_backend_pid() ORDER BY xact_start LIMIT 3
@@ -69,6 +77,17 @@ class Table(NamedTuple):
     oid: int
     full: str
     """With its schema, quoted where it must be."""
+
+
+class Column(NamedTuple):
+    name: str
+    quoted: str
+    oid: int
+    """Of its type."""
+    type: str
+    """As SQL writes it."""
+    key: int
+    """Its place in the primary key, from 1; 0: it is no part of it."""
 
 
 class Slot(NamedTuple):
@@ -114,6 +133,11 @@ def tables(link: Link, names: Sequence[str]) -> list[Table]:
             )
         found.append(Table(name, oid, full))
     return found
+
+
+def columns(link: Link, oid: int) -> list[Column]:
+    """The columns of a table that a stream tells of."""
+    return [Column(*found) for found in link.ask(_COLUMNS, oid)]
 
 
 def without_identity(link: Link, oids: Iterable[int]) -> list[str]:

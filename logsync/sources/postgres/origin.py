@@ -95,6 +95,7 @@ class PostgresLog:
             from logsync.sources.postgres import ledger
             from logsync.sources.postgres.checks import check, check_history
             from logsync.sources.postgres.reading import Reading
+            from logsync.sources.postgres.seed import prefix_of
         names = names_of(source)
         self._source, self._slot = source, names.slot
         self._db, self._stream = self.connect(source, settings)
@@ -107,7 +108,7 @@ class PostgresLog:
             with self._db.transaction("remember the promoted server") as link:
                 ledger.write(link, source, names.slot, made, ledger.entry("promoted", timeline=made.timeline))
         self._made, self._kept, self._skips = row.made.publications, row.ledger, row.skips
-        self._reading = Reading(tables, self._confirmed)
+        self._reading = Reading(tables, self._confirmed, prefix_of(source))
 
     def connect(self, source: str, settings: Any) -> tuple[Database, Stream]:
         """Both connections, nothing asked yet. Raises StoreUnavailable, ConfigError."""

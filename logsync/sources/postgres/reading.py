@@ -12,7 +12,7 @@ from typing import NamedTuple
 from logsync.errors import ConfigError
 from logsync.sources.contract import Fact, Portion, Unfit
 from logsync.sources.postgres import rows
-from logsync.sources.postgres.pgoutput import Begin, Commit, Delete, Insert, Relation, Truncate, Update, decode
+from logsync.sources.postgres.pgoutput import Begin, Commit, Delete, Insert, Message, Relation, Truncate, Update, decode
 from logsync.sources.postgres.places import Confirmed, end_of, within
 from logsync.sources.postgres.values import Values
 
@@ -36,8 +36,10 @@ class Tables(NamedTuple):
 class Reading:
     """One stream, from its beginning: what was read and waits to be taken."""
 
-    def __init__(self, tables: Tables, confirmed: Confirmed) -> None:
+    def __init__(self, tables: Tables, confirmed: Confirmed, prefix: str = "") -> None:
+        """``prefix``: of the messages that tell rows which stood there before. Those of others are passed over."""
         self._tables = tables
+        self._prefix = prefix
         self._confirmed = confirmed
         self._values = Values()
         self._readers: dict[int, rows.Reader] = {}
@@ -92,6 +94,9 @@ class Reading:
             self._commit(message.end)
         elif isinstance(message, Relation):
             self._readers[message.id] = self._reader(message)
+        elif isinstance(message, Message):
+            if message.transactional and message.prefix == self._prefix:
+                self._add(data, rows.seeded(message.content, self._tables.names, self._values, self._now.time))
         elif isinstance(message, Truncate):
             names = ", ".join(self._tables.names.get(each, f"relation {each}") for each in message.relations)
             what = f"TRUNCATE of {names}: it deletes rows without saying which"

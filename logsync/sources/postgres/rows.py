@@ -7,6 +7,7 @@ is a value as well (``Unfit``): the stream goes on behind it, and who reads the 
 from __future__ import annotations
 
 from binascii import unhexlify
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -14,6 +15,7 @@ from pydantic_core import from_json
 
 from logsync.core.codec import Encoded
 from logsync.sources.contract import Change, Unfit
+from logsync.sources.postgres import seed
 from logsync.sources.postgres.pgoutput import UNCHANGED, Delete, Insert, Relation, Row, Update
 from logsync.sources.postgres.values import Values
 
@@ -107,6 +109,25 @@ class Outbox:
             Unfit(
                 f"a row of logsync.outbox is no event: {wrong}",
                 fix="write it by logsync.outbox.append only, and leave the table as `logsync outbox ddl` prints it",
+            )
+        )
+
+
+def seeded(content: bytes, names: Mapping[int, str], values: Values, committed: datetime) -> Said:
+    """A row that stood there before the source was made, from the message that tells it."""
+    try:
+        told = seed.read(content)
+        new = {
+            name: None if text is None else values.loader(oid)(text)  # type: ignore[arg-type]
+            for (name, oid), text in zip(told.columns, told.row, strict=True)
+        }
+        return Said(Change(names[told.table], "insert", new, None, committed, seeded=True))
+    except (ValueError, TypeError, LookupError) as error:
+        return Said(
+            Unfit(
+                f"a message in the write-ahead log is not one of `logsync source seed`, or of a table that the source "
+                f"does not declare: {error!r}",
+                fix="write no messages with this prefix",
             )
         )
 

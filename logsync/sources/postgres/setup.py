@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from logsync.errors import ConfigError, StoreUnavailable
 from logsync.sources.contract import Ledger
-from logsync.sources.postgres import catalog, ledger
+from logsync.sources.postgres import catalog, ledger, seed
 from logsync.sources.postgres.catalog import Slot, Table
 from logsync.sources.postgres.checks import check_wal_level, read_tables
 from logsync.sources.postgres.declared import OUTBOX, Declared, Names, names_of
@@ -39,8 +39,9 @@ def create(db: Database, stream: Stream, source: str, declared: Declared) -> Non
         )
     _unread(slot, source)
     with db.transaction("create the publications") as link:
-        if row is None:
-            link.execute(ledger.ddl().encode())
+        link.execute(ledger.ddl().encode())
+        if slot is None or slot.lost:
+            seed.forget(link, source)
         _publish(link, names, declared, tables)
         fingerprint, _ = catalog.fingerprint(link, names.publications(declared))
         made = Made(server.system, server.timeline, fingerprint, *declared)
@@ -95,6 +96,7 @@ def drop(db: Database, source: str) -> None:
             link.execute(f"DROP PUBLICATION IF EXISTS {name}".encode())
         if ledger.find(link, source) is not None:
             link.ask("DELETE FROM logsync.source WHERE name = %s", source)
+            seed.forget(link, source)
 
 
 def _drop_slot(db: Database, source: str) -> None:

@@ -14,3 +14,13 @@ CREATE TABLE IF NOT EXISTS logsync.source (
     skips json NOT NULL DEFAULT '{}',
     audit json NOT NULL DEFAULT '[]'
 ) WITH (fillfactor = 50);
+
+-- How far `logsync source seed` has told the rows of each table: the key of the last one, and their number.
+CREATE TABLE IF NOT EXISTS logsync.seed (
+    source text NOT NULL,
+    name   text NOT NULL,
+    after  json,
+    told   bigint NOT NULL,
+    done   boolean NOT NULL,
+    PRIMARY KEY (source, name)
+);
