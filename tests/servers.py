@@ -7,17 +7,13 @@ fails: its address is the name of a host that no network has, and ``stack`` says
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
-from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException
-from confluent_kafka.admin import AdminClient
 
 from devstack import NAMES, Stack, StackError
 from devstack.server import Server
-from tests.waiting import PATIENCE
 
 HERE = Path(__file__).parent
 FOLDERS: dict[str, tuple[str, ...]] = {
@@ -73,20 +69,6 @@ class Asked(Stack):
         return super()._server(name)
 
 
-def _groups_answer(kafka: str) -> None:
-    """Wait until a new broker serves groups: it makes their topic when the first one asks, and says no until then."""
-    admin, deadline = AdminClient({"bootstrap.servers": kafka, "log_level": 0}), time.monotonic() + PATIENCE
-    for number in range(16):  # more than partitions of that topic
-        asked_for = ConsumerGroupTopicPartitions(f"is-there-{number}")
-        while True:
-            try:
-                admin.list_consumer_group_offsets([asked_for])[asked_for.group_id].result(PATIENCE)
-                break
-            except KafkaException:
-                assert time.monotonic() < deadline, "the broker serves no groups"
-                time.sleep(0.1)
-
-
 class Servers:
     """The servers of one test run. Each is started when the first test asks for it."""
 
@@ -100,8 +82,6 @@ class Servers:
         if new := set(names) - self._started:
             found.up(only=sorted(new))
             self._started |= new
-            if "kafka" in new:
-                _groups_answer(found.env()["LOGSYNC_KAFKA"])
         return found
 
     def down(self) -> None:
