@@ -44,6 +44,7 @@ class Setting:
     """One outbox, one source, one topic of their own."""
 
     def __init__(self, env: dict[str, str], name: str, *, made: bool = False) -> None:
+        name = name if made else f"{name}-{time.time_ns() % 10**9}"
         self.settings = Settings(kafka=env["LOGSYNC_KAFKA"], postgres=env["LOGSYNC_POSTGRES"])  # type: ignore[arg-type]
         self.name, self.log = name, Log(f"relay-{name}")
         self.log.event("order.placed", key="shopper")(type("Placed", (OrderPlaced,), {}))

@@ -92,6 +92,36 @@ def adopt(source: SourceArgument, reason: ReasonOption, yes: YesOption = False) 
     out.say(f"{loaded.name} begins anew in {ledger.log.topic}, as incarnation {ledger.incarnation}")
 
 
+@app.command("seed")
+def seed(
+    source: SourceArgument,
+    tables: Annotated[
+        list[str] | None, typer.Argument(help="Default: all whose changes are captured.", show_default=False)
+    ] = None,
+    chunk: Annotated[int, typer.Option(min=1, help="Rows of one transaction: so long may an UPDATE wait.")] = 1_000,
+) -> None:
+    """Bring the rows that stood in captured tables before the source was created, while the app goes on.
+
+    Each comes to the mapping as an insert with `seeded` set, in order with what the app does to it. May be cut off and
+    run again; a relay need not run meanwhile.
+
+    Example: logsync source seed shop customers
+    """
+    from logsync.sources.managing import manager_of
+
+    settings, loaded = load_settings(), load_source(source)
+    rows: dict[str, int] = {}
+    with out.progress("seeding") as report:
+
+        def told(table: str, count: int) -> None:
+            rows[table] = count
+            report(sum(rows.values()), sum(rows.values()))
+
+        manager_of(loaded).seed(loaded.name, settings, tables or [], chunk=chunk, told=told)
+    for table, count in rows.items():
+        out.say(f"{table}: {count:,} rows told")
+
+
 @app.command("status")
 def status(source: SourceArgument, as_json: JsonOption = False) -> None:
     """Who relays the source, how far the log is, and what the database keeps for it. Ends with CONFIG if it cannot run.

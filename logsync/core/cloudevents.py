@@ -123,7 +123,9 @@ class CloudEvents:
 
     def marked(self, encoded: Encoded, mark: Mark) -> Encoded:
         """See ``Codec.marked``. The two headers stand last: ``_mark`` looks for them there first."""
-        return encoded._replace(headers=[*encoded.headers, (SEQUENCE, mark.at.encode()), (SOURCE, _written(mark))])
+        key, value, headers = encoded
+        # Not by _replace, as in ``encode``.
+        return tuple.__new__(Encoded, (key, value, [*headers, (SEQUENCE, mark.at.encode()), (SOURCE, _written(mark))]))
 
     def barrier(self, log: EventTypes, mark: Mark, *, event_id: str, time: datetime) -> Encoded:
         """See ``Codec.barrier``. An ordinary CloudEvent without data, for whoever else reads the topic."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
@@ -58,6 +58,14 @@ class Manager(Protocol):
 
     def adopt(self, source: str, settings: Settings, ledger: Ledger, reason: str) -> None:
         """Begin at the present with this ledger, on record: what was committed before is not read any more."""
+
+    def seed(
+        self, source: str, settings: Settings, tables: Sequence[str], *, chunk: int, told: Callable[[str, int], None]
+    ) -> None:
+        """Bring the rows that stand in these tables already, by default in all whose changes are captured.
+
+        Goes on where it was cut off. ``told`` is called after each chunk with the table and its rows so far.
+        """
 
     def ddl(self) -> str:
         """What ``create`` makes in the database, for people's own migrations."""

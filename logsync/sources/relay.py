@@ -184,7 +184,8 @@ class Relay:
         portion = self.origin.take(room, 0.0 if under_way or self.stopping else 0.2)
         if (portion.facts or portion.end is not None) and self._halt is None:
             self._send(term, portion)
-        self._read_back(term, 0.005 if term.facts_under_way else 0.0)
+        # Only who has nothing else to do waits: the client takes all of the time that it is given.
+        self._read_back(term, 0.005 if term.facts_under_way and not portion.facts else 0.0)
         self._confirm(term)
         self.status.under_way = term.facts_under_way
         if self._halt is not None and not term.facts_under_way:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -82,6 +82,15 @@ class PostgresManager:
     def adopt(self, source: str, settings: Settings, begins: Ledger, reason: str) -> None:
         with self._connected(source, settings) as (db, stream):
             setup.adopt(db, stream, source, self._origin.declared, begins, reason=reason)
+
+    def seed(
+        self, source: str, settings: Settings, tables: Sequence[str], *, chunk: int, told: Callable[[str, int], None]
+    ) -> None:
+        from logsync.sources.postgres.seed import seed
+
+        with self._connected(source, settings) as (db, _):
+            for each in seed(db, source, self._origin.declared, tables, chunk=chunk):
+                told(each.table, each.rows)
 
     def ddl(self) -> str:
         return (DDL if self._origin.declared.outbox else "") + ledger.ddl()

@@ -65,6 +65,20 @@ def test_what_is_created_again_is_kept_and_what_is_dropped_is_gone(relayed: Rela
     assert "never created" in relayed.start().ends(3)
 
 
+def test_rows_that_stood_there_before_are_seeded_once_beside_a_relay(relayed: Relayed) -> None:
+    relayed.shop.db.execute("INSERT INTO customers SELECT n, 'n' || n FROM generate_series(1, 25) AS n")
+    command(relayed, "drop", "--yes")
+    command(relayed, "create")
+    relay = relayed.start()
+    assert "customers: 25 rows" in command(relayed, "seed", "--chunk", "10")
+    assert "customers: 25 rows" in command(relayed, "seed", "customers")
+    relayed.relayed(25)
+    relay.terminate()
+    assert relayed.start("--until-end").ends(0)
+    assert relayed.counted() == {f"customer.changed {n}": [(n, f"n{n}", None)] for n in range(1, 26)}
+    assert "expected tables whose changes" in command(relayed, "seed", "payments", code=3)
+
+
 def test_a_fact_that_cannot_be_mapped_halts_and_is_skipped_on_record(relayed: Relayed) -> None:
     relayed.shop.db.execute("INSERT INTO payments (account, amount) VALUES ('', 1), ('a', 2)")
     output = relayed.start().ends(4)
