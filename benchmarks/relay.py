@@ -173,6 +173,7 @@ def insert_cost(env: dict[str, str], rounds: int, count: int) -> dict[str, list[
     setting = Setting(env, "cost")
     found: dict[str, list[float]] = {"without": [], "with": []}
     with setting.connect() as db:
+        db.execute("DROP TABLE IF EXISTS stock, orders")
         db.execute("CREATE TABLE stock (id int PRIMARY KEY, n int)")
         db.execute("CREATE TABLE orders (id serial PRIMARY KEY, shopper text, cents int)")
         db.execute("INSERT INTO stock SELECT n, 0 FROM generate_series(0, 99) AS n")
