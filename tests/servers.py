@@ -7,13 +7,16 @@ fails: its address is the name of a host that no network has, and ``stack`` says
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
+from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from devstack import NAMES, Stack, StackError
 from devstack.server import Server
+from tests.waiting import PATIENCE
 
 HERE = Path(__file__).parent
 FOLDERS: dict[str, tuple[str, ...]] = {
@@ -69,6 +72,22 @@ class Asked(Stack):
         return super()._server(name)
 
 
+def _groups_answer(kafka: str) -> None:
+    """Wait until a new broker serves groups: it makes their topic when the first one asks, and says no until then."""
+    deadline = time.monotonic() + PATIENCE
+    for number in range(8):  # more than that topic has partitions
+        consumer = Consumer({"bootstrap.servers": kafka, "group.id": f"is-there-{number}", "log_level": 0})
+        answered = False
+        while not answered:
+            try:
+                consumer.committed([TopicPartition("none", 0)], timeout=10)
+                answered = True
+            except KafkaException:
+                assert time.monotonic() < deadline, "the broker serves no groups"
+                time.sleep(0.1)
+        consumer.close()
+
+
 class Servers:
     """The servers of one test run. Each is started when the first test asks for it."""
 
@@ -82,6 +101,8 @@ class Servers:
         if new := set(names) - self._started:
             found.up(only=sorted(new))
             self._started |= new
+            if "kafka" in new:
+                _groups_answer(found.env()["LOGSYNC_KAFKA"])
         return found
 
     def down(self) -> None:
