@@ -62,11 +62,13 @@ def log_so_far(
     channel: Channel,
     ledger: Ledger | None = None,
     note: Callable[[int, str, str | None], None] = lambda *_: None,
+    meanwhile: Callable[[], object] = lambda: None,
 ) -> tuple[dict[int, ReadSoFar], int]:
     """Read every partition to its end, from where ``ledger`` says, or from its start.
 
     ``note`` gets the partition, place and id of each record of this source that counts. Returns what was read, and the
-    greatest term of this source that stands there, taken or not. Raises LogIsShorter.
+    greatest term of this source that stands there, taken or not. ``meanwhile`` is called again and again: reading may
+    take long. Raises LogIsShorter.
     """
     found, greatest = dict[int, ReadSoFar](), 0
     for partition, (low, high) in channel.bounds().items():
@@ -82,6 +84,7 @@ def log_so_far(
         for record in channel.records(partition, known.next_offset, high):
             batch.append(record)
             if len(batch) == _HEADERS_AT_ONCE:
+                meanwhile()
                 greatest = max(greatest, _read(source, partition, read, batch, record.offset + 1, note))
                 batch = []
         greatest = max(greatest, _read(source, partition, read, batch, high, note), read.state(source.name).term)

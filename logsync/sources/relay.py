@@ -155,10 +155,17 @@ class Relay:
         if ledger is not None and (differences := ledger.log.differences(self._log)):
             raise self._other_log(f"its log is another one: {'; '.join(differences)}")
         try:
-            self._read, greatest = log_so_far(self.source, self.channel, ledger, self._brought.note)
+            self._read, greatest = log_so_far(
+                self.source, self.channel, ledger, self._brought.note, meanwhile=self._keep_hold
+            )
         except LogIsShorter as found:
             raise self._other_log(str(found)) from None
         return greatest
+
+    def _keep_hold(self) -> None:
+        """A server ends a stream that says nothing for a minute, and a session that asks nothing."""
+        self.status.turned_at = self._clock()
+        self.origin.take(0, 0)
 
     def _other_log(self, what: str) -> LogIdentityError:
         return LogIdentityError(

@@ -21,6 +21,7 @@ from logsync.sources.contract import Fact, Ledger, Portion, Unfit
 from logsync.stores.clients import importing
 
 if TYPE_CHECKING:
+    from logsync.sources.managing import Manager
     from logsync.sources.postgres.database import Database
     from logsync.stores.postgres.link import Link
 
@@ -95,6 +96,12 @@ class Polling:
     def __repr__(self) -> str:  # not the dsn: it may hold a password
         return "Polling()"
 
+    def manager(self) -> Manager:
+        """What the commands of `logsync source` do."""
+        from logsync.sources.postgres.managing_polling import PollingManager
+
+        return PollingManager(self)
+
     def connect(self, source: str, settings: Any) -> Database:
         """Nothing held yet. Raises StoreUnavailable, ConfigError."""
         with importing("psycopg", extra="postgres"):
@@ -133,8 +140,7 @@ class Polling:
                 fix=f"`logsync source create {self._source}`",
             )
         if link.ask(_LOCK, *_KEY).fetchone() != (True,):
-            holder = link.ask(_HOLDER, *_KEY).fetchone()
-            raise StoreUnavailable(f"the outbox is held by {holder[0] if holder else 'another relay'}")
+            raise StoreUnavailable(f"the outbox is held by {holder(link) or 'another relay'}")
         # Again, now that nobody else writes it.
         row = ledger.find(link, self._source)
         self._kept, self._skips = (row.ledger, row.skips) if row else (None, {})
@@ -212,6 +218,12 @@ class Polling:
         if self._db is None:
             raise StoreUnavailable("the outbox is not read: it was not opened, or closed after an error")
         return self._db
+
+
+def holder(link: Link) -> str:
+    """Who holds the outbox of this database, in words; empty: nobody."""
+    found = link.ask(_HOLDER, *_KEY).fetchone()
+    return str(found[0]) if found else ""
 
 
 def create(db: Database, source: str) -> None:

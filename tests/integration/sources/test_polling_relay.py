@@ -15,7 +15,6 @@ from typing import Any
 import psycopg
 import pytest
 from confluent_kafka import Consumer, TopicPartition
-from pydantic import SecretStr
 
 from logsync.core.codec import id_of
 from logsync.core.event import Record
@@ -23,7 +22,7 @@ from logsync.core.sources import at_start, fold
 from logsync.log.topic import create_topic
 from logsync.outbox import DDL, Outbox
 from logsync.settings import Settings
-from logsync.sources.postgres import Polling, polling
+from logsync.sources.postgres import Polling
 from tests.integration.sources.conftest import wait_for
 from tests.unit import shop
 
@@ -92,9 +91,8 @@ def test_a_relay_that_is_killed_again_and_again_brings_every_event_once(
         with psycopg.connect(dsn, autocommit=True, options="-c search_path=public") as db:
             db.execute(DDL.encode())
             db.execute("CREATE TABLE counter AS SELECT 0 AS n")
-            made = Polling().connect("shop", settings.model_copy(update={"postgres": SecretStr(dsn)}))
-            polling.create(made, "shop")
-            made.close()
+            manager = Polling(dsn).manager()
+            assert "logsync.outbox" in manager.create("shop", settings)[0]
 
             def write() -> None:
                 with psycopg.connect(dsn, options="-c search_path=public") as app:
@@ -119,6 +117,10 @@ def test_a_relay_that_is_killed_again_and_again_brings_every_event_once(
             with relay(tmp_path, env, "--until-end") as last:
                 assert last.wait(300) == 0, last.stderr and last.stderr.read()
             assert db.execute("SELECT count(*) FROM logsync.outbox").fetchone() == (0,)
+            seen = manager.look("shop", settings)
+            assert (seen.waiting, seen.held_by, seen.trouble) == (0, "", "")
+            manager.drop("shop", settings)
+            assert "never created" in manager.look("shop", settings).trouble
             (written,) = db.execute("SELECT n FROM counter").fetchone() or (0,)
         server.execute(f"DROP DATABASE {unique} WITH (FORCE)".encode())
     found = records(settings, unique)

@@ -1,0 +1,92 @@
+"""What people do to a polled outbox: the Manager of ``Polling``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from importlib import resources
+from typing import TYPE_CHECKING
+
+from logsync.errors import ConfigError
+from logsync.outbox import DDL
+from logsync.settings import Settings
+from logsync.sources.contract import Ledger
+from logsync.sources.managing import Look
+from logsync.sources.postgres import ledger, polling, setup
+from logsync.sources.postgres.database import Database
+
+if TYPE_CHECKING:
+    from logsync.sources.postgres.polling import Polling
+
+_OUTBOX = "SELECT count(*), min(time) FROM logsync.outbox"
+
+
+class PollingManager:
+    """Each method connects and lets go again. See ``Manager``."""
+
+    def __init__(self, origin: Polling) -> None:
+        self._origin = origin
+
+    def create(self, source: str, settings: Settings) -> list[str]:
+        with self._connected(source, settings) as db:
+            polling.create(db, source)
+        return ["logsync.outbox, with what numbers its rows as they are seen"]
+
+    def drop(self, source: str, settings: Settings) -> None:
+        with self._connected(source, settings) as db:
+            setup.drop(db, source)
+
+    def look(self, source: str, settings: Settings) -> Look:
+        look = Look()
+        with self._connected(source, settings) as db:
+            with db.call("look at the source") as link:
+                row = ledger.find(link, source)
+                look.held_by = polling.holder(link)
+            if row is None or row.slot != polling.SLOT:
+                look.trouble = f"the source {source} was never created in this database, or for its write-ahead log"
+                return look
+            look.created, look.ledger, look.skips, look.audit = True, row.ledger, row.skips, row.audit
+            with db.call("count the outbox") as link:
+                look.waiting, look.oldest = link.ask(_OUTBOX).fetchone() or (None, None)
+        return look
+
+    def skip(self, source: str, settings: Settings, at: str, reason: str) -> None:
+        with self._connected(source, settings) as db:
+            setup.skip(db, source, at, reason=reason)
+
+    def adopt(self, source: str, settings: Settings, begins: Ledger, reason: str) -> None:
+        """What stands in the outbox at this moment enters the log, also what the log may have had once."""
+        with self._connected(source, settings) as db, db.transaction("adopt the database") as link:
+            row = ledger.find(link, source)
+            if row is None:
+                raise ConfigError(
+                    f"the source {source} was never created in this database", fix=f"`logsync source create {source}`"
+                )
+            entry = ledger.entry("adopt", reason=reason, topic=begins.log.topic, floor=begins.floor)
+            ledger.write(link, source, row.slot, row.made, entry)
+            ledger.replace(link, source, begins)
+
+    def seed(  # there is nothing to seed
+        self,
+        source: str,
+        settings: Settings,  # noqa: ARG002
+        tables: Sequence[str],  # noqa: ARG002
+        *,
+        chunk: int,  # noqa: ARG002
+        told: Callable[[str, int], None],  # noqa: ARG002
+    ) -> None:
+        raise ConfigError(
+            f"the source {source} polls an outbox, and knows no tables",
+            fix="append what stands in a table by Producer.append_many(events, source=..., places=...)",
+        )
+
+    def ddl(self) -> str:
+        return DDL + ledger.ddl() + resources.files("logsync.sources.postgres").joinpath("polling.sql").read_text()
+
+    @contextmanager
+    def _connected(self, source: str, settings: Settings) -> Iterator[Database]:
+        db = self._origin.connect(source, settings)
+        try:
+            yield db
+        finally:
+            db.close()
