@@ -32,6 +32,7 @@ class ReadSoFar:
         """What is known of all sources behind the last record that was read."""
         self.settled = start
         """The same at an earlier place: nothing of this source before it is above the floor."""
+        self._floor = ""
         self._trail: deque[tuple[str, Sources]] = deque()  # the greatest place so far, and what is known behind it
 
     def state(self, source: str) -> State:
@@ -48,8 +49,15 @@ class ReadSoFar:
 
     def settle(self, floor: str) -> None:
         """All facts up to ``floor`` are in the log."""
+        self._floor = floor
         while self._trail and self._trail[0][0] <= floor:
             self.settled = self._trail.popleft()[1]
+
+    @property
+    def unsettled(self) -> int:
+        """Offsets that a successor would read again, as far as they need not wait for facts under way."""
+        free = self._trail and self._trail[-1][0] <= self._floor
+        return self.known.next_offset - self.settled.next_offset if free else 0
 
     @property
     def place(self) -> tuple[int, str | None]:

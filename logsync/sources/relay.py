@@ -47,6 +47,8 @@ WINDOW = 5_000
 WINDOW_BYTES = 16 << 20
 _AT_ONCE = 500  # facts of one call of ``take``
 _LOOK_EVERY = 1.0  # seconds between two looks at the log's identity
+_REREAD = 100_000
+"""Offsets that a takeover may have to read, at most about, however long its source was quiet."""
 _SILENCE = 10.0
 """Seconds without a record read back after which the term is given up: a stream that is held and not confirmed holds up
 a shutdown of its database."""
@@ -289,6 +291,10 @@ class Relay:
             return
         reached = term.reached()
         if not reached:
+            # A quiet source in a busy log: a successor would read all of what others have written since.
+            if sum(read.unsettled for read in self._read.values()) > _REREAD and self._floor == self._kept:
+                self._keep(term)
+                self._confirmed_at = self._clock()
             return
         if self._clock() - self._looked_at >= _LOOK_EVERY:  # L1
             if differences := self._log.differences(self.channel.identity()):

@@ -264,6 +264,23 @@ def test_what_cannot_be_read_in_the_log_is_passed_and_nothing_is_doubled() -> No
     assert world.confirmed == 4
 
 
+def test_a_successor_reads_little_again_although_the_source_was_quiet_and_others_were_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("logsync.sources.relay._REREAD", 50)
+    world = Calm(3)
+    relay = world.new()
+    world.run(relay)
+    for _ in range(200):
+        stands = world.topic[0]
+        stands.append(Record(0, len(stands), b"k", b"{}", []))
+    world.left_out = {0}
+    world.counted = lambda: [[0, 1, 2]]  # type: ignore[method-assign]
+    world.run(relay)
+    assert world.ledger is not None
+    assert world.ledger.places[0][0] > 200
+
+
 def test_an_outbox_row_enters_as_it_was_encoded() -> None:
     world = Calm()
     coded = log.codec.encode(log, log.types["thing.changed", 1].model(key="k", number=0), event_id="mine", time=NOON)
