@@ -10,6 +10,11 @@ _RELAY, _JUDGE = "logsync/sources/relay.py", "logsync/core/sources.py"
 _POLLING = "logsync/sources/postgres/polling.py"
 POLLING: Tests = {"tests": ("tests/integration/sources/test_polling.py",), "servers": "polling"}
 
+FACTS = ("tests/unit/test_postgres_reading.py",), ""
+WAL = ("tests/integration/sources/test_refusals.py",), "sources"
+OUTAGES = ("tests/integration/sources/test_outages.py",), "sources"
+SEEDS = ("tests/integration/sources/test_seeding.py",), "sources"
+
 SOURCES = (
     Guard("polling: rows that are seen together are numbered in the order of their inserts", _POLLING,
           "row_number() OVER (ORDER BY inserted)", "row_number() OVER (ORDER BY random())", **POLLING),
@@ -50,4 +55,27 @@ SOURCES = (
     Guard("U4 a fact that is gone is noticed", "logsync/sources/brought.py",
           "        if not self._unmet or at < self._unmet[0]:", "        if not self._unmet or at != self._unmet[0]:",
           RELAYS),
+    *(Guard(f"{name} (write-ahead log)", f"logsync/sources/postgres/{file}.py", old, new, tests, servers)
+      for name, file, old, new, (tests, servers) in (
+        ("U3 a late term writes no ledger", "ledger",
+         "coalesce((kept ->> 'term')::bigint, 0) <= %s\n", "coalesce((kept ->> 'term')::bigint, 0) < %s + 9\n",
+         WAL),
+        ("U3 the ledger is read under the hold", "origin",
+         "row, slot = ledger.find(link, source) or row,", "row, slot = row,", WAL),
+        ("publications are compared before each confirmation", "origin",
+         "            check_publications(link, self._source, self.declared, self._made)\n", "", WAL),
+        ("a shutdown of the database is not held up", "origin",
+         "            if db.gone():\n", "            if False:\n", OUTAGES),
+        ("a keepalive within a transaction confirms nothing", "reading",
+         "        if self._begun is None:\n            self._confirmed.looked",
+         "        if True:\n            self._confirmed.looked",
+         FACTS),
+        ("what is pending is not confirmed by a keepalive", "places",
+         "        if self.lsn >= self._idle_after:\n", "        if True:\n", FACTS),
+        ("places never go back within a transaction", "reading",
+         "        if lsn > self._lsn:\n", "        if True:\n", FACTS),
+        ("only committed messages of ours are facts", "reading",
+         "if message.transactional and message.prefix == self._prefix:", "if True:", SEEDS),
+        ("a seeded row is locked against the app", "seed", "LIMIT %s FOR SHARE)", "LIMIT %s)", SEEDS),
+      )),
 )  # fmt: skip

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from logsync.stores.postgres.link import Link
 
 
-def check(link: Link, source: str, declared: Declared) -> tuple[Row, Tables, Slot]:
+def check(link: Link, source: str, declared: Declared) -> tuple[Row, Tables]:
     """Everything that a relay needs of the database is there, and as it was made. Raises ConfigError by name.
 
     StoreUnavailable, saying who has it, if somebody else reads the slot.
@@ -45,10 +45,11 @@ def check(link: Link, source: str, declared: Declared) -> tuple[Row, Tables, Slo
         )
     _, tables = read_tables(link, declared)
     check_publications(link, source, declared, row.made.publications)
-    return row, tables, _check_slot(slot, source)
+    _check_slot(slot, source)
+    return row, tables
 
 
-def _check_slot(slot: Slot | None, source: str) -> Slot:
+def _check_slot(slot: Slot | None, source: str) -> None:
     name, create = names_of(source).slot, f"`logsync source create {source}`"
     lost = f"{create} makes it anew, and `logsync source seed {source}` brings the rows that it missed"
     if slot is None:
@@ -66,7 +67,6 @@ def _check_slot(slot: Slot | None, source: str) -> Slot:
         )
     if slot.pid is not None:
         raise StoreUnavailable(f"the source {source} is held by {slot.reader}")
-    return slot
 
 
 def check_publications(link: Link, source: str, declared: Declared, made: str) -> None:

@@ -68,7 +68,7 @@ class PostgresManager:
                     look.waiting, look.oldest = link.ask(_OUTBOX).fetchone() or (None, None)
             try:
                 with db.call("check the source") as link:
-                    row, *_ = check(link, source, self._origin.declared)
+                    row, _ = check(link, source, self._origin.declared)
                     check_history(stream, source, row)
             except LogsyncError as error:
                 if not (look.held_by and isinstance(error, StoreUnavailable)):

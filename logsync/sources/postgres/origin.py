@@ -92,7 +92,7 @@ class PostgresLog:
 
     def _open(self, source: str, settings: Any) -> None:
         with importing("psycopg", extra="postgres"):
-            from logsync.sources.postgres import ledger
+            from logsync.sources.postgres import catalog, ledger
             from logsync.sources.postgres.checks import check, check_history
             from logsync.sources.postgres.reading import Reading
             from logsync.sources.postgres.seed import prefix_of
@@ -100,10 +100,13 @@ class PostgresLog:
         self._source, self._slot = source, names.slot
         self._db, self._stream = self.connect(source, settings)
         with self._db.call("check the source") as link:
-            row, tables, slot = check(link, source, self.declared)
+            row, tables = check(link, source, self.declared)
             made = check_history(self._stream, source, row)
-            self._confirmed = Confirmed(places.read(slot.confirmed or "0/0"))
+            self._confirmed = Confirmed(0)
             self._stream.start(names.slot, names.publications(self.declared), self._confirmed)
+            # Again, now that nobody else moves them.  # U3
+            row, slot = ledger.find(link, source) or row, catalog.slot(link, names.slot)
+            self._confirmed.confirm(places.read(slot.confirmed if slot and slot.confirmed else "0/0"))
         if made != row.made:
             with self._db.transaction("remember the promoted server") as link:
                 ledger.write(link, source, names.slot, made, ledger.entry("promoted", timeline=made.timeline))

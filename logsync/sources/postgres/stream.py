@@ -80,7 +80,7 @@ class Stream:
         return _text(self._ask(f"TIMELINE_HISTORY {timeline}").get_value(0, 1))
 
     def start(self, slot: str, publications: list[str], confirmed: Confirmed) -> None:
-        """From here on, changes arrive. ``confirmed``: what the server is told from time to time.
+        """From here on, changes arrive. ``confirmed``: what the server is told from time to time, from 1 on.
 
         Raises psycopg.Error, also for a slot that somebody else reads.
         """
@@ -95,7 +95,6 @@ class Stream:
         )
         self._confirmed = confirmed
         self._pg.nonblocking = 1
-        self._tell()
 
     def read(self, reading: Reading, limit: int) -> None:
         """Feed what is there to ``reading``, until it has ``limit`` facts. Does not wait.

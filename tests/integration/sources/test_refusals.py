@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 from typing import Any
@@ -13,6 +14,7 @@ from logsync.errors import ConfigError, LogsyncError, PositionConflict, StoreUna
 from logsync.sources.contract import Ledger
 from logsync.sources.postgres import PostgresLog
 from logsync.sources.postgres.declared import names_of
+from logsync.sources.postgres.stream import Stream
 from tests.integration.sources.conftest import LOG, Shop, confirm, ids, rows, take, wait_for
 
 
@@ -289,6 +291,25 @@ def test_a_term_that_is_over_writes_no_ledger(shop: Shop) -> None:
     refused(lambda: origin.keep(Ledger(LOG, "0000-d", {}, term=2)), "taken over", kind=PositionConflict)
     shop.open(origin)
     assert origin.ledger() == Ledger(LOG, "0000-c", {0: (6, None)}, term=3)
+
+
+def test_the_ledger_is_that_of_the_moment_when_the_hold_began(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another relay may have come and gone since it was looked at."""
+    origin, begins = shop.origin(), Stream.start
+    other = shop.open(shop.origin(made=False))
+    other.keep(Ledger(LOG, "0000-b", {}, term=3))
+    kept = shop.db.execute("SELECT kept FROM logsync.source").fetchone()
+    shop.db.execute("UPDATE logsync.source SET kept = NULL")
+    other.close()
+
+    def after_another(*arguments: Any) -> None:
+        assert kept
+        shop.db.execute("UPDATE logsync.source SET kept = %s", (json.dumps(kept[0]),))
+        begins(*arguments)
+
+    monkeypatch.setattr(Stream, "start", after_another)
+    shop.open(origin)
+    assert origin.ledger() == Ledger(LOG, "0000-b", {}, term=3)
 
 
 def test_a_database_that_is_behind_what_the_log_has(shop: Shop) -> None:

@@ -112,6 +112,33 @@ def test_a_view_equals_its_table_whatever_an_app_changes_meanwhile(shop: Shop, o
     assert view(facts) == dict(shop.db.execute("SELECT id, n FROM people").fetchall())
 
 
+def test_a_row_that_is_being_told_cannot_be_changed_before_it_stands_in_the_log(
+    shop: Shop, origin: PostgresLog
+) -> None:
+    """Else a change that is committed first would be followed by what the row was before it."""
+    shop.open(origin)
+    seeding(shop, origin, 1, chunk=1)
+    blocker, app = shop.connect(), shop.connect(application_name="app")
+    waits = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+
+    def waiting(name: str) -> bool:
+        return shop.db.execute(f"{waits} AND application_name LIKE %s", (name,)).fetchone() == (1,)
+
+    seeds = threading.Thread(target=lambda: seeding(shop, origin))
+    changes = threading.Thread(target=lambda: app.execute("UPDATE people SET n = 5 WHERE id = 2"))
+    with blocker.transaction():
+        blocker.execute("LOCK TABLE logsync.seed IN EXCLUSIVE MODE")  # the rows are read, and progress cannot be moved
+        seeds.start()
+        wait_for(lambda: waiting("logsync%"))
+        changes.start()
+        wait_for(lambda: waiting("app") or not changes.is_alive())
+    for thread in (seeds, changes):
+        thread.join()
+    assert view(take(origin, 26)[0])[2] == 5
+    blocker.close()
+    app.close()
+
+
 def test_messages_of_others_and_of_transactions_that_failed_are_no_facts(shop: Shop, origin: PostgresLog) -> None:
     shop.open(origin)
     prefix = prefix_of(shop.name)
