@@ -106,3 +106,9 @@ def test_a_rule_is_found_under_its_letter_in_order() -> None:
     assert all(after[0] != code[0] or after > code for code, after in pairwise(codes))
     letters = list(dict.fromkeys(code[0] for code in codes))
     assert letters == re.findall(r"^\| \[([A-Z])\]\(#", PAGE.read_text(), re.MULTILINE)
+
+
+def test_the_faults_of_sources_name_tests_that_are_there() -> None:
+    text = (ROOT / "docs/faults-sources.md").read_text()
+    assert text.count("::test_") > 20
+    assert missing(text) == []
