@@ -32,7 +32,7 @@ def messages(draw: st.DrawFn) -> tuple[bytes, object]:
     if kind == "B":
         return written.begin(lsn, time, oid), pgoutput.Begin(lsn, time, oid)
     if kind == "C":
-        return written.commit(lsn, lsn, time), pgoutput.Commit(lsn, lsn, time)
+        return written.commit(lsn, lsn, time), pgoutput.Commit(lsn, lsn)
     if kind == "R":
         columns = tuple(draw(st.lists(COLUMNS, max_size=5)))
         identity = draw(st.sampled_from("dnfi"))

@@ -44,7 +44,6 @@ class Commit(NamedTuple):
     final: int
     end: int
     """The place behind the commit: what may be confirmed once the whole transaction is safe."""
-    time: datetime
 
 
 class Column(NamedTuple):
@@ -161,8 +160,8 @@ def _begin(data: bytes, at: int) -> tuple[Begin, int]:
 
 
 def _commit(data: bytes, at: int) -> tuple[Commit, int]:
-    _, final, end, time = _COMMIT(data, at)
-    return Commit(final, end, _time(time)), at + 25
+    _, final, end, _ = _COMMIT(data, at)
+    return Commit(final, end), at + 25
 
 
 def _relation(data: bytes, at: int) -> tuple[Relation, int]:
