@@ -124,6 +124,8 @@ class CloudEvents:
     def marked(self, encoded: Encoded, mark: Mark) -> Encoded:
         """See ``Codec.marked``. The two headers stand last: ``_mark`` looks for them there first."""
         key, value, headers = encoded
+        if len(headers) + 2 <= len(_PLAIN):  # ``marks`` would pass over it
+            raise AppendRejected(f"expected the {len(_PLAIN) - 1} headers of a CloudEvent with a time, or more")
         # Not by _replace, as in ``encode``.
         return tuple.__new__(Encoded, (key, value, [*headers, (SEQUENCE, mark.at.encode()), (SOURCE, _written(mark))]))
 

@@ -96,7 +96,7 @@ class Codec(Protocol):
         """The ``since`` of a retried append; None for all other records, and where it cannot be read."""
 
     def marked(self, encoded: Encoded, mark: Mark) -> Encoded:
-        """The same event, as a record of a source. # U1"""
+        """The same event, as a record of a source. Raises AppendRejected for one that ``marks`` would miss. # U1"""
 
     def barrier(self, log: EventTypes, mark: Mark, *, event_id: str, time: datetime) -> Encoded:
         """The record with which a writer of a source begins; its key is the source's name. # U1"""

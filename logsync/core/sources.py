@@ -20,6 +20,8 @@ from typing import NamedTuple
 
 MOST = 50
 """Sources that one partition may have: what each reader remembers is bounded. The barrier of one more is not taken."""
+MOST_TERMS = 10**18 - 1
+"""The greatest term that a record may name. Nobody gets there by taking over."""
 BARRIER = "logsync.barrier"
 """The type of the events with which a writer begins. Other consumers may pass over them."""
 

@@ -35,6 +35,8 @@ _PLACE = re.compile("[!-~]{1,150}")
 _PATIENCE = 30.0
 """Seconds for which an outage of Kafka is waited for without any progress, unless the timeout of appends is longer."""
 _PAUSE = 0.2
+_FILLING = 0.5
+"""Seconds for which one call collects events that come slowly: those before them enter the log meanwhile."""
 
 
 class _File:
@@ -76,8 +78,11 @@ class _File:
         return self._last
 
     def take(self, limit: int, timeout: float) -> Portion:  # noqa: ARG002 - it is there, or there is none
+        until = time.monotonic() + _FILLING
         while len(self._unconfirmed) < self._given + limit and not self.ended:
             self._read_one()
+            if time.monotonic() >= until:
+                break
         facts = [self._unconfirmed[n] for n in range(self._given, min(self._given + limit, len(self._unconfirmed)))]
         self._given += len(facts)
         return Portion(facts, facts[-1].at if facts else None)

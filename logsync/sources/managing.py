@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -14,6 +15,9 @@ from logsync.sources.contract import Ledger
 from logsync.sources.kafka import KafkaChannel
 from logsync.sources.reading import log_so_far
 from logsync.sources.source import Source
+
+_INCARNATION = re.compile("[0-9a-f]{4}-")
+_MOST_INCARNATIONS = 0xFFFF  # four digits stand before each place
 
 
 @dataclass
@@ -92,14 +96,25 @@ def adopt(source: Source, settings: Settings, reason: str) -> Ledger:
         read, greatest = log_so_far(source, channel)
     finally:
         channel.close()
-    seen = [read[number].state(source.name).at for number in read]
-    incarnations = [int(at[:4], 16) for at in seen if at] + ([before.incarnation] if before else [])
-    incarnation = max(incarnations, default=-1) + 1
-    term = max(greatest, before.term if before else 0)
+    incarnation = _next_incarnation(source, [each.state(source.name).at for each in read.values()], before)
+    # Greater than all: a relay that is frozen in the middle of writing its ledger must not take this one back.  # U3
+    term = max(greatest, before.term if before else 0) + 1
     places = {number: _place(each.known) for number, each in read.items()}
     ledger = Ledger(log, f"{incarnation:04x}-", places, term, incarnation)
     manager.adopt(source.name, settings, ledger, reason)
     return ledger
+
+
+def _next_incarnation(source: Source, seen: Sequence[str], before: Ledger | None) -> int:
+    """``seen``: places in the log. One that is no relay's was written by somebody else."""
+    used = [int(at[:4], 16) for at in seen if _INCARNATION.match(at)] + ([before.incarnation] if before else [])
+    found = max(used, default=-1) + 1
+    if found > _MOST_INCARNATIONS:
+        raise ConfigError(
+            f"source {source.name}: it was adopted {found:,} times, as the log has it, and cannot be once more",
+            fix="create the source under another name",
+        )
+    return found
 
 
 def _place(known: Sources) -> tuple[int, str | None]:

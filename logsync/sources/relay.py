@@ -22,7 +22,7 @@ from uuid_utils import uuid7
 
 from logsync.core.codec import Encoded, id_of
 from logsync.core.position import LogIdentity
-from logsync.core.sources import MOST, Mark, fold
+from logsync.core.sources import MOST, MOST_TERMS, Mark, fold
 from logsync.errors import (
     AppendRejected,
     ConfigError,
@@ -110,7 +110,7 @@ class Relay:
         if self._term is None:
             self._begin()
         elif not self._leading:
-            self.origin.take(0, 0)  # keeps the hold
+            self._keep_hold()
             self._read_back(self._term, 0.05)
             self._lead_if_through(self._term)
         else:
@@ -135,7 +135,7 @@ class Relay:
             # Before the first barrier: a crash behind that must not look like a database that was replaced.
             ledger = Ledger(self._log, "", self._places())
             self.origin.keep(ledger)
-        term = Term(greatest + 1, self._writer(), self._read)
+        term = Term(self._next_term(max(greatest, ledger.term)), self._writer(), self._read)
         if not self.origin.holds():  # U3
             raise StoreUnavailable(f"source {self.source.name}: its hold was lost while the log was read")
         mark = Mark(self.source.name, term.number, term.writer, 0, "")
@@ -150,6 +150,15 @@ class Relay:
         self._incarnation, self._skips = ledger.incarnation, dict(self.origin.skips())
         self._heard_at = self._clock()
         self.status.state, self.status.term = RelayState.TAKING_OVER, term.number
+
+    def _next_term(self, greatest: int) -> int:
+        if greatest >= MOST_TERMS:
+            raise ConfigError(
+                f"source {self.source.name}: a record in the log names term {greatest}, and there is none after it: "
+                "no relay has written that",
+                fix="find out who else writes to this topic; then create the source under another name",
+            )
+        return greatest + 1
 
     def _read_log(self, ledger: Ledger | None) -> int:
         """Read every partition to its end. Returns the greatest term of this source that stands there, taken or not."""
@@ -190,7 +199,9 @@ class Relay:
         under_way = term.facts_under_way
         room = min(_AT_ONCE, WINDOW - under_way) if term.bytes < WINDOW_BYTES and not self.stopping else 0
         room = 0 if self._halt else room
+        asked = self._clock()
         portion = self.origin.take(room, 0.0 if under_way or self.stopping else 0.2)
+        self._heard_at += self._clock() - asked  # that long nobody listened to the log
         if (portion.facts or portion.end is not None) and self._halt is None:
             self._send(term, portion)
         # Only who has nothing else to do waits: the client takes all of the time that it is given.
@@ -206,29 +217,27 @@ class Relay:
             at = f"{self._incarnation:04x}-{fact.at}"
             try:
                 encoded = self._encoded(fact, at)
+                if encoded is not None:
+                    self._append(term, encoded, at)
             except FactError as error:  # what stands before it enters the log first
                 self._halt, end = error, None
                 break
-            self._last = at
-            if fact.id is not None:
-                ids.append(fact.id)
-            if encoded is None:
-                continue
-            partition = self.channel.partition(encoded.key)
-            number = term.sent[partition] + 1
-            mark = Mark(self.source.name, term.number, term.writer, number, at)
-            record = self.source.log.codec.marked(encoded, mark)
-            try:
-                while not self.channel.send(partition, record):
-                    self._read_back(term, 0.05)
             except AppendRejected as error:
                 self._halt, end = self.source.refused(fact, at, error.message), None
                 break
-            size = len(encoded.key) + len(encoded.value or b"")
-            term.sent[partition] = number
-            term.under_way[partition].append((at, size))
-            term.bytes += size
+            # Only now: what is refused must be neither confirmed nor deleted.
+            self._last = at
+            if fact.id is not None:
+                ids.append(fact.id)
         term.points.append(Point(self._last, end, ids))
+
+    def _append(self, term: Term, encoded: Encoded, at: str) -> None:
+        partition = self.channel.partition(encoded.key)
+        mark = Mark(self.source.name, term.number, term.writer, term.sent[partition] + 1, at)
+        record = self.source.log.codec.marked(encoded, mark)
+        while not self.channel.send(partition, record):
+            self._read_back(term, 0.05)
+        term.has_sent(partition, at, len(encoded.key) + len(encoded.value or b""))
 
     def _encoded(self, fact: Fact, at: str) -> Encoded | None:
         """What is to be sent of this fact; None for nothing. Raises FactError."""
@@ -255,7 +264,7 @@ class Relay:
         if (term.facts_under_way or not self._leading) and silent > _SILENCE:
             raise LogUnavailable(f"nothing that was sent has been read back for {silent:.0f} s")
         if not term.facts_under_way and self._leading:
-            self._heard_at = self._clock()
+            self._heard_at = self.status.moved_at = self._clock()
 
     def _judge(self, term: Term, stretch: Stretch) -> None:
         read, name, top = self._read[stretch.partition], self.source.name, ""
@@ -278,9 +287,14 @@ class Relay:
                     record = next(each for each in stretch.records if each.offset == offset)
                     self._brought.note(stretch.partition, mark.at, id_of(self.source.log, record))
             elif offset in passed:
-                raise LogUnavailable(f"partition {stretch.partition}: Kafka dropped records before {offset}")
+                if mark.number > term.read(stretch.partition):  # else somebody copied what was taken
+                    raise LogUnavailable(f"partition {stretch.partition}: Kafka dropped records before {offset}")
+            elif not term.expects(stretch.partition, mark):
+                raise LogUnavailable(
+                    f"partition {stretch.partition}: at {offset} is a record in this relay's name that it did not write"
+                )
             else:
-                term.taken(stretch.partition, mark)  # U2
+                term.taken(stretch.partition)  # U2
                 self.last[stretch.partition] = offset
                 self.status.relayed, self.status.moved_at = self.status.relayed + 1, self._heard_at
         read.read(after, top)
@@ -289,19 +303,16 @@ class Relay:
         """What was read back is written down, and only then confirmed. # U2"""
         if self._clock() - self._confirmed_at < self._confirm_every and not self.stopping:
             return
-        reached = term.reached()
-        if not reached:
-            # A quiet source in a busy log: a successor would read all of what others have written since.
-            if sum(read.unsettled for read in self._read.values()) > _REREAD and self._floor == self._kept:
-                self._keep(term)
-                self._confirmed_at = self._clock()
+        # A quiet source in a busy log: a successor would read all of what others have written since.
+        reached, behind = term.reached(), sum(read.unsettled for read in self._read.values()) > _REREAD
+        if not reached and not behind:
             return
         if self._clock() - self._looked_at >= _LOOK_EVERY:  # L1
             if differences := self._log.differences(self.channel.identity()):
                 raise self._other_log(f"its log was replaced: {'; '.join(differences)}")
             self._looked_at = self._clock()
-        self._floor = max(self._floor, reached[-1].at)
-        if self._floor != self._kept:
+        self._floor = max(self._floor, *(point.at for point in reached[-1:]), "")
+        if self._floor != self._kept or behind:
             self._keep(term)
         end = max((point.end for point in reached if point.end is not None), default=None)
         self.origin.confirm(end, [each for point in reached for each in point.ids])

@@ -36,12 +36,24 @@ class Term:
         """Is this writer the present one there?"""
         return state is not None and (state.term, state.writer) == (self.number, self.writer)
 
-    def taken(self, partition: int, mark: Mark) -> None:
-        """A record of this term was read back, and counts."""
-        at, size = self.under_way[partition].popleft()
-        if at != mark.at:
-            raise RuntimeError(f"partition {partition}: read back {mark}, expected the fact at {at}")
-        self.bytes -= size
+    def has_sent(self, partition: int, at: str, size: int) -> None:
+        """The next record of this partition is on its way."""
+        self.sent[partition] += 1
+        self.under_way[partition].append((at, size))
+        self.bytes += size
+
+    def read(self, partition: int) -> int:
+        """The number of the last record that was read back."""
+        return self.sent[partition] - len(self.under_way[partition])
+
+    def expects(self, partition: int, mark: Mark) -> bool:
+        """Is this the first record under way? Another one that counts was written by somebody else in this name."""
+        queue = self.under_way[partition]
+        return bool(queue) and queue[0][0] == mark.at
+
+    def taken(self, partition: int) -> None:
+        """The first record under way was read back, and counts."""
+        self.bytes -= self.under_way[partition].popleft()[1]
 
     def reached(self) -> list[Point]:
         """The points before which nothing is under way any more."""

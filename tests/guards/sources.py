@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from tests.guards.guard import Guard, Tests
 
-RELAYS = ("tests/unit/test_judge.py", "tests/unit/test_relay.py", "tests/property/test_relays.py")
+RELAYS = (
+    "tests/unit/test_judge.py", "tests/unit/test_relay.py", "tests/unit/test_relay_strangers.py",
+    "tests/property/test_relays.py",
+)  # fmt: skip
 _RELAY, _JUDGE = "logsync/sources/relay.py", "logsync/core/sources.py"
 
 _POLLING = "logsync/sources/postgres/polling.py"
@@ -36,11 +39,15 @@ SOURCES = (
     Guard("U1 a moved position is completed from the log", "logsync/partition.py",
           "    if known.next_offset == position.next_offset:\n", "    if True:\n", RELAYS),
     Guard("U1 a late term is greater than all that were read", _RELAY,
-          "term = Term(greatest + 1,", "term = Term(1,", RELAYS),
+          "        return greatest + 1", "        return 1", RELAYS),
     Guard("U2 read back before confirming", "logsync/sources/term.py",
           "while self.points and (first is None or self.points[0].at < first):", "while self.points:", RELAYS),
     Guard("U2 a hole begins a new term", _RELAY,
           "            elif offset in passed:", "            elif False:", RELAYS),
+    Guard("U2 a copy of what was taken is no hole", _RELAY,
+          "                if mark.number > term.read(stretch.partition):", "                if True:", RELAYS),
+    Guard("U2 what is read back is what was sent", _RELAY,
+          "            elif not term.expects(stretch.partition, mark):", "            elif False:", RELAYS),
     Guard("U2 what the log has is left out", _RELAY,
           "        if self._brought.has(self.source, fact, at):", "        if False:", RELAYS),
     Guard("U2 a successor reads on before what is above the floor", "logsync/sources/reading.py",
@@ -48,6 +55,10 @@ SOURCES = (
           "return self.known.next_offset, self.known.dump(self.known.next_offset)", RELAYS),
     Guard("U3 the hold is looked at before a barrier", _RELAY,
           "        if not self.origin.holds():", "        if False:", RELAYS),
+    Guard("U3 the hold is kept while the log is read", _RELAY,
+          "self._brought.note, meanwhile=self._keep_hold", "self._brought.note", RELAYS),
+    Guard("U3 a term is greater than that of the ledger", _RELAY,
+          "max(greatest, ledger.term)", "greatest", RELAYS),
     Guard("U3 a writer that was replaced ends", _RELAY,
           "if state is not None and state.term >= term.number and not term.holds(state):", "if False:", RELAYS),
     Guard("U4 a restored database is noticed", "logsync/sources/brought.py",

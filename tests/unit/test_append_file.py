@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from random import Random
+from types import SimpleNamespace
 
 import pytest
 
 from logsync import Producer
 from logsync.errors import AppendRejected, AppendReport, ConfigError, LogUnavailable
 from logsync.settings import Settings
+from logsync.sources import files
 from logsync.sources.channel import Stretch
 from logsync.sources.files import append_file, numbered
 from tests.property.relays import Hostile, ThingChanged, World, log
@@ -108,6 +110,21 @@ def test_texts_are_places_too() -> None:
 def test_places_without_a_source_are_refused() -> None:
     with Producer(log, settings=Settings.model_construct()) as producer, pytest.raises(AppendRejected, match="source"):
         producer.append_many([], places=[1])
+
+
+def test_events_that_come_slowly_do_not_wait_for_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    made, seconds = world(), iter(range(10**6))
+    monkeypatch.setattr(files, "time", SimpleNamespace(monotonic=lambda: next(seconds), sleep=lambda _: None))
+    there = list[int]()
+
+    def slow() -> Iterator[ThingChanged]:
+        for event in things(60):
+            there.append(len(made.counted()[0]))
+            yield event
+
+    append(made, slow())
+    assert there[-1] > 50
+    assert made.counted() == [list(range(60))]
 
 
 def test_a_rival_run_is_refused() -> None:
