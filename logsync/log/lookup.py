@@ -33,7 +33,8 @@ ANSWER = 10.0
 """Seconds that Kafka may take to answer a question about the log."""
 _FIRST_TRY = 0.5  # seconds until a question is put again; twice as long each time
 _TICK = 0.1  # seconds between two calls of ``between`` while Kafka sends nothing
-_STALE = (KafkaError._TIMED_OUT, KafkaError._UNKNOWN_PARTITION)
+# The last: the client gives a broker up that has gone, and with it what it was asked (seen: one of three killed).
+_STALE = (KafkaError._TIMED_OUT, KafkaError._UNKNOWN_PARTITION, KafkaError._TRANSPORT, KafkaError._DESTROY_BROKER)
 _SILENCE = 3.0  # seconds of a range until it is asked what Kafka sends; and how long that may take
 _BATCH = 1_000  # records between two calls of ``between``; a few milliseconds
 _BEFORE_MS, _AFTER_MS = 60_000, 600_000  # how far a record's timestamp may stray from the time in its event's id

@@ -14,6 +14,8 @@ from logsync import AppendIncomplete, AppendOutcomeUnknown, AppendRejected, Prod
 from logsync.log.topic import create_topic
 from tests.waiting import PATIENCE
 
+from ..sources.conftest import Shop, shop
+from ..sources.test_relay import App, Relayed
 from ..worker.fold import Raw, read_log
 from ..worker.harness import Case, until
 from ..worker.sinks import ItemPut
@@ -21,6 +23,7 @@ from .cluster import Cluster
 
 pytestmark = pytest.mark.servers("postgres")
 
+__all__ = ["shop"]
 ALL = {1, 2, 3}
 BOUND = 2.0  # seconds that an append may take
 LATE = 60.0  # seconds; whatever takes longer than this was not bounded by BOUND, on the slowest machine
@@ -251,3 +254,33 @@ def test_with_two_brokers_dead_appends_fail_in_time_and_their_retries_double_not
     writer.gets_on()
     load.is_exact()
     assert writer.slowest < LATE
+
+
+@pytest.fixture
+def relayed(cluster: Cluster, shop: Shop, env: dict[str, str], tmp_path: Path) -> Iterator[Relayed]:
+    shop.settings = shop.settings.model_copy(update={"kafka": cluster.servers})
+    made = Relayed(shop, {**env, "LOGSYNC_KAFKA": cluster.servers}, tmp_path, 1)
+    yield made
+    for process in made.processes:
+        if process.running:
+            process.kill()
+    cluster.run(*[number for number, node in cluster.nodes.items() if not node.running])
+
+
+def test_a_relay_goes_on_while_the_broker_that_leads_is_dead(cluster: Cluster, relayed: Relayed) -> None:
+    app = App(relayed, 1)
+    app.start()
+    relay = relayed.start()
+    relay.sees("relaying")
+    relayed.relayed(50)
+    for _ in range(2):
+        dead = cluster.leader(relayed.topic)
+        cluster.nodes[dead].kill()
+        relayed.relayed(app.count + 20)
+        cluster.run(dead)
+        until(lambda: cluster.in_sync(relayed.topic) == ALL, "all in sync")
+    app.ends.set()
+    app.join()
+    relay.terminate()
+    assert relayed.start("--until-end").ends(0)
+    assert relayed.counted() == app.facts

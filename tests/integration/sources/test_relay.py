@@ -12,6 +12,7 @@ import pytest
 
 from logsync.core.event import Record
 from logsync.core.sources import at_start, fold
+from logsync.errors import LogUnavailable
 from logsync.log.lookup import Lookup
 from logsync.log.topic import create_topic
 from logsync.outbox import Outbox
@@ -68,8 +69,15 @@ class Relayed:
                     found[f"{event.type} {event.key}"].append(tuple(event.data.model_dump().values()))  # type: ignore[union-attr]
         return found
 
+    def count(self) -> int:
+        """Of the facts in the log; -1 while it does not answer."""
+        try:
+            return sum(map(len, self.counted().values()))
+        except LogUnavailable:
+            return -1
+
     def relayed(self, count: int) -> None:
-        until(lambda: sum(map(len, self.counted().values())) >= count, f"{count} facts in the log", 120)
+        until(lambda: self.count() >= count, f"{count} facts in the log")
 
 
 @pytest.fixture(params=[3])
