@@ -14,6 +14,7 @@ from logsync.cli.exits import NotFound
 from logsync.cli.load import find_log
 from logsync.cli.options import JsonOption
 from logsync.core.event import Record
+from logsync.core.sources import BARRIER
 from logsync.core.text import indented, plain
 from logsync.errors import ConfigError
 from logsync.ops.records import describe, relate
@@ -133,6 +134,8 @@ def _print(fact: dict[str, Any]) -> None:
     ]
     if undecodable:
         lines += ["cannot be decoded", f"  expected {undecodable['expected']}", f"  found    {undecodable['found']}"]
+    elif fact["type"] == BARRIER:
+        lines += ["is no event: sinks pass over it"]
     else:
         lines += ["decodes as an event of this log"]
     if sink:

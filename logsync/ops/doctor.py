@@ -21,6 +21,7 @@ from logsync.core.parked import SequenceSummary
 from logsync.core.position import LogIdentity, Position
 from logsync.core.resume import check_book, check_identity, check_last, check_range, first_book
 from logsync.core.sink import Sink
+from logsync.core.sources import Sources
 from logsync.errors import in_commands
 from logsync.log.admin import Kafka, client_versions
 from logsync.log.facts import TopicFacts, judge_topic
@@ -166,6 +167,18 @@ def judge_parked(sink: Sink, waiting: Mapping[int, Mapping[str, SequenceSummary]
     return [Finding(Severity.ERROR if full else Severity.WARNING, "sink.parked", what, why, fix)]
 
 
+def judge_sources(sink: Sink, at: Position) -> list[Finding]:
+    """Sources of which the sink had to guess which records count. # U1"""
+    of = Sources.read(at.sources, at.next_offset).states
+    guessed = sorted(name for name, state in of.items() if not state.exact)
+    if not guessed:
+        return []
+    what = f"partition {at.partition}: which records of {', '.join(guessed)} count was a guess"
+    why = "the log lacks its head, or a part of it cannot be read: an event of them may be applied twice, or not at all"
+    fix = f"compare with the source; once the log is whole, `logsync rebuild {sink.address} --yes`"
+    return [Finding(Severity.WARNING, "sink.sources", what, why, fix)]
+
+
 def _position(sink: Sink, at: Position, span: Span, committed: int | None, lookup: Lookup) -> list[Finding]:
     findings: list[Finding] = []
     where, consume = f"{lookup.topic}, partition {at.partition}", f"`logsync consume {sink.address}`"
@@ -185,6 +198,7 @@ def _position(sink: Sink, at: Position, span: Span, committed: int | None, looku
             why = "readers of this store see the past"
             fix = f"{consume} if no worker runs; the log of one that does says what it waits for"
             findings.append(Finding(Severity.WARNING, "sink.lag", what, why, fix))
+    findings += judge_sources(sink, at)
     if committed is not None and committed > at.next_offset:
         what = f"{where}: Kafka's bookmark is {committed:,}, the store's position {at.next_offset:,}"
         why = "the store went back, as in a restore, and no worker has resumed since; lag tools show too little"  # P2

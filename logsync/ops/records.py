@@ -15,6 +15,7 @@ from logsync.core.moments import since_1970
 from logsync.core.planning import plan
 from logsync.core.position import LogIdentity, Position
 from logsync.core.sink import Sink
+from logsync.core.sources import BARRIER, Mark
 from logsync.core.store import ChecksWrites, Store
 from logsync.errors import ConfigError, EventError, LogIdentityError, LogsyncError, StoreError, WriteRejected
 from logsync.ops.access import amend, look
@@ -78,6 +79,9 @@ def describe(record: Record, log: Log) -> dict[str, Any]:
     time = decoded.time if isinstance(decoded, Event) else since_1970(record.timestamp)
     if record.fault is not None and record.fault.last is not None:
         time = None
+    [mark] = [mark for _, mark in log.codec.marks([record])] or [None]
+    barrier = mark is not None and mark.number == 0
+    wrong = {"expected": decoded.expected, "found": decoded.found} if isinstance(decoded, Undecodable) else None
     return {
         "topic": log.topic,
         "partition": record.partition,
@@ -90,10 +94,15 @@ def describe(record: Record, log: Log) -> dict[str, Any]:
         "headers": headers,
         "value": _value(record.value),
         "bytes": len(record.value or b""),
-        "undecodable": (
-            {"expected": decoded.expected, "found": decoded.found} if isinstance(decoded, Undecodable) else None
-        ),
+        "undecodable": None if barrier else wrong,
+        **({} if mark is None else {"source": _of_source(mark)}),
     }
+
+
+def _of_source(mark: Mark) -> str:
+    """What a record says of its source; whether it counts follows from all records before it."""
+    what = f"record {mark.number}, for the fact at {mark.at}" if mark.number else "the barrier with which it begins"
+    return f"{mark.source}, term {mark.term}, writer {mark.writer}: {what}"
 
 
 def trouble(sink: Sink, record: Record, partitions: int) -> LogsyncError | None:
@@ -128,7 +137,8 @@ def relate(
             word = f"not reached: {ahead} offsets ahead" if ahead else "the next record to apply"
         handled = fact["type"] in sink.handled
         fact["sink"] = {"name": sink.name, "handled": handled, "position": position, "is": word}
-        found = trouble(sink, record, partitions) if not fact["undecodable"] else None
+        passed = fact["undecodable"] or fact["type"] == BARRIER
+        found = None if passed else trouble(sink, record, partitions)
         if found is not None:
             lines = list(found.trace) if isinstance(found, EventError) else []
             fact["sink"]["fails"] = {"error": type(found).__name__, "message": found.message, "traceback": lines}

@@ -49,6 +49,7 @@ _AT_ONCE = 500  # facts of one call of ``take``
 _LOOK_EVERY = 1.0  # seconds between two looks at the log's identity
 _REREAD = 100_000
 """Offsets that a takeover may have to read, at most about, however long its source was quiet."""
+_BEAT = 1.0  # seconds for which the origin may hear nothing of its holder
 _SILENCE = 10.0
 """Seconds without a record read back after which the term is given up: a stream that is held and not confirmed holds up
 a shutdown of its database."""
@@ -173,10 +174,10 @@ class Relay:
             raise self._other_log(str(found)) from None
         return greatest
 
-    def _keep_hold(self) -> None:
+    def _keep_hold(self) -> str | None:
         """A server ends a stream that says nothing for a minute, and a session that asks nothing."""
         self.status.turned_at = self._clock()
-        self.origin.take(0, 0)
+        return self.origin.take(0, 0).end
 
     def _other_log(self, what: str) -> LogIdentityError:
         return LogIdentityError(
@@ -201,9 +202,10 @@ class Relay:
         room = 0 if self._halt else room
         asked = self._clock()
         portion = self.origin.take(room, 0.0 if under_way or self.stopping else 0.2)
-        self._heard_at += self._clock() - asked  # that long nobody listened to the log
         if (portion.facts or portion.end is not None) and self._halt is None:
             self._send(term, portion)
+        heard = self._clock()
+        self._heard_at = min(heard, self._heard_at + heard - asked)  # so long nobody has listened to the log
         # Only who has nothing else to do waits: the client takes all of the time that it is given.
         self._read_back(term, 0.005 if term.facts_under_way and not portion.facts else 0.0)
         self._confirm(term)
@@ -214,6 +216,8 @@ class Relay:
     def _send(self, term: Term, portion: Portion) -> None:
         ids, end = list[str](), portion.end
         for fact in portion.facts:
+            if self._clock() - self.status.turned_at > _BEAT:  # a mapping may be slow, and records large
+                end = self._keep_hold() or end
             at = f"{self._incarnation:04x}-{fact.at}"
             try:
                 encoded = self._encoded(fact, at)

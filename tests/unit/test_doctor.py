@@ -14,10 +14,11 @@ from logsync.core.book import Book
 from logsync.core.inspection import Finding, Inspection, Severity, noting
 from logsync.core.parked import Parking, SequenceSummary
 from logsync.core.position import LogIdentity, Position
+from logsync.core.sources import Sources, State
 from logsync.errors import ConfigError, LogIdentityError, LogUnavailable, StoreUnavailable
 from logsync.log.facts import TopicFacts, judge_topic
 from logsync.log.lookup import Span
-from logsync.ops.doctor import diagnose, judge_book, judge_parked
+from logsync.ops.doctor import diagnose, judge_book, judge_parked, judge_sources
 from logsync.settings import Settings
 from logsync.stores.opensearch.inspect import judge_cluster, judge_index
 from logsync.stores.postgres.inspect import judge as judge_postgres
@@ -136,6 +137,14 @@ def test_what_is_parked_is_a_warning_and_an_error_where_a_worker_halts(limits: P
     assert "2 sequences with 8 events" in found.found
     assert "HandlerError 1" in found.found
     assert judge_parked(sink, {0: {}}, since) == []
+
+
+def test_a_guess_about_a_source_is_a_warning() -> None:
+    sink = make_sink()
+    sound, guess = State(1, "f" * 16, 3, "p"), State(1, "f" * 16, 3, "p", exact=False)
+    for states, names in (({}, []), ({"shop": sound}, []), ({"shop": sound, "bank": guess}, ["bank"])):
+        at = Position(0, 9, sources=Sources(9, states).dump(9))
+        assert [finding.found.split()[5] for finding in judge_sources(sink, at)] == names
 
 
 @pytest.mark.parametrize("brokers", [1, 2])

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import pytest
+from pydantic import BaseModel
 
 from logsync.core.codec import Encoded
 from logsync.core.event import Record
 from logsync.core.sources import MOST_TERMS, Mark
 from logsync.errors import AppendRejected, ConfigError, FactError, LogUnavailable
-from logsync.sources.contract import Fact, Ledger, Portion
+from logsync.ops.records import describe
+from logsync.sources.contract import Change, Fact, Ledger, Portion
 from logsync.sources.relay import Relay
 from logsync.sources.status import ObservedRelay
 from tests.property.relays import NOON, World, log
@@ -84,6 +86,33 @@ def test_a_source_whose_facts_come_late_is_not_taken_for_a_silent_log() -> None:
     assert world.counted() == [[0, 1]]
 
 
+def test_a_mapping_that_is_slow_lets_go_of_nothing() -> None:
+    world = Calm(30)
+    relay = world.new()
+    world.lead(relay)
+    real, asked = relay.source._mappings["things"], list[int]()
+
+    def slow(change: Change) -> BaseModel | None:
+        for _ in range(10):  # seconds go by
+            relay._clock()
+        return real(change)
+
+    take = database(relay).take
+
+    def kept(limit: int, timeout: float) -> Portion:
+        asked.append(limit)
+        if limit == 0:
+            return Portion((), "000030")  # the end of the transaction whose facts are on their way comes just now
+        return take(limit, timeout)._replace(end=None)
+
+    relay.source._mappings["things"] = slow
+    database(relay).take = kept  # type: ignore[method-assign]
+    relay.step()
+    assert asked.count(0) > 20
+    world.run(relay)
+    assert world.confirmed == 30
+
+
 def test_a_relay_is_ready_when_a_fact_comes_after_a_long_quiet() -> None:
     world = Calm(1)
     relay = world.new()
@@ -145,3 +174,13 @@ def test_an_outbox_row_with_too_few_headers_to_be_told_halts() -> None:
     world.facts.append(Fact("000000", Encoded(b"k", b"{}", few), "mine", NOON))
     with pytest.raises(FactError, match="headers"):
         world.run(world.new())
+
+
+def test_a_record_of_a_source_is_shown_as_what_it_is() -> None:
+    world = Calm(1)
+    world.run(world.new())
+    barrier, fact = (describe(record, log) for record in world.topic[0])
+    assert barrier["source"].startswith("shop, term 1, writer ")
+    assert barrier["source"].endswith("the barrier with which it begins")
+    assert barrier["undecodable"] is None  # else a person would skip it
+    assert fact["source"].endswith("record 1, for the fact at 0000-000000")

@@ -31,6 +31,7 @@ _SINCE_2000 = 946_684_800
 _EVERY = 10.0
 """Seconds between two words to a server that waits longer, or without end."""
 _TURN = 10_000
+_TURN_BYTES = 4 << 20  # a few hundred rows may be large ones
 """Messages that are read before the clock is looked at again."""
 # Values arrive as the texts that output functions write; what a role or a database sets must not change them.
 _SETTINGS = {
@@ -107,9 +108,9 @@ class Stream:
             raise self._ended(error) from None
 
     def _read(self, reading: Reading, limit: int) -> None:
-        get, facts = self._pg.get_copy_data, reading.facts
+        get, facts, room = self._pg.get_copy_data, reading.facts, _TURN_BYTES
         for _ in range(_TURN):
-            if len(facts) >= limit:
+            if len(facts) >= limit or room <= 0:
                 return
             size, view = get(1)
             if size == 0:
@@ -120,6 +121,7 @@ class Stream:
             if size < 0:
                 raise self._last_words()
             data = bytes(view)
+            room -= size
             if data[0] == _CHANGE:
                 reading.feed(data)
             elif data[0] == _KEEPALIVE:
