@@ -37,7 +37,7 @@ def blocks(text: str, kind: str) -> list[str]:
 
 CAPTURE, FILE = (text for text in blocks(TUTORIAL, "python") if text not in FILES.values())
 TABLES, WHOLE = blocks(TUTORIAL, "sql")
-CREATE, RUN, KILL, LOOK = blocks(TUTORIAL, "bash")
+CREATE, SEED, RUN, KILL, LOOK = blocks(TUTORIAL, "bash")
 (KEPT,) = blocks(OPERATE, "sql")
 
 
@@ -98,9 +98,16 @@ def test_every_block_of_the_pages_runs_here() -> None:
 def test_the_tutorial_leads_from_a_database_to_a_sink_that_follows_also_when_the_relay_is_killed(
     reader: Reader,
 ) -> None:
+    reader.shop.db.execute("INSERT INTO customers VALUES ('alan', 'before')")
     assert "from now on the server keeps" in reader.runs(CREATE)
+    assert "customers: 1 rows told" in reader.runs(SEED)
     reader.runs(RUN)
-    assert reader.totals() == [("ada", "ada@example.com", 1, 1250, 1250), ("grace", "grace@example.com", 1, 300, 300)]
+    told = [
+        ("ada", "ada@example.com", 1, 1250, 1250),
+        ("alan", "before", 0, 0, 0),
+        ("grace", "grace@example.com", 1, 300, 300),
+    ]
+    assert reader.totals() == told
     reader.runs(KILL)
     assert reader.totals()[0] == ("ada", "ada@example.com", 6, 2750, 2750)
     assert "no relay runs" in reader.runs(LOOK.splitlines()[0])
@@ -112,7 +119,7 @@ def test_the_tutorial_leads_from_a_database_to_a_sink_that_follows_also_when_the
     reader.shop.db.execute("UPDATE customers SET email = 'new' WHERE customer = 'ada'")
     reader.shop.db.execute("DELETE FROM customers WHERE customer = 'grace'")
     reader.runs("logsync relay shop --until-end && logsync consume db --until-end")
-    assert reader.totals() == [("ada", "new", 6, 2750, 2750)]
+    assert reader.totals() == [("ada", "new", 6, 2750, 2750), ("alan", "before", 0, 0, 0)]
     reader.runs("logsync source drop shop --yes")
 
 
