@@ -1,4 +1,4 @@
-"""The cure: two racing writers append to one log, three workers follow it, and each is killed once on the way."""
+"""The cure: two racing writers append to one log, three workers follow it. A writer and all workers are killed."""
 
 from __future__ import annotations
 
@@ -46,9 +46,9 @@ class Place(NamedTuple):
 class Eyes:
     """The log's end and a group's bookmark, asked of Kafka directly and as no member of the group."""
 
-    def __init__(self, settings: Settings, group: str) -> None:
+    def __init__(self, settings: Settings, group: str, topic: str = log.topic) -> None:
         self._consumer = Consumer({"bootstrap.servers": settings.kafka, "group.id": group, "enable.auto.commit": False})
-        self._part = TopicPartition(log.topic, 0)
+        self._part = TopicPartition(topic, 0)
         self.close = self._consumer.close
 
     def committed(self) -> int:
@@ -110,6 +110,7 @@ def run(lines: int | None, cut: Cut, settings: Settings, directory: Path, view: 
         while eyes.end() < 3 * behind and not _ended(writers):
             _show_writers(writers, cut, view)
             time.sleep(_LOOK)
+        _kill_writer(writers[0], eyes, view)
         followers = [Follower(name, settings, directory, stack) for name in SINKS]
         closed = False
         while True:
@@ -135,6 +136,13 @@ def _writer(number: str, lines: int | None, directory: Path, stack: ExitStack) -
     writer = Watched(f"writer {number}", arguments, directory / f"writer-{number}.log")
     stack.callback(writer.kill)
     return writer
+
+
+def _kill_writer(writer: Watched, eyes: Eyes, view: View) -> None:
+    """Kill it, and run it again: it appends what the log does not have of its share, and nothing twice."""
+    writer.kill()
+    view.say(f"[bold]{writer.name}[/]: [red]killed with -9[/] and run again (log at {eyes.end():,})")
+    writer.start_again()
 
 
 def _ended(writers: list[Watched]) -> bool:

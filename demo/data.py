@@ -94,6 +94,21 @@ def closing(cut: Cut) -> Iterator[Timed]:
     return ((cut.until, _gone(product)) for product in sorted(cut.first_sales) if product % 50 == 0)
 
 
+class Basket(NamedTuple):
+    """One purchase in one number."""
+
+    household_id: int
+    basket_id: int
+    cents: int
+
+
+def baskets() -> Iterator[Basket]:
+    """The year's purchases, in the order of time."""
+    for rows in _raw_baskets(None):
+        household, _, basket, *_ = rows[0]
+        yield Basket(household, basket, sum(cents(row[_VALUE]) for row in rows))
+
+
 def owner(event: BaseModel, writers: int) -> int:
     """Which writer appends this event: always the same one for a key, so that a key's order is fixed."""
     return crc32(log.by_model[type(event)].key(event).encode()) % writers

@@ -269,19 +269,23 @@ def check(lines: int | None) -> list[Part]:
     return parts
 
 
-def main(lines: int = DEFAULT_LINES, year: str = "") -> None:
-    """Exit code 0: equal. 1: at least one difference; the first ones are shown."""
-    parts = check(None if year == "full" else lines)
+def show(parts: list[Part], console: Console) -> None:
+    """As a table, and the first differences below it."""
     table = Table("store", "what", "expected", "found", "differences")
     for number in range(2, 5):
         table.columns[number].justify = "right"
     for part in parts:
         table.add_row(part.store, part.what, f"{part.expected:,}", f"{part.found:,}", f"{part.differences:,}")
-    console = Console()
     console.print(table)
     for part in parts:
         for line in part.first:
             console.print(f"{part.store}, {part.what}: {line}", style="red", markup=False, highlight=False)
+
+
+def main(lines: int = DEFAULT_LINES, year: str = "") -> None:
+    """Exit code 0: equal. 1: at least one difference; the first ones are shown."""
+    parts = check(None if year == "full" else lines)
+    show(parts, Console())
     loaded = sorted(name for name in sys.modules if name.partition(".")[0] in ("logsync", "sinks"))
     if loaded:
         raise SystemExit(f"the proof must stand on its own, yet it loaded {', '.join(loaded)}")

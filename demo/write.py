@@ -1,6 +1,7 @@
 """One writer process: `python -m demo.write NUMBER WRITERS LINES`, or `closing` for NUMBER; LINES 0 is the year.
 
-It appends its share of the events, through `append_many` and nothing else, and prints now and then how far it
+It appends its share of the events, through `append_many` and nothing else. The share is always the same and in the same
+order, so it is a source: killed and run again, it goes on behind what the log has. Now and then it prints how far it
 is: `<events in the log> <day> <date>`, the day and date by the shop's calendar.
 """
 
@@ -25,7 +26,9 @@ def main(number: str, writers: int, lines: int) -> None:
         mine = (timed for timed in events(wanted, cut) if owner(timed[1], writers) == int(number))
     calendar = Calendar()
     with Producer(log) as producer:
-        report = producer.append_many(calendar.turned(mine), progress=calendar.tell)
+        report = producer.append_many(
+            calendar.turned(mine), source=f"writer-{number}-of-{writers}", progress=calendar.tell
+        )
     calendar.tell(report.appended)
 
 

@@ -54,6 +54,8 @@ def test_the_demo_ends_in_equality_after_killing_each_worker_far_behind(demo):
     assert re.search(r"[1-9][\d,]* disagreements", demo.output)
     for name in ("db", "cache", "search"):
         assert re.search(rf"{name}: went on from", demo.output)
+    assert re.search(r"writer 0: killed with -9 and run again", demo.output)
+    assert len(re.findall(r"relay: killed with -9, [\d,]+ facts are committed", demo.output)) == 2
     assert "Equal, to the last value." in demo.output
 
 
