@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
@@ -60,8 +60,11 @@ class Manager(Protocol):
     def skip(self, source: str, settings: Settings, at: str, reason: str) -> None:
         """Pass over one fact, on record. ``at``: its place in the log's order, as the relay's error tells it."""
 
-    def adopt(self, source: str, settings: Settings, ledger: Ledger, reason: str) -> None:
-        """Begin at the present with this ledger, on record: what was committed before is not read any more."""
+    def adopt(self, source: str, settings: Settings, ledger: Ledger, reason: str, known: Collection[str] = ()) -> None:
+        """Begin at the present with this ledger, on record: what was committed before is not read any more.
+
+        What stands in an outbox is relayed; the rows of events that are ``known``, by id, to be in the log are deleted.
+        """
 
     def seed(
         self, source: str, settings: Settings, tables: Sequence[str], *, chunk: int, told: Callable[[str, int], None]
@@ -87,13 +90,20 @@ def manager_of(source: Source) -> Manager:
 def adopt(source: Source, settings: Settings, reason: str) -> Ledger:
     """Go on with what comes from now on, whatever the log and the database have seen before. On record.
 
-    Places get a new incarnation in front: a restored database gives old places to new facts.
+    Places get a new incarnation in front: a restored database gives old places to new facts. What stands in an outbox
+    is relayed, but for what the log has: a restored outbox may hold events again that were deleted.
     """
     manager, channel = manager_of(source), KafkaChannel(source.log, settings)
-    before = manager.look(source.name, settings).ledger
+    before, known = manager.look(source.name, settings).ledger, set[str]()
+    floor = before.floor if before else ""
+
+    def note(_: int, at: str, event_id: str | None) -> None:
+        if at > floor and event_id is not None:
+            known.add(event_id)
+
     try:
         log = channel.open()
-        read, greatest = log_so_far(source, channel)
+        read, greatest = log_so_far(source, channel, note=note)
     finally:
         channel.close()
     incarnation = _next_incarnation(source, [each.state(source.name).at for each in read.values()], before)
@@ -101,7 +111,7 @@ def adopt(source: Source, settings: Settings, reason: str) -> Ledger:
     term = max(greatest, before.term if before else 0) + 1
     places = {number: _place(each.known) for number, each in read.items()}
     ledger = Ledger(log, f"{incarnation:04x}-", places, term, incarnation)
-    manager.adopt(source.name, settings, ledger, reason)
+    manager.adopt(source.name, settings, ledger, reason, known)
     return ledger
 
 

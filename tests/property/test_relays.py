@@ -6,7 +6,7 @@ import pytest
 
 from .relays import World, history
 
-HISTORIES, AT_ONCE = 160, 20
+HISTORIES, AT_ONCE = 100, 20
 
 
 @pytest.mark.parametrize("first", range(0, HISTORIES, AT_ONCE))

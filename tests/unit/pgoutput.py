@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from struct import pack
 
 from logsync.sources.postgres.pgoutput import UNCHANGED, Column, Row
@@ -12,7 +12,7 @@ NOON = datetime(2026, 11, 30, 12, tzinfo=UTC)
 
 
 def micros(time: datetime) -> int:
-    return int((time - datetime(2000, 1, 1, tzinfo=UTC)).total_seconds() * 1_000_000)
+    return (time - datetime(2000, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
 
 
 def name(text: str) -> bytes:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -15,6 +15,7 @@ from logsync.sources.postgres import catalog, ledger, setup
 from logsync.sources.postgres.checks import check, check_history
 from logsync.sources.postgres.database import Database
 from logsync.sources.postgres.declared import names_of
+from logsync.sources.postgres.left import bring
 
 if TYPE_CHECKING:
     from logsync.sources.postgres.origin import PostgresLog
@@ -40,8 +41,11 @@ class PostgresManager:
                 with db.transaction("create the outbox") as link:
                     link.execute(DDL.encode())
             setup.create(db, stream, source, declared)
+            brought = bring(db, source, declared)
         names = names_of(source)
+        before = [f"{brought:,} events that stood in the outbox before are relayed as well"] if brought else []
         return [
+            *before,
             f"publications {', '.join(names.publications(declared))} of {', '.join(declared.names)}",
             f"replication slot {names.slot}: from now on the server keeps what is committed until it is in the log",
         ]
@@ -79,9 +83,10 @@ class PostgresManager:
         with self._connected(source, settings) as (db, _):
             setup.skip(db, source, at, reason=reason)
 
-    def adopt(self, source: str, settings: Settings, begins: Ledger, reason: str) -> None:
+    def adopt(self, source: str, settings: Settings, begins: Ledger, reason: str, known: Collection[str] = ()) -> None:
         with self._connected(source, settings) as (db, stream):
             setup.adopt(db, stream, source, self._origin.declared, begins, reason=reason)
+            bring(db, source, self._origin.declared, known)
 
     def seed(
         self, source: str, settings: Settings, tables: Sequence[str], *, chunk: int, told: Callable[[str, int], None]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from importlib import resources
 from typing import TYPE_CHECKING
@@ -54,8 +54,7 @@ class PollingManager:
         with self._connected(source, settings) as db:
             setup.skip(db, source, at, reason=reason)
 
-    def adopt(self, source: str, settings: Settings, begins: Ledger, reason: str) -> None:
-        """What stands in the outbox at this moment enters the log, also what the log may have had once."""
+    def adopt(self, source: str, settings: Settings, begins: Ledger, reason: str, known: Collection[str] = ()) -> None:
         with self._connected(source, settings) as db, db.transaction("adopt the database") as link:
             row = ledger.find(link, source)
             if row is None:
@@ -65,6 +64,7 @@ class PollingManager:
             entry = ledger.entry("adopt", reason=reason, topic=begins.log.topic, floor=begins.floor)
             ledger.write(link, source, row.slot, row.made, entry)
             ledger.replace(link, source, begins)
+            link.ask("DELETE FROM logsync.outbox WHERE id = ANY(%s)", list(known))
 
     def seed(  # there is nothing to seed
         self,

@@ -108,7 +108,7 @@ class Outbox:
         return Said(
             Unfit(
                 f"a row of logsync.outbox is no event: {wrong}",
-                fix="write it by logsync.outbox.append only, and leave the table as `logsync outbox ddl` prints it",
+                fix="write it by logsync.outbox.append only, and leave the table as `logsync source schema` prints it",
             )
         )
 

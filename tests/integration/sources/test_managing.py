@@ -79,6 +79,42 @@ def test_rows_that_stood_there_before_are_seeded_once_beside_a_relay(relayed: Re
     assert "expected tables whose changes" in command(relayed, "seed", "payments", code=3)
 
 
+def test_events_that_stood_in_the_outbox_before_the_slot_are_relayed_once(relayed: Relayed) -> None:
+    app = some(relayed, 1)
+    command(relayed, "drop", "--yes")
+    waiting = relayed.shop.left()
+    assert waiting
+    assert f"{waiting} events that stood in the outbox before" in command(relayed, "create")
+    assert "before" not in command(relayed, "create")  # those are told by now
+    later = App(relayed, 2)
+    later.start()
+    until(lambda: later.count > 30, "facts")
+    assert "before" not in command(relayed, "create")
+    later.ends.set()
+    later.join()
+    assert relayed.start("--until-end").ends(0)
+    counted = relayed.counted()
+    orders = {key: facts for key, facts in {**app.facts, **later.facts}.items() if key.startswith("order.placed")}
+    assert {key: facts for key, facts in counted.items() if key.startswith("order.placed")} == orders
+    assert relayed.shop.left() == 0
+
+
+def test_a_restored_outbox_doubles_nothing_when_its_database_is_adopted(relayed: Relayed) -> None:
+    app = some(relayed, 1)
+    kept = relayed.shop.db.execute("SELECT kept FROM logsync.source").fetchone()
+    relayed.shop.db.execute("CREATE TABLE copy AS TABLE logsync.outbox")
+    relayed.start("--until-end").ends(0)
+    with relayed.shop.db.transaction():  # as an older copy of the database would have it
+        relayed.shop.db.execute("INSERT INTO logsync.outbox SELECT * FROM copy")
+        relayed.shop.db.execute(
+            "UPDATE logsync.source SET kept = %s", kept and [json.dumps(kept[0]) if kept[0] else None]
+        )
+    command(relayed, "adopt", "--reason", "restored", "--yes")
+    assert relayed.start("--until-end").ends(0)
+    assert relayed.counted() == app.facts
+    assert relayed.shop.left() == 0
+
+
 def test_a_fact_that_cannot_be_mapped_halts_and_is_skipped_on_record(relayed: Relayed) -> None:
     relayed.shop.db.execute("INSERT INTO payments (account, amount) VALUES ('', 1), ('a', 2)")
     output = relayed.start().ends(4)
