@@ -31,7 +31,7 @@ class Managed:
     def look(self, source: str, settings: object) -> Look:
         return Look(ledger=self.world.ledger)
 
-    def adopt(self, source: str, settings: object, ledger: Ledger, reason: str) -> None:
+    def adopt(self, source: str, settings: object, ledger: Ledger, reason: str, known: object = ()) -> None:
         self.world.ledger = ledger
 
 
