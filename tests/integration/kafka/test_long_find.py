@@ -8,11 +8,12 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from logsync.core import codec
 from logsync.core.codec import EventTypes, id_of
 from logsync.core.event import Record
 from logsync.core.position import Position
 from logsync.errors import LogUnavailable
-from logsync.log import group, lookup
+from logsync.log import lookup
 from logsync.log.group import KafkaReader
 from logsync.log.lookup import Lookup
 from logsync.settings import Settings
@@ -28,7 +29,7 @@ class Looking:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.each: Callable[[], object] = lambda: None
         self.times = 0
-        monkeypatch.setattr(group, "id_of", self)
+        monkeypatch.setattr(codec, "id_of", self)
 
     def __call__(self, log: EventTypes, record: Record) -> str | None:
         self.times += 1

@@ -12,9 +12,10 @@ import time
 from typing import Any
 
 from logsync.cli.load import load_sink
+from logsync.core import codec
 from logsync.core.codec import EventTypes
 from logsync.core.event import Record
-from logsync.log import group, lookup
+from logsync.log import lookup
 from logsync.log.group import KafkaReader
 from logsync.observe.logs import log_to_stderr
 from logsync.run import run_worker
@@ -22,7 +23,7 @@ from logsync.settings import load_settings
 
 
 def main(milliseconds: str, name: str) -> None:
-    id_of, find = group.id_of, KafkaReader.find
+    id_of, find = codec.id_of, KafkaReader.find
 
     def slow_id_of(log: EventTypes, record: Record) -> str | None:
         time.sleep(float(milliseconds) / 1000)
@@ -34,7 +35,7 @@ def main(milliseconds: str, name: str) -> None:
         print("LOOKED", flush=True)
         return found
 
-    group.id_of = slow_id_of  # type: ignore[attr-defined]
+    codec.id_of = slow_id_of
     lookup._BATCH = 10
     KafkaReader.find = telling_find  # type: ignore[method-assign]
     log_to_stderr("human")
