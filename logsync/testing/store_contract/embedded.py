@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 from contextlib import suppress
 from multiprocessing.connection import Connection
@@ -68,13 +69,22 @@ class OwnProcess:
         context = multiprocessing.get_context("fork")
         self._pipe, theirs = context.Pipe()
         self._child = context.Process(target=_serve, args=(self._store, theirs), daemon=True)
-        self._child.start()
+        # The child must never collect what is garbage here: a client whose threads did not come along ends it (seen).
+        collects = gc.isenabled()
+        gc.disable()
+        try:
+            self._child.start()
+        finally:
+            if collects:
+                gc.enable()
         theirs.close()
         return self._pipe
 
 
 def _serve(store: Store, pipe: Connection) -> None:
     """What the child does: carry out one call after the other."""
+    gc.freeze()
+    gc.enable()
     while (call := pipe.recv()) is not None:
         name, args, options = call
         try:
