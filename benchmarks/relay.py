@@ -70,6 +70,8 @@ class Setting:
 
     def drop(self) -> None:
         self.origin.close()
+        with self.connect() as db:  # else the next source brings what the loop by hand has left there
+            db.execute("DELETE FROM logsync.outbox")
         self.origin.manager().drop(self.name, self.settings)
 
 
@@ -144,7 +146,7 @@ def latency(env: dict[str, str], rate: float, seconds: float) -> list[float]:
 
     consumer = Consumer({"bootstrap.servers": setting.settings.kafka, "group.id": "g", "auto.offset.reset": "earliest"})
     consumer.subscribe([setting.log.topic])
-    thread = threading.Thread(target=run)
+    thread = threading.Thread(target=run, daemon=True)
     thread.start()
     while relay.status.state.value != "running":
         time.sleep(0.1)
