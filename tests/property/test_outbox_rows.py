@@ -47,7 +47,10 @@ def test_an_outbox_takes_what_append_takes_as_the_same_bytes(
         log.event("e", key=lambda _: "k")(made)
     except ConfigError:
         return
-    given_to = (log, event, headers, event_id, time.astimezone(UTC))  # a producer writes times in UTC
+    try:
+        given_to = (log, event, headers, event_id, time.astimezone(UTC))  # a producer writes times in UTC
+    except OverflowError:
+        return  # an hour after the first moment, and an hour before it in UTC: no producer takes that
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # pydantic's own, about values of other types
         assert by_an_outbox(*given_to) == by_a_producer(*given_to)
