@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from logsync.core.inspection import Finding, Severity
@@ -95,3 +97,10 @@ def check_topic(facts: TopicFacts, accept_finite_retention: frozenset[str] = fro
         if finding.severity is Severity.ERROR and finding.check in ("topic.cleanup_policy", "topic.retention"):
             raise ConfigError(f"{finding.found}: {finding.why}", fix=finding.fix)
     return findings
+
+
+def tell(findings: Iterable[Finding], log: logging.Logger) -> None:
+    """A line for each: notes as information, everything else as a warning."""
+    for finding in findings:
+        level = logging.INFO if finding.severity is Severity.NOTE else logging.WARNING
+        log.log(level, "%s: %s", finding.found, finding.why)

@@ -23,14 +23,13 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from logsync.core.codec import LOOK_BACK, EventTypes, ids_of
 from logsync.core.event import Fault, Record
-from logsync.core.inspection import Severity
 from logsync.core.position import LogIdentity, Position
 from logsync.errors import LogUnavailable, PositionGap
 from logsync.log import closing
 from logsync.log.admin import Kafka, denied
 from logsync.log.config import build, consumer_config
 from logsync.log.contract import BATCH_BYTES, Batch, Part
-from logsync.log.facts import check_topic
+from logsync.log.facts import check_topic, tell
 from logsync.log.faults import BROKEN, REFUSED, Quiet, without_headers
 from logsync.log.ids import IdWindow
 from logsync.log.lookup import ANSWER, Lookup
@@ -306,9 +305,8 @@ class KafkaReader:
 
     def check(self) -> None:
         findings = check_topic(self._cluster().describe(self.topic), self._settings.accept_finite_retention)
-        for finding in [] if self._warned else findings:
-            level = logging.INFO if finding.severity is Severity.NOTE else logging.WARNING
-            log.log(level, "%s: %s", finding.found, finding.why)
+        if not self._warned:
+            tell(findings, log)
         self._warned = True
 
     def identity(self) -> LogIdentity:

@@ -37,16 +37,21 @@ from logsync.log.ends import watch
 from logsync.log.reports import TICK, Reports
 from logsync.settings import Settings
 
-# The broker or the client refused the record itself, and will again. Everything else, a timeout above all, may
-# have left it in the log: the client does not tell whether it was sent (A2). A right that is taken away while an
-# append is being repeated after a lost connection would be misjudged here; that is one append in that moment.
-_NOT_IN_THE_LOG = frozenset(
+UNFIT = frozenset(
     {
         KafkaError.MSG_SIZE_TOO_LARGE,
         KafkaError.RECORD_LIST_TOO_LARGE,
         KafkaError.INVALID_RECORD,
         KafkaError.INVALID_TIMESTAMP,
         KafkaError.POLICY_VIOLATION,
+    }
+)
+"""The record itself is refused, and will be again."""
+# With these, what the topic or the cluster refuses. Everything else, a timeout above all, may
+# have left it in the log: the client does not tell whether it was sent (A2). A right that is taken away while an
+# append is being repeated after a lost connection would be misjudged here; that is one append in that moment.
+_NOT_IN_THE_LOG = UNFIT | frozenset(
+    {
         KafkaError.TOPIC_EXCEPTION,
         KafkaError.UNKNOWN_TOPIC_OR_PART,
         KafkaError.TOPIC_AUTHORIZATION_FAILED,
@@ -103,6 +108,11 @@ class Pending:
         self.arrived.release()
         if self.done is not None:
             self.done(self)
+
+
+def partition_of(key: bytes, partitions: int) -> int:
+    """Kafka's own rule for keys (murmur2): events of one key share a partition, whoever writes them."""
+    return 0 if partitions == 1 else murmur2(key, partitions)
 
 
 class AppendClient:
@@ -170,8 +180,8 @@ class AppendClient:
         return cls(log, settings, kafka, last, known, polls=polls, asking=asking)
 
     def partition(self, key: bytes) -> int:
-        """Kafka's own rule for keys (murmur2), applied here: a retry must go where its first attempt went."""
-        return 0 if len(self.ends) == 1 else murmur2(key, len(self.ends))
+        """Asked before the client is: a retry must go where its first attempt went."""
+        return partition_of(key, len(self.ends))
 
     def send(self, pending: Pending) -> None:
         """Hand the record over. Returns at once. Raises AppendRejected if it was not taken."""

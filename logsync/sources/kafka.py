@@ -9,35 +9,25 @@ import logging
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition, murmur2
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 
 from logsync.core.codec import Encoded
 from logsync.core.event import Record
-from logsync.core.inspection import Severity
 from logsync.core.log import Log
 from logsync.core.position import LogIdentity
 from logsync.errors import AppendRejected, LogsyncError, LogUnavailable
 from logsync.log import closing, faults
 from logsync.log.admin import Kafka
 from logsync.log.config import LastError, build, consumer_config, producer_config
-from logsync.log.facts import check_topic
+from logsync.log.facts import check_topic, tell
 from logsync.log.lookup import Lookup
+from logsync.log.sending import UNFIT, partition_of
 from logsync.settings import Settings
 from logsync.sources.channel import Failure, Stretch
 
 log = logging.getLogger("logsync.relay")
 _GROUP = "logsync-relay"  # asked of by librdkafka; nothing is committed, and no partition is taken from anybody
 _AT_ONCE = 2_000  # messages of one look
-_REFUSED = frozenset(
-    {
-        KafkaError.MSG_SIZE_TOO_LARGE,
-        KafkaError.RECORD_LIST_TOO_LARGE,
-        KafkaError.INVALID_RECORD,
-        KafkaError.INVALID_TIMESTAMP,
-        KafkaError.POLICY_VIOLATION,
-    }
-)
-"""The record itself is refused, and will be again."""
 
 
 class KafkaChannel:
@@ -62,12 +52,9 @@ class KafkaChannel:
         self._asking = self._asking or Kafka(settings)
         self._partitions = self._asking.writable(topic)
         facts = self._asking.describe(topic)
-        for finding in check_topic(facts, settings.accept_finite_retention):  # L5
-            if not self._warned:
-                log.log(
-                    logging.INFO if finding.severity is Severity.NOTE else logging.WARNING,
-                    "%s: %s", finding.found, finding.why,
-                )  # fmt: skip
+        findings = check_topic(facts, settings.accept_finite_retention)  # L5
+        if not self._warned:
+            tell(findings, log)
         self._warned = True
         self._lookup = Lookup(settings, topic, codec=self._log.codec, group_id=_GROUP, uncommitted=True)
         self._failure = None
@@ -86,7 +73,7 @@ class KafkaChannel:
         return self._lookup.read(partition, start, stop, whole=True)
 
     def partition(self, key: bytes) -> int:
-        return 0 if self._partitions == 1 else murmur2(key, self._partitions)
+        return partition_of(key, self._partitions)
 
     def send(self, partition: int, encoded: Encoded) -> bool:
         producer = self._producer
@@ -102,7 +89,7 @@ class KafkaChannel:
             producer.poll(0)
             return False
         except KafkaException as error:
-            if error.args[0].code() in _REFUSED:
+            if error.args[0].code() in UNFIT:
                 raise AppendRejected(f"Kafka refuses its record: {error.args[0].str()}") from None
             raise LogUnavailable(f"{self._log.topic}: {error.args[0].str()}{self._last}") from None
         return True
@@ -156,7 +143,7 @@ class KafkaChannel:
     def _reported(self, error: KafkaError | None, message: Message) -> None:
         if error is None or self._failure is not None:
             return
-        kind = AppendRejected if error.code() in _REFUSED else LogUnavailable
+        kind = AppendRejected if error.code() in UNFIT else LogUnavailable
         text = f"{self._log.topic}: a record was not acknowledged: {error.str()}{self._last}"
         self._failure = Failure(kind(text), message.partition() or 0)
 
