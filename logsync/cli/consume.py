@@ -2,31 +2,15 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from typing import Annotated
 
 import typer
 
 from logsync.cli import out
 from logsync.cli.load import load_sink
-from logsync.cli.options import SinkArgument
-from logsync.observe.listening import Listening
+from logsync.cli.options import HealthOption, LogFormat, LogFormatOption, SinkArgument
 from logsync.observe.logs import log_to_stderr
 from logsync.settings import load_settings
-
-
-class LogFormat(StrEnum):
-    """How a worker writes its log lines, on stderr."""
-
-    human = "human"
-    json = "json"
-
-
-def listening(text: str) -> Listening:
-    try:
-        return Listening.at(text)
-    except ValueError as error:
-        raise typer.BadParameter(str(error)) from None
 
 
 def consume(
@@ -34,14 +18,8 @@ def consume(
     until_end: Annotated[
         bool, typer.Option("--until-end", help="Stop when caught up with the end that the log has now.")
     ] = False,
-    log_format: Annotated[LogFormat, typer.Option(help="Log lines for people or for machines.")] = LogFormat.human,
-    health: Annotated[
-        Listening | None,
-        typer.Option(
-            parser=listening, metavar="[HOST:]PORT", show_default=False,
-            help="Serve /live, /ready and /metrics: PORT for this machine alone, 0.0.0.0:PORT or :PORT for others, too."
-        ),
-    ] = None,
+    log_format: LogFormatOption = LogFormat.human,
+    health: HealthOption = None,
     from_log_start: Annotated[
         bool,
         typer.Option(

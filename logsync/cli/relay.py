@@ -6,15 +6,10 @@ from typing import Annotated
 
 import typer
 
-from logsync.cli.consume import LogFormat, listening
 from logsync.cli.load import load_source
-from logsync.observe.listening import Listening
+from logsync.cli.options import HealthOption, LogFormat, LogFormatOption, SourceArgument
 from logsync.observe.logs import log_to_stderr
 from logsync.settings import load_settings
-
-SourceArgument = Annotated[
-    str, typer.Argument(metavar="SOURCE", help="A module in sources/ (shop), or any other: pkg.mod:source.")
-]
 
 
 def relay(
@@ -22,14 +17,8 @@ def relay(
     until_end: Annotated[
         bool, typer.Option("--until-end", help="Stop when all that the origin has now is in the log.")
     ] = False,
-    log_format: Annotated[LogFormat, typer.Option(help="Log lines for people or for machines.")] = LogFormat.human,
-    health: Annotated[
-        Listening | None,
-        typer.Option(
-            parser=listening, metavar="[HOST:]PORT", show_default=False,
-            help="Serve /live, /ready and /metrics: PORT for this machine alone, 0.0.0.0:PORT or :PORT for others, too."
-        ),
-    ] = None,
+    log_format: LogFormatOption = LogFormat.human,
+    health: HealthOption = None,
 ) -> None:  # fmt: skip
     """Carry the facts of a source into its log, each once and in order, until a signal says stop.
 

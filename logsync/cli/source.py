@@ -10,8 +10,7 @@ import typer
 from logsync.cli import out
 from logsync.cli.exits import Exit, Refused
 from logsync.cli.load import load_source
-from logsync.cli.options import JsonOption, YesOption
-from logsync.cli.relay import SourceArgument
+from logsync.cli.options import JsonOption, SourceArgument, YesOption
 from logsync.settings import load_settings
 
 app = typer.Typer(help="Create, look at, skip, adopt or drop a source in its database.", no_args_is_help=True)
