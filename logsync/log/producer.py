@@ -95,9 +95,8 @@ class Producer:
         30 seconds without progress.
         """
         if source is not None:
-            from logsync.sources.files import append_file, numbered
+            from logsync.sources.files import append_file
 
-            places = numbered() if places is None else places
             return append_file(self.log, self.settings, events, source=source, places=places, progress=progress)
         if places is not None:
             raise AppendRejected("places without a source", fix='name what is appended: source="import-2024"')

@@ -9,7 +9,8 @@ from __future__ import annotations
 import re
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import count
 from typing import Any
 from uuid import uuid5
 
@@ -112,11 +113,11 @@ class _File:
             )
         given = enveloped(item)
         made = prepare(self._log, given.event, given.headers, given.id or "0", given.time)
-        value = (made.encoded.value or b"").hex()
-        event_id = given.id or str(uuid5(FACTS, f"{self._source} {place} {value}"))
-        made = prepare(self._log, given.event, given.headers, event_id, made.time)
+        if not given.id:  # of its bytes, so these are made once more
+            text = f"{self._source} {place} {(made.encoded.value or b'').hex()}"
+            made = prepare(self._log, given.event, given.headers, str(uuid5(FACTS, text)), made.time)
         self._last, self.taken = place, self.taken + 1
-        self._unconfirmed.append(Fact(place, made.encoded, event_id, made.time))
+        self._unconfirmed.append(Fact(place, made.encoded, made.id, made.time))
 
 
 def _written(place: int | str) -> str:
@@ -136,13 +137,13 @@ def append_file(
     events: Iterable[Item],
     *,
     source: str,
-    places: Iterable[int | str],
+    places: Iterable[int | str] | None = None,
     progress: Callable[[int], None] | None = None,
     channel: Channel | None = None,
 ) -> AppendReport:
     """See ``Producer.append_many`` with ``source``."""
     channel = channel or KafkaChannel(log, settings)
-    file = _File(log, source, events, places, channel)
+    file = _File(log, source, events, count() if places is None else places, channel)
     brought = LastOfEach(channel.partition)
     relay = Relay(Source(source, log, file), channel, settings, brought=brought, confirm_every=0)
     patience = max(_PATIENCE, settings.append_timeout)
@@ -178,11 +179,3 @@ def append_file(
     if progress is not None:
         progress(relay.status.relayed)
     return AppendReport(relay.status.relayed, file.taken, relay.last, {}, {})
-
-
-def numbered() -> Iterator[int]:
-    """Places for events that stand in one file: 0, 1, 2 and so on."""
-    number = 0
-    while True:
-        yield number
-        number += 1

@@ -13,7 +13,7 @@ from logsync.errors import AppendRejected, AppendReport, ConfigError, LogUnavail
 from logsync.settings import Settings
 from logsync.sources import files
 from logsync.sources.channel import Stretch
-from logsync.sources.files import append_file, numbered
+from logsync.sources.files import append_file
 from tests.property.relays import Hostile, ThingChanged, World, log
 
 
@@ -38,7 +38,7 @@ def things(count: int, *, first: int = 0) -> Iterator[ThingChanged]:
 
 def append(made: World, events: object, places: object = None) -> AppendReport:
     return append_file(
-        log, Settings.model_construct(), events, source="import", places=places or numbered(), channel=Prompt(made)  # type: ignore[arg-type]
+        log, Settings.model_construct(), events, source="import", places=places, channel=Prompt(made)  # type: ignore[arg-type]
     )  # fmt: skip
 
 
@@ -91,7 +91,7 @@ def test_an_outage_is_waited_for() -> None:
         return real()
 
     channel.bounds = sometimes  # type: ignore[method-assign]
-    append_file(log, Settings.model_construct(), things(5), source="import", places=numbered(), channel=channel)
+    append_file(log, Settings.model_construct(), things(5), source="import", channel=channel)
     assert made.counted() == [[0, 1, 2, 3, 4]]
 
 
