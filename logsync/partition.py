@@ -12,12 +12,9 @@ from logsync.core.position import Position
 from logsync.core.resume import check_last, check_range
 from logsync.core.retries import RetryQueue
 from logsync.core.sink import Sink
-from logsync.core.sources import Sources, at_start, fold
+from logsync.core.sources import Sources, at_start, fold, stretches
 from logsync.errors import ConfigError, StoreUnavailable
 from logsync.log.contract import LogReader, Part
-
-_HEADERS_AT_ONCE = 1_000
-"""Records that are judged together where a position was moved: they are all that is kept of the log."""
 
 
 @dataclass(slots=True)
@@ -129,11 +126,7 @@ def _completed(position: Position, low: int, sink: Sink, reader: LogReader, mean
         known = at_start(low)
     elif known.next_offset < low:
         known = known.without(low)
-    batch = list[Record]()
-    codec, stop = sink.log.codec, position.next_offset
-    for record in reader.records(position.partition, known.next_offset, stop, meanwhile):
-        batch.append(record)
-        if len(batch) == _HEADERS_AT_ONCE:
-            known, batch = fold(known, codec.marks(batch), record.offset + 1)[0], []
-    known = fold(known, codec.marks(batch), stop)[0]
+    stop = position.next_offset
+    for records, end in stretches(reader.records(position.partition, known.next_offset, stop, meanwhile), stop):
+        known = fold(known, sink.log.codec.marks(records), end)[0]
     return position._replace(sources=known.dump(stop))

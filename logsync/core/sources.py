@@ -14,14 +14,18 @@ travels with its position.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
+
+from logsync.core.event import Record
 
 MOST = 50
 """Sources that one partition may have: what each reader remembers is bounded. The barrier of one more is not taken."""
 MOST_TERMS = 10**18 - 1
 """The greatest term that a record may name. Nobody gets there by taking over."""
+_AT_ONCE = 1_000
+"""Records that are folded together where a long range is read."""
 BARRIER = "logsync.barrier"
 """The type of the events with which a writer begins. Other consumers may pass over them."""
 
@@ -82,6 +86,11 @@ class Sources:
         of = {name: list(state) for name, state in self.states.items()}
         return json.dumps({"next": self.next_offset, "whole": self.whole, "of": of}, separators=(",", ":"))
 
+    @property
+    def place(self) -> tuple[int, str | None]:
+        """Where to read on, and what :meth:`read` needs there."""
+        return self.next_offset, self.dump(self.next_offset)
+
     def moved(self, next_offset: int) -> Sources:
         """The same at another offset: that of the same record in a copy of the log."""
         return Sources(next_offset, self.states, self.whole)
@@ -103,6 +112,20 @@ def carried(text: str | None, stands: int, target: int) -> str | None:
     if not known.states and known.whole and target <= known.next_offset:
         return None  # what has met no source up to there had met none before
     return known.dump(target)
+
+
+def stretches(records: Iterable[Record], stop: int) -> Iterator[tuple[list[Record], int]]:
+    """The records of a range that ends at ``stop``, in stretches to be folded, each with the offset behind it.
+
+    The last one may be empty. A stretch is all that is kept of a long log.
+    """
+    batch = list[Record]()
+    for record in records:
+        batch.append(record)
+        if len(batch) == _AT_ONCE:
+            yield batch, record.offset + 1
+            batch = []
+    yield batch, stop
 
 
 def fold(before: Sources, marks: Marks, next_offset: int) -> tuple[Sources, dict[int, str]]:
@@ -151,12 +174,16 @@ class Judged(NamedTuple):
 
     before: Sources
     marks: list[tuple[int, Mark | None]]
+    after: Sources
+    """What is known behind all of it."""
     passed: Mapping[int, str]
     """By offset, the rule by which a record of a source does not count."""
 
     def sources(self, next_offset: int) -> str | None:
         """What the position carries if it moves to ``next_offset``: cut where the events are cut."""
-        return fold(self.before, self.marks, next_offset)[0].dump(next_offset)
+        whole = not self.marks or self.marks[-1][0] < next_offset
+        known = self.after.moved(next_offset) if whole else fold(self.before, self.marks, next_offset)[0]
+        return known.dump(next_offset)
 
 
 def judge(text: str | None, start: int, marks: list[tuple[int, Mark | None]]) -> Judged | None:
@@ -164,4 +191,4 @@ def judge(text: str | None, start: int, marks: list[tuple[int, Mark | None]]) ->
     if text is None and not marks:
         return None
     before = Sources.read(text, start)
-    return Judged(before, marks, fold(before, marks, 1 << 63)[1])
+    return Judged(before, marks, *fold(before, marks, 1 << 63))

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
 
-from logsync.core.sources import Sources
 from logsync.errors import ConfigError
 from logsync.settings import Settings
 from logsync.sources.contract import Ledger
@@ -24,7 +23,6 @@ _MOST_INCARNATIONS = 0xFFFF  # four digits stand before each place
 class Look:
     """A source as its database shows it, and nothing of it is changed by looking."""
 
-    created: bool = False
     held_by: str = ""
     """Who reads it at this moment, in words; empty: nobody, so no relay runs."""
     ledger: Ledger | None = None
@@ -109,7 +107,7 @@ def adopt(source: Source, settings: Settings, reason: str) -> Ledger:
     incarnation = _next_incarnation(source, [each.state(source.name).at for each in read.values()], before)
     # Greater than all: a relay that is frozen in the middle of writing its ledger must not take this one back.  # U3
     term = max(greatest, before.term if before else 0) + 1
-    places = {number: _place(each.known) for number, each in read.items()}
+    places = {number: each.known.place for number, each in read.items()}
     ledger = Ledger(log, f"{incarnation:04x}-", places, term, incarnation)
     manager.adopt(source.name, settings, ledger, reason, known)
     return ledger
@@ -125,7 +123,3 @@ def _next_incarnation(source: Source, seen: Sequence[str], before: Ledger | None
             fix="create the source under another name",
         )
     return found
-
-
-def _place(known: Sources) -> tuple[int, str | None]:
-    return known.next_offset, known.dump(known.next_offset)

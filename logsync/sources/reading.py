@@ -7,12 +7,10 @@ from collections.abc import Callable
 
 from logsync.core.codec import id_of
 from logsync.core.event import Record
-from logsync.core.sources import Sources, State, at_start, fold
+from logsync.core.sources import Sources, State, at_start, fold, stretches
 from logsync.sources.channel import Channel
 from logsync.sources.contract import Ledger
 from logsync.sources.source import Source
-
-_HEADERS_AT_ONCE = 1_000
 
 
 class LogIsShorter(Exception):
@@ -62,7 +60,7 @@ class ReadSoFar:
     @property
     def place(self) -> tuple[int, str | None]:
         """Where a successor reads on, as the ledger has it."""
-        return self.settled.next_offset, self.settled.dump(self.settled.next_offset)
+        return self.settled.place
 
 
 def log_so_far(
@@ -88,14 +86,10 @@ def log_so_far(
             known = Sources.read(text, offset)
             known = known if offset >= low else known.without(low)
         read = found[partition] = ReadSoFar(known)
-        batch = list[Record]()
-        for record in channel.records(partition, known.next_offset, high):
-            batch.append(record)
-            if len(batch) == _HEADERS_AT_ONCE:
-                meanwhile()
-                greatest = max(greatest, _read(source, partition, read, batch, record.offset + 1, note))
-                batch = []
-        greatest = max(greatest, _read(source, partition, read, batch, high, note), read.state(source.name).term)
+        for records, stop in stretches(channel.records(partition, known.next_offset, high), high):
+            meanwhile()
+            greatest = max(greatest, _read(source, partition, read, records, stop, note))
+        greatest = max(greatest, read.state(source.name).term)
     return found, greatest
 
 

@@ -39,11 +39,6 @@ class Source:
         """What the command line calls it."""
         self._mappings: dict[str, Mapping] = {}
 
-    @property
-    def tables(self) -> frozenset[str]:
-        """The tables that have a mapping."""
-        return frozenset(self._mappings)
-
     def on(self, table: str) -> Callable[[F], F]:
         """Register the mapping of a table: a function from one Change to one event of the log, or None for no event.
 

@@ -34,7 +34,6 @@ class RelayStatus:
     """Facts that a person had skipped."""
     under_way: int = 0
     retries: int = 0
-    conflicts: int = 0
     confirmed: str = ""
     """The origin's place up to which it may forget."""
     turned_at: float = 0.0

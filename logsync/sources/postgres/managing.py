@@ -28,6 +28,17 @@ FROM pg_catalog.pg_replication_slots WHERE slot_name = %s
 _OUTBOX = "SELECT count(*), min(time) FROM logsync.outbox"
 
 
+def see_row(look: Look, row: ledger.Row) -> None:
+    """What ``logsync.source`` has of it."""
+    look.ledger, look.skips, look.audit = row.ledger, row.skips, row.audit
+
+
+def see_outbox(look: Look, db: Database) -> None:
+    """How much waits in the outbox, and since when."""
+    with db.call("count the outbox") as link:
+        look.waiting, look.oldest = link.ask(_OUTBOX).fetchone() or (None, None)
+
+
 class PostgresManager:
     """Each method connects and lets go again. See ``Manager``."""
 
@@ -65,11 +76,10 @@ class PostgresManager:
                 if kept is not None:
                     look.confirmed, look.retained = kept[0] or "", kept[1]
                 if row is not None:
-                    look.created, look.ledger, look.skips, look.audit = True, row.ledger, row.skips, row.audit
+                    see_row(look, row)
                 there = link.ask("SELECT pg_catalog.to_regclass('logsync.outbox') IS NOT NULL").fetchone() == (True,)
             if self._origin.declared.outbox and there:
-                with db.call("count the outbox") as link:
-                    look.waiting, look.oldest = link.ask(_OUTBOX).fetchone() or (None, None)
+                see_outbox(look, db)
             try:
                 with db.call("check the source") as link:
                     row, _ = check(link, source, self._origin.declared)

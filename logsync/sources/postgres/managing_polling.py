@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Sequence
+from contextlib import closing
 from importlib import resources
 from typing import TYPE_CHECKING
 
@@ -14,11 +14,10 @@ from logsync.sources.contract import Ledger
 from logsync.sources.managing import Look
 from logsync.sources.postgres import ledger, polling, setup
 from logsync.sources.postgres.database import Database
+from logsync.sources.postgres.managing import see_outbox, see_row
 
 if TYPE_CHECKING:
     from logsync.sources.postgres.polling import Polling
-
-_OUTBOX = "SELECT count(*), min(time) FROM logsync.outbox"
 
 
 class PollingManager:
@@ -45,9 +44,8 @@ class PollingManager:
             if row is None or row.slot != polling.SLOT:
                 look.trouble = f"the source {source} was never created in this database, or for its write-ahead log"
                 return look
-            look.created, look.ledger, look.skips, look.audit = True, row.ledger, row.skips, row.audit
-            with db.call("count the outbox") as link:
-                look.waiting, look.oldest = link.ask(_OUTBOX).fetchone() or (None, None)
+            see_row(look, row)
+            see_outbox(look, db)
         return look
 
     def skip(self, source: str, settings: Settings, at: str, reason: str) -> None:
@@ -56,11 +54,7 @@ class PollingManager:
 
     def adopt(self, source: str, settings: Settings, begins: Ledger, reason: str, known: Collection[str] = ()) -> None:
         with self._connected(source, settings) as db, db.transaction("adopt the database") as link:
-            row = ledger.find(link, source)
-            if row is None:
-                raise ConfigError(
-                    f"the source {source} was never created in this database", fix=f"`logsync source create {source}`"
-                )
+            row = setup.created(link, source)
             entry = ledger.entry("adopt", reason=reason, topic=begins.log.topic, floor=begins.floor)
             ledger.write(link, source, row.slot, row.made, entry)
             ledger.replace(link, source, begins)
@@ -83,10 +77,5 @@ class PollingManager:
     def ddl(self) -> str:
         return DDL + ledger.ddl() + resources.files("logsync.sources.postgres").joinpath("polling.sql").read_text()
 
-    @contextmanager
-    def _connected(self, source: str, settings: Settings) -> Iterator[Database]:
-        db = self._origin.connect(source, settings)
-        try:
-            yield db
-        finally:
-            db.close()
+    def _connected(self, source: str, settings: Settings) -> closing[Database]:
+        return closing(self._origin.connect(source, settings))

@@ -66,11 +66,6 @@ class PostgresLog:
         return f"PostgresLog(outbox={self._outbox}, append_only={self._append_only}, capture={self._capture})"
 
     @property
-    def tables(self) -> frozenset[str]:
-        """The tables whose rows are told as changes, so that each needs a mapping."""
-        return frozenset((*self._append_only, *self._capture))
-
-    @property
     def declared(self) -> Declared:
         """What a person creates the source for."""
         return Declared(self._outbox, self._append_only, self._capture)

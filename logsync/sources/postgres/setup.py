@@ -115,12 +115,12 @@ def adopt(db: Database, stream: Stream, source: str, declared: Declared, kept: L
     The slot first: what is committed before it begins is left out, and what is read comes after the ledger.
     """
     with db.call("look at the source") as link:
-        _created(link, source)
+        created(link, source)
     _drop_slot(db, source)
     create(db, stream, source, declared)
     server = stream.identify()
     with db.transaction("adopt the database") as link:
-        row = _created(link, source)
+        row = created(link, source)
         made = row.made._replace(system=server.system, timeline=server.timeline)
         ledger.write(
             link, source, row.slot, made,
@@ -132,12 +132,12 @@ def adopt(db: Database, stream: Stream, source: str, declared: Declared, kept: L
 def skip(db: Database, source: str, at: str, *, reason: str) -> None:
     """Have the fact at this place of the log passed over, on record. Raises ConfigError if there is no such source."""
     with db.transaction("skip a fact") as link:
-        row = _created(link, source)
+        row = created(link, source)
         ledger.write(link, source, row.slot, row.made, entry("skip", at=at, reason=reason))
         ledger.skip(link, source, at, reason)
 
 
-def _created(link: Link, source: str) -> Row:
+def created(link: Link, source: str) -> Row:
     row = ledger.find(link, source)
     if row is None:
         raise ConfigError(
