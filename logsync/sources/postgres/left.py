@@ -21,11 +21,12 @@ _STAND = "SELECT id FROM logsync.outbox ORDER BY time, id"
 # What is visible may not be durable yet, and only what is durable is told: first a commit that waits for the disk.
 _FLUSH = "SELECT pg_catalog.pg_logical_emit_message(true, 'logsync flush', '')"
 # An Insert of pgoutput: 'I', the table's oid, 'N', the number of columns, and per column 't', a length and the text.
-# The id is the first column. https://www.postgresql.org/docs/current/protocol-logicalrep-message-formats.html
+# The id is the first column, and texts are in the client's encoding, also where SQL reads them (seen in LATIN1).
+# https://www.postgresql.org/docs/current/protocol-logicalrep-message-formats.html
 _TOLD = """
 WITH told AS MATERIALIZED (
     SELECT convert_from(substring(data FROM 14 FOR (get_byte(data, 9) << 24) | (get_byte(data, 10) << 16)
-                        | (get_byte(data, 11) << 8) | get_byte(data, 12)), getdatabaseencoding()) AS id
+                        | (get_byte(data, 11) << 8) | get_byte(data, 12)), pg_client_encoding()) AS id
     FROM pg_catalog.pg_logical_slot_peek_binary_changes(
         %s, NULL, NULL, 'proto_version', '1', 'publication_names', %s)
     WHERE get_byte(data, 0) = 73 AND length(data) > 13 AND ((get_byte(data, 1)::bigint << 24)
