@@ -10,6 +10,7 @@ import socket
 import ssl
 from collections.abc import Iterator
 
+_SPEAKS_NONE = "the server does not speak TLS on this port"
 _PLAIN = {"WRONG_VERSION_NUMBER", "HTTP_REQUEST", "UNKNOWN_PROTOCOL", "RECORD_LAYER_FAILURE", "PACKET_LENGTH_TOO_LONG"}
 _VERSIONS = {"UNSUPPORTED_PROTOCOL", "NO_PROTOCOLS_AVAILABLE", "TLSV1_ALERT_PROTOCOL_VERSION", "NO_SHARED_CIPHER"}
 _PASSES = (
@@ -28,7 +29,7 @@ def complaint(error: BaseException) -> str:
         if isinstance(cause, ssl.SSLError):
             reason = str(cause.reason or "")
             if reason in _PLAIN:
-                return f"the server does not speak TLS on this port ({reason})"
+                return f"{_SPEAKS_NONE} ({reason})"
             if reason in _VERSIONS or reason.endswith(("_TOO_SMALL", "_TOO_WEAK")):
                 return f"client and server agree on no TLS version, cipher or key ({reason})"
             if "ALERT" in reason and not reason.endswith(_PASSES):
@@ -55,7 +56,10 @@ def asked(host: str, port: int, *, secure: bool, timeout: float) -> str:
         return ""
     except OSError as error:
         wrong = complaint(error)
-        return wrong if secure or "refuses this client" not in wrong else _EXPECTS
+        if secure:
+            return wrong
+        # That it speaks none is what a client without TLS wants: whatever broke before was an outage.
+        return _EXPECTS if "refuses this client" in wrong else "" if wrong.startswith(_SPEAKS_NONE) else wrong
     return "" if secure else _EXPECTS
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import ssl
+import threading
 
 import pytest
 
@@ -59,3 +60,20 @@ def test_nobody_there_is_no_complaint(secure: bool) -> None:
 def test_somebody_who_says_nothing_is_asked_for_a_bounded_time(secure: bool) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         assert asked("127.0.0.1", silent.getsockname()[1], secure=secure, timeout=0.1) == ""
+
+
+@pytest.mark.parametrize(("secure", "words"), [(True, "does not speak TLS"), (False, "")])
+def test_a_server_without_tls_is_wrong_only_for_a_client_with_it(secure: bool, words: str) -> None:
+    def answer(server: socket.socket) -> None:
+        connection, _ = server.accept()
+        with connection:
+            connection.recv(1024)
+            connection.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+
+    with socket.create_server(("127.0.0.1", 0)) as plain:
+        answering = threading.Thread(target=answer, args=(plain,))
+        answering.start()
+        found = asked("127.0.0.1", plain.getsockname()[1], secure=secure, timeout=5)
+        answering.join()
+    assert words in found
+    assert bool(found) is secure
