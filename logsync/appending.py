@@ -28,6 +28,8 @@ class Prepared(NamedTuple):
     time: datetime
     """In UTC."""
     encoded: Encoded
+    type: str
+    """The name of its type."""
 
 
 def prepare(
@@ -44,7 +46,7 @@ def prepare(
     event_id = str(uuid7()) if given_id is None else checked_id(given_id)
     time = datetime.now(UTC) if given_time is None else checked_time(given_time)
     encoded = log.codec.encode(log, event, event_id=event_id, time=time, headers=headers.items() if headers else ())
-    return Prepared(event_id, time, encoded)
+    return Prepared(event_id, time, encoded, log.by_model[event.__class__].name)
 
 
 def enveloped(item: Item) -> Envelope:

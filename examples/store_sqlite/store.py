@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from urllib.parse import quote
@@ -16,14 +16,17 @@ from logsync.stores import (
     ConfigError,
     Inspection,
     Parked,
+    Place,
     Plan,
     Position,
     PositionConflict,
     SequenceSummary,
+    Sight,
     StoreOutcomeUnknown,
     StoreSettings,
     StoreUnavailable,
     Traits,
+    View,
     Write,
     WriteRejected,
     book_conflict,
@@ -182,6 +185,21 @@ class Sqlite:
             seen.positions = positions
         return seen
 
+    def view(self, sink: str, settings: StoreSettings) -> View:
+        return SqliteView(self._path, sink, settings)
+
+    def look(self, asked: Collection[Place]) -> Sight:
+        """All of one snapshot: in WAL mode a transaction that reads keeps the one of its first SELECT."""
+        with self._errors("look"):
+            self._opened.execute("BEGIN")
+        try:
+            found = [entry for place in asked for entry in self.parked(place[0], after=place[1] - 1, limit=1)]
+            waiting = {(entry.partition, entry.offset): entry.reason for entry in found}
+            parked = {place: waiting[place] for place in asked if place in waiting}
+            return Sight(self.read_book(), self.positions(), parked)
+        finally:
+            self._opened.execute("COMMIT")
+
     # The one connection, and its errors
 
     def _connect(self, sink: str, settings: StoreSettings, mode: str) -> None:
@@ -229,6 +247,25 @@ class Sqlite:
             if _passes(error):
                 raise StoreUnavailable(text) from None
             raise ConfigError(text, fix="put the file and the sink's schema in order") from None
+
+
+class SqliteView:
+    """What web apps and other sinks ask: over a connection of its own, which only reads."""
+
+    def __init__(self, path: Path, sink: str, settings: StoreSettings) -> None:
+        self._store, self._path, self._sink, self._settings = Sqlite(path), path, sink, settings
+
+    def look(self, asked: Collection[Place]) -> Sight:
+        if self._path.parent.exists() and not self._path.exists():  # without its folder, the disk may be away
+            return Sight(None, {}, {})
+        try:
+            self._store._connect(self._sink, self._settings, mode="ro")
+            return self._store.look(asked)
+        finally:
+            self._store.close()
+
+    def close(self) -> None:
+        self._store.close()
 
 
 def _passes(error: Exception) -> bool:

@@ -7,7 +7,7 @@ positions are kept apart because they move with every batch.
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable, Set
+from collections.abc import Collection, Iterable, Mapping, Set
 from datetime import datetime
 from typing import Any, Literal
 
@@ -16,7 +16,7 @@ from pydantic import BaseModel
 from logsync.core.event import is_event_name
 from logsync.core.formats import UPDATE, number, upgraded
 from logsync.core.offsets import Offsets, OffsetsText
-from logsync.core.position import LogIdentity
+from logsync.core.position import LogIdentity, Position
 from logsync.errors import ConfigError, PositionConflict
 
 MOST_TYPES = 100
@@ -73,6 +73,9 @@ class Book(BaseModel, frozen=True):
     """When the sink was claimed: tells one life of a store from the next, whose first book may say the same. # P3"""
     state: Literal["ready", "wiping"] = "ready"
     """``wiping``: a rebuild began to delete and did not finish yet; workers wait, and only a rebuild may go on."""
+    rebuilt_to: dict[int, int] = {}
+    """The log's ends when the last rebuild began, by partition: until the positions are there, the content is a part of
+    what it was before."""
     handled: frozenset[str] = frozenset()
     skipped: frozenset[str] = frozenset()
     """Types of which at least one event was passed over because nothing handled it. # T2"""
@@ -132,6 +135,13 @@ class Book(BaseModel, frozen=True):
             if asked.partitions:
                 left.append(asked)
         return tuple(left)
+
+    def rebuilding(self, positions: Mapping[int, Position]) -> bool:
+        """True while the content is less than it was before the last rebuild, ``positions`` being where it stands."""
+        return self.state != "ready" or any(
+            number not in positions or positions[number].epoch != self.epoch or positions[number].next_offset < end
+            for number, end in self.rebuilt_to.items()
+        )
 
     def skips_of(self, partition: int) -> Offsets:
         return Offsets.spanning(

@@ -24,15 +24,20 @@ def _position_0(fields: Fields) -> Fields:
     return {**fields, "releases": fields.get("drains", 0)}
 
 
+def _receipt_1(fields: Fields) -> Fields:
+    """Neither the topic's id nor the event's type was noted."""
+    return {"topic_id": "", "type": "", **fields}
+
+
 def _same(fields: Fields) -> Fields:
     return fields
 
 
 UPGRADES: Mapping[str, tuple[Callable[[Fields], Fields], ...]] = {
-    "book": (_book_0,),
+    "book": (_book_0, _same),  # 2: rebuilt_to
     "position": (_position_0, _same),  # 2: sources
     "parked event": (_same,),
-    "receipt": (_same,),
+    "receipt": (_same, _receipt_1),
     "source": (_same,),
     "ledger": (_same,),
 }

@@ -64,6 +64,11 @@ class Parked(NamedTuple):
     discarded: str | None = None
     """Why it was given up: it leaves as a skip, and is never applied. None: it was not."""
 
+    @property
+    def reason(self) -> str:
+        """Why it is parked, in words."""
+        return f"{self.error}: {self.message}" if self.error else "it waits behind an event that is parked"
+
     def to_json(self) -> str:
         """For stores that keep text. :meth:`from_json` gives the same value back, bytes and all."""
         fields = {"format": number("parked event"), **self._asdict()}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from logsync.core.formats import number, upgraded
@@ -15,6 +16,10 @@ class Receipt(NamedTuple):
     topic: str
     partition: int
     offset: int
+    topic_id: str = ""
+    """Which topic of this name it is; empty if that is not known. # I6"""
+    type: str = ""
+    """The name of the event's type; empty if that is not known."""
 
     def dump(self) -> str:
         """The receipt as a short text, for a form or a session. :meth:`load` gives it back."""
@@ -29,6 +34,20 @@ class Receipt(NamedTuple):
             receipt = cls(*(known[name] for name in cls._fields))
         except (TypeError, AttributeError, KeyError, RecursionError) as error:
             raise ValueError(f"{text[:80]!r} is not what Receipt.dump() returns") from error
-        if [type(value) for value in receipt] != [str, str, int, int]:
+        if [type(value) for value in receipt] != [str, str, int, int, str, str]:
             raise ValueError(f"{text[:80]!r} is not what Receipt.dump() returns")
         return receipt
+
+
+def merge(receipts: Iterable[Receipt]) -> tuple[Receipt, ...]:
+    """Of receipts of one log, partition and event type the last: whoever has applied that has met the others.
+
+    Types stay apart: a sink that passes over a later event of another type may still be behind an earlier one. What
+    became of the events that are left out, a parked one for instance, is asked no more.
+    """
+    last: dict[tuple[str, str, int, str], Receipt] = {}
+    for receipt in receipts:
+        place = receipt.topic, receipt.topic_id, receipt.partition, receipt.type
+        if place not in last or last[place].offset < receipt.offset:
+            last[place] = receipt
+    return tuple(last.values())

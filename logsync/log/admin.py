@@ -81,8 +81,8 @@ class Kafka:
     def identify(self, topic: str) -> LogIdentity:
         return self._identity(topic, self._description(topic))
 
-    def writable(self, topic: str) -> int:
-        """The number of its partitions. Raises ConfigError, too, if the broker says that this user may not write there.
+    def writable(self, topic: str) -> LogIdentity:
+        """As ``identify``. Raises ConfigError, too, if the broker says that this user may not write there.
 
         Asked before the first append: a producer without the right is not told the topic, and then ends for good.
         """
@@ -90,7 +90,7 @@ class Kafka:
         may = description.authorized_operations
         if may and AclOperation.WRITE not in may:
             self._fail(topic, KafkaError(KafkaError.TOPIC_AUTHORIZATION_FAILED), "Write")
-        return len(description.partitions)
+        return self._identity(topic, description)
 
     def brokers(self) -> int:
         return self._until_answered("", lambda _limit: len(self._met.brokers), first=_FIRST_TRY)

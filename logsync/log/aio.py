@@ -42,7 +42,7 @@ class AsyncProducer:
         shield the call if that matters.
         """
         deadline = monotonic() + (self._producer.settings.append_timeout if timeout is None else timeout)
-        event_id, _, encoded = prepare(self._producer.log, event, headers, id, time)
+        event_id, _, encoded, kind = prepare(self._producer.log, event, headers, id, time)
         client = await self._client(deadline)
         loop = asyncio.get_running_loop()
         reported = asyncio.Event()
@@ -52,7 +52,7 @@ class AsyncProducer:
                 loop.call_soon_threadsafe(reported.set)
 
         number = client.partition(encoded.key)
-        pending = Pending(event_id, encoded, number, client.ends[number], done)
+        pending = Pending(event_id, encoded, number, client.ends[number], done, type=kind)
         client.send(pending)
         client.reports.leave()
         with contextlib.suppress(TimeoutError):

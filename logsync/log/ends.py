@@ -13,6 +13,7 @@ more. While Kafka does not answer the ends stay as they are, and stay correct.
 from __future__ import annotations
 
 import threading
+from dataclasses import dataclass
 
 from logsync.errors import LogsyncError
 from logsync.log.admin import Kafka
@@ -22,16 +23,26 @@ EVERY = 2.0
 """Seconds between two looks; each is a few small requests."""
 
 
-def watch(asking: Kafka, topic: str, ends: list[int], stop: threading.Event) -> None:
-    """Keep ``ends`` (by partition) fresh until ``stop``. The work of a thread.
+@dataclass(slots=True)
+class Known:
+    """What a writer knows of its topic; kept fresh by ``watch``."""
+
+    topic_id: str
+    ends: list[int]
+    """Per partition, an end that it has had: no record still to be sent can stand below it. # A1"""
+
+
+def watch(asking: Kafka, topic: str, known: Known, stop: threading.Event) -> None:
+    """Keep ``known`` fresh until ``stop``. The work of a thread.
 
     What is read is assigned as it is. A report may have told more a moment ago: the lower end is right, too; and if
     the log lost its tail, only the lower one is.
     """
     while not stop.wait(EVERY):
         try:
-            asking.identify(topic)  # who leads now; a question about offsets goes to those that led before (seen)
-            for partition, end in asking.offsets(topic, len(ends), "end").items():
-                ends[partition] = end
+            # Who leads now, too: a question about offsets goes to those that led before (seen).
+            known.topic_id = asking.identify(topic).topic_id
+            for partition, end in asking.offsets(topic, len(known.ends), "end").items():
+                known.ends[partition] = end
         except LogsyncError as error:
             log.warning("the log's ends could not be read again; retries make consumers read more: %s", error)

@@ -62,10 +62,10 @@ class Producer:
         AppendOutcomeUnknown (may be in the log: only its ``retry()`` sends it again without a double).
         """
         deadline = monotonic() + (self.settings.append_timeout if timeout is None else timeout)
-        event_id, _, encoded = prepare(self.log, event, headers, id, time)
+        event_id, _, encoded, kind = prepare(self.log, event, headers, id, time)
         client = self.client(deadline)
         number = client.partition(encoded.key)
-        pending = Pending(event_id, encoded, number, client.ends[number])
+        pending = Pending(event_id, encoded, number, client.ends[number], type=kind)
         client.send(pending)
         client.reports.wait(pending, deadline)
         return client.receipt(pending)

@@ -33,7 +33,7 @@ from logsync.core.receipt import Receipt
 from logsync.errors import AppendOutcomeUnknown, AppendRejected, ConfigError, LogsyncError, LogUnavailable
 from logsync.log.admin import Kafka
 from logsync.log.config import LastError, build, producer_config
-from logsync.log.ends import watch
+from logsync.log.ends import Known, watch
 from logsync.log.reports import TICK, Reports
 from logsync.settings import Settings
 
@@ -71,7 +71,7 @@ class Pending:
 
     __slots__ = (
         "arrived", "done", "encoded", "error", "event_id", "index",
-        "offset", "partition", "repeat", "reported", "since",
+        "offset", "partition", "repeat", "reported", "since", "type",
     )  # fmt: skip
 
     def __init__(
@@ -84,8 +84,11 @@ class Pending:
         index: int = 0,
         *,
         repeat: bool = False,
+        type: str = "",
     ) -> None:
         self.event_id = event_id
+        self.type = type
+        """The name of the event's type, for its receipt."""
         self.encoded = encoded
         self.partition = partition
         self.since = since
@@ -124,15 +127,14 @@ class AppendClient:
         settings: Settings,
         kafka: KafkaProducer,
         last: LastError,
-        ends: list[int],
+        known: Known,
         *,
         polls: bool,
         asking: Kafka | None = None,
     ) -> None:
         """``asking``: a connection of its own, over which the ends are read again and again."""
         self.kafka = kafka
-        self.ends = ends
-        """Per partition, an end that it has had: no record still to be sent can stand below it. # A1"""
+        self._known, self.ends = known, known.ends
         self.usable = True
         self._log = log
         self._topic = log.topic
@@ -144,7 +146,7 @@ class AppendClient:
         # The threads hold no reference to self, so a client that nobody uses any more can go, and they with it.
         self.reports = Reports(kafka, last)
         self._thread = self._start(self.reports.serve) if polls else None
-        self._watching = self._start(watch, asking, log.topic, ends) if asking is not None else None
+        self._watching = self._start(watch, asking, log.topic, known) if asking is not None else None
         self._gone = weakref.finalize(self, self._stop.set)
         self._gone.atexit = False
         _ALIVE.add(self)
@@ -165,9 +167,9 @@ class AppendClient:
         try:
             deadline = time.monotonic() + timeout
             asking = Kafka(settings, timeout=timeout)
-            partitions = asking.writable(log.topic)
+            identity = asking.writable(log.topic)
             asking.timeout = max(0.01, deadline - time.monotonic())
-            ends = asking.offsets(log.topic, partitions, "end")
+            ends = asking.offsets(log.topic, identity.partitions, "end")
             last = LastError()
             kafka = build(KafkaProducer, {"linger.ms": linger, **producer_config(settings), "error_cb": last})
             kafka.list_topics(log.topic, max(0.01, deadline - time.monotonic()))
@@ -176,7 +178,7 @@ class AppendClient:
         except KafkaException as error:
             raise AppendRejected(f"nothing was sent: {error.args[0].str()}", fix="check the brokers") from error
         asking.timeout = settings.append_timeout
-        known = [ends[number] for number in range(partitions)]
+        known = Known(identity.topic_id, [ends[number] for number in range(identity.partitions)])
         return cls(log, settings, kafka, last, known, polls=polls, asking=asking)
 
     def partition(self, key: bytes) -> int:
@@ -215,7 +217,8 @@ class AppendClient:
             raise self.unknown(pending, "Kafka did not acknowledge it in time")
         if pending.error is None:
             self.arrived(pending)
-            return Receipt(pending.event_id, self._topic, pending.partition, pending.offset)
+            place = self._topic, pending.partition, pending.offset, self._known.topic_id
+            return Receipt(pending.event_id, *place, pending.type)
         self._retire(pending.error)
         reason = pending.error.str()
         if pending.error.code() in _NOT_IN_THE_LOG and not pending.repeat:
@@ -281,7 +284,8 @@ class AppendClient:
         if not pending.repeat:
             encoded = self._log.codec.retry(encoded, pending.since)
         # A retry of a retry keeps the first bound.
-        return Pending(pending.event_id, encoded, pending.partition, pending.since, done, pending.index, repeat=True)
+        place = pending.partition, pending.since
+        return Pending(pending.event_id, encoded, *place, done, pending.index, repeat=True, type=pending.type)
 
     def _refresh(self, pending: Pending) -> None:
         """Learn the ends as they are now: others may have appended much while this client did not reach Kafka."""

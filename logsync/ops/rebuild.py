@@ -113,7 +113,7 @@ def rebuild(
     store.wipe(wiping)  # refused if another rebuild has begun since: what it replays is not ours to delete
     ready = wiping.next(
         state="ready", environment=environment, log=plan.log, handled=sink.handled, skipped=frozenset(),
-        more_skipped=False,
+        more_skipped=False, rebuilt_to={partition: end for partition, (_, end) in sorted(plan.spans.items())},
         # A skip names an offset, and offsets mean something only in the log where the person saw the record.
         skips=() if wiping.log.differences(plan.log) else wiping.skips, requests=(),
     )  # fmt: skip

@@ -47,7 +47,7 @@ def row(
     given_time: datetime | None,
 ) -> Row:
     """The row of ``event``. Raises AppendRejected for what a producer refuses, and for headers that are no text."""
-    event_id, time, (key, value, made) = prepare(log, event, headers, given_id, given_time)
+    event_id, time, (key, value, made), _ = prepare(log, event, headers, given_id, given_time)
     return Row(event_id, log.by_model[type(event)].name, key, value, _json(made), time)
 
 

@@ -50,7 +50,7 @@ class KafkaChannel:
         topic, settings = self._log.topic, self._settings
         # Kept over all terms, as a relay that waits for another one tries again and again.
         self._asking = self._asking or Kafka(settings)
-        self._partitions = self._asking.writable(topic)
+        self._partitions = self._asking.writable(topic).partitions
         facts = self._asking.describe(topic)
         findings = check_topic(facts, settings.accept_finite_retention)  # L5
         if not self._warned:

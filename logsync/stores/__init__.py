@@ -10,6 +10,7 @@ from logsync.core.parked import Parked, SequenceSummary
 from logsync.core.plan import Plan
 from logsync.core.position import LogIdentity, Position
 from logsync.core.store import Store, StoreSettings, Traits
+from logsync.core.view import Place, Sight, View
 from logsync.core.write import Target, Write
 from logsync.errors import (
     ConfigError,
@@ -26,17 +27,20 @@ __all__ = [
     "Inspection",
     "LogIdentity",
     "Parked",
+    "Place",
     "Plan",
     "Position",
     "PositionConflict",
     "SequenceSummary",
     "Severity",
+    "Sight",
     "Store",
     "StoreOutcomeUnknown",
     "StoreSettings",
     "StoreUnavailable",
     "Target",
     "Traits",
+    "View",
     "Write",
     "WriteRejected",
     "book_conflict",

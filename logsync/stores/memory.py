@@ -8,7 +8,7 @@ database behind it that could run them.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from types import ModuleType
 
 from logsync.core.book import Book, book_conflict
@@ -17,6 +17,7 @@ from logsync.core.parked import Parked, SequenceSummary
 from logsync.core.plan import Plan
 from logsync.core.position import Position
 from logsync.core.store import StoreSettings, Traits
+from logsync.core.view import Place, Sight, View
 from logsync.core.write import Write
 from logsync.errors import PositionConflict, WriteRejected
 from logsync.writes import docs, keys, rows
@@ -40,6 +41,23 @@ def _family(module: ModuleType) -> frozenset[type[Write]]:
     """The writes that a module of ``logsync.writes`` declares."""
     found = [each for each in vars(module).values() if isinstance(each, type) and issubclass(each, Write)]
     return frozenset(each for each in found if hasattr(each, "__dataclass_fields__"))
+
+
+class _MemoryView:
+    """See ``logsync.core.view.View``."""
+
+    def __init__(self, server: Server, sink: str) -> None:
+        self._server, self._sink = server, sink
+
+    def look(self, asked: Collection[Place]) -> Sight:
+        with _ONE_AT_A_TIME:
+            parked = self._server.parked.get(self._sink, {})
+            waits = {place: parked[place].reason for place in asked if place in parked}
+            positions = dict(self._server.positions.get(self._sink, {}))
+            return Sight(self._server.books.get(self._sink), positions, waits)
+
+    def close(self) -> None:
+        pass
 
 
 class Memory:
@@ -128,6 +146,9 @@ class Memory:
 
     def schema(self, sink: str = "", settings: StoreSettings | None = None) -> str:  # noqa: ARG002 - the contract's
         return ""
+
+    def view(self, sink: str, settings: StoreSettings | None = None) -> View:  # noqa: ARG002 - the contract's
+        return _MemoryView(self.server, sink)
 
     def inspect(self, sink: str, settings: StoreSettings | None = None) -> Inspection:
         self.open(sink, settings)

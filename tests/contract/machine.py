@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import threading
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from logsync.core.book import Book
@@ -13,6 +13,7 @@ from logsync.core.parked import Parked, SequenceSummary
 from logsync.core.plan import Plan
 from logsync.core.position import Position
 from logsync.core.store import StoreSettings
+from logsync.core.view import Place, Sight, View
 from logsync.errors import StoreUnavailable
 from logsync.stores.memory import Memory, Server
 
@@ -108,8 +109,25 @@ class OnMachine(Memory):
         super().wipe(book)
         self.machine.sync()
 
+    def view(self, sink: str, settings: StoreSettings | None = None) -> View:
+        return MachineView(self, sink, settings)
+
     def inspect(self, sink: str, settings: StoreSettings | None = None) -> Inspection:
         findings: list[Any] = []
         with noting(findings, "memory.connection"):
             return super().inspect(sink, settings)
         return Inspection(findings)
+
+
+class MachineView:
+    """A view that connects again after every trouble."""
+
+    def __init__(self, client: OnMachine, sink: str, settings: StoreSettings | None) -> None:
+        self._client, self._sink, self._settings = client, sink, settings
+
+    def look(self, asked: Collection[Place]) -> Sight:
+        self._client.open(self._sink, self._settings)
+        return Memory(self._client.server).view(self._sink).look(asked)
+
+    def close(self) -> None:
+        pass

@@ -49,7 +49,7 @@ REDIS = (
     Guard("Redis: overlapping prefixes", "logsync/stores/redis/book.lua",
           "    if other ~= ARGV[3] and string.sub", "    if false and string.sub", **parking("redis")),
     Guard("Redis: another prefix than before", "logsync/stores/redis/connection.py",
-          "        if prefix not in (None, self.prefix.encode()):", "        if False:", **parking("redis")),
+          "        if stored not in (None, self.prefix.encode()):", "        if False:", **parking("redis")),
     Guard("Redis: the book's revision", "logsync/stores/redis/book.lua",
           "if found ~= tonumber(ARGV[1]) then", "if false then", **parking("redis")),
     Guard("Redis: a URL cannot stretch a call", "logsync/stores/redis/client.py",

@@ -15,6 +15,7 @@ from logsync.core.cloudevents import RETRY_FROM
 from logsync.core.event import Tombstone
 from logsync.log import bulk
 from logsync.log.config import LastError
+from logsync.log.ends import Known
 from logsync.log.sending import AppendClient
 from logsync.settings import Settings
 
@@ -60,7 +61,7 @@ def feed(monkeypatch: pytest.MonkeyPatch) -> Callable[[FakeKafka], bulk.BulkAppe
     log, settings, given_back = Log("t"), Settings(_env_file=None), list[AppendClient]()
 
     def make(kafka: FakeKafka) -> bulk.BulkAppend:
-        client = AppendClient(log, settings, kafka, LastError(), [0], polls=False)  # type: ignore[arg-type]
+        client = AppendClient(log, settings, kafka, LastError(), Known("", [0]), polls=False)  # type: ignore[arg-type]
         monkeypatch.setattr(bulk, "_SERVE", 1)
         return bulk.BulkAppend(log, settings, client, given_back.append)
 
@@ -158,7 +159,7 @@ def test_a_client_that_kafka_has_ended_for_good_is_closed_without_an_error_of_it
         raise KafkaException(KafkaError(KafkaError._FATAL))
 
     kafka.flush, kafka.purge = flush, lambda **_: purged.append(True)  # type: ignore[method-assign]
-    client = AppendClient(Log("t"), Settings(_env_file=None), kafka, LastError(), [0], polls=False)  # type: ignore[arg-type]
+    client = AppendClient(Log("t"), Settings(_env_file=None), kafka, LastError(), Known("", [0]), polls=False)  # type: ignore[arg-type]
     kafka.produce("t", b"", b"k", 0, lambda *_: None, [])
     client.close(1.0)
     assert purged == [True]

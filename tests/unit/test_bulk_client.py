@@ -18,6 +18,7 @@ from logsync.core.cloudevents import RETRY_FROM
 from logsync.core.event import Tombstone
 from logsync.log import bulk_client
 from logsync.log.config import LastError
+from logsync.log.ends import Known
 from logsync.log.sending import AppendClient
 from logsync.settings import Settings
 from tests.waiting import PATIENCE
@@ -33,7 +34,7 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> Opened:
     found = Opened()
 
     def connect(log: Log, settings: Settings, *_: Any, **__: Any) -> AppendClient:
-        found.append(AppendClient(log, settings, FakeKafka(lambda _: None), LastError(), [0], polls=False))  # type: ignore[arg-type]
+        found.append(AppendClient(log, settings, FakeKafka(lambda _: None), LastError(), Known("", [0]), polls=False))  # type: ignore[arg-type]
         return found[-1]
 
     monkeypatch.setattr(AppendClient, "open", connect)

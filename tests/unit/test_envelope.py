@@ -78,7 +78,7 @@ def test_a_time_that_names_no_instant_is_refused(given: Any) -> None:
 
 
 def test_without_an_id_and_a_time_an_event_gets_its_own() -> None:
-    (first, _, one), (second, _, other) = (prepare(log, Paid(basket="b"), None) for _ in range(2))
+    (first, _, one, _), (second, _, other, _) = (prepare(log, Paid(basket="b"), None) for _ in range(2))
     assert first < second
     assert dict(one.headers)["ce_id"] == first.encode()
     assert dict(other.headers)["ce_time"]

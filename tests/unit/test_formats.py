@@ -22,7 +22,7 @@ NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 BOOK = Book(sink="db", environment="default", log=LogIdentity("c", "t", "i", 1))
 PARKED = Parked(0, 3, "a", "id", "t", "HandlerError", "no", NOON, NOON, 1, Record(0, 3, b"a", b"{}", []))
 POSITION = Position(0, 7, 2, 6, "id", 4, 1)
-RECEIPT = Receipt("id", "orders", 2, 9)
+RECEIPT = Receipt("id", "orders", 2, 9, "i", "order.placed")
 MADE = Made("7", 1, "f", True, ("paid",), ())
 LEDGER = Ledger(LogIdentity("c", "t", "i", 1), "0000-a", {0: (5, None), 1: (6, "{}")}, 3, 1)
 
@@ -77,6 +77,11 @@ def test_a_position_from_before_the_numbers_keeps_its_count_of_releases() -> Non
     fields = {**POSITION._asdict(), "drains": 1}
     del fields["releases"]
     assert Position.from_dict(fields) == POSITION
+
+
+def test_a_receipt_from_before_it_said_which_topic_and_type_is_read() -> None:
+    older = {"format": 1, "event_id": "id", "topic": "orders", "partition": 2, "offset": 9}
+    assert Receipt.load(json.dumps(older)) == Receipt("id", "orders", 2, 9, "", "")
 
 
 def test_a_parked_event_from_before_the_numbers_is_read() -> None:

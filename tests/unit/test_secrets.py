@@ -8,7 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from logsync.core.addresses import read
 from logsync.core.secrets import Secrets, of_address, secret_name
+from logsync.errors import ConfigError
 
 SEPARATORS = "@:/?#&=,; %[]()"
 
@@ -115,3 +117,10 @@ def test_a_key_in_pem_form_is_hidden_and_its_armour_is_not() -> None:
 )
 def test_an_option_is_secret_by_its_name(name: str, secret: bool) -> None:
     assert secret_name(name) is secret
+
+
+@pytest.mark.parametrize("url", ["postgresql://u:12345/s3cr3t@h/x", "postgresql://h:5432/d@other:1/x"])
+def test_a_password_with_a_raw_slash_is_not_read_as_a_port_and_a_database(url: str) -> None:
+    """libpq ends the host at the first slash: it would connect to a host that is named after the user."""
+    with pytest.raises(ConfigError, match="an address, found characters that can be read in two ways"):
+        read(url, schemes=("postgresql",), expected="an address", fix="", by_libpq=True)

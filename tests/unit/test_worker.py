@@ -7,8 +7,10 @@ from datetime import UTC, datetime
 import pytest
 
 from logsync.core.book import Skip
+from logsync.core.codec import Decoder
 from logsync.core.offsets import Offsets
 from logsync.core.plan import Plan
+from logsync.core.planning import skip_applied
 from logsync.core.position import Position
 from logsync.core.store import Traits
 from logsync.errors import (
@@ -36,6 +38,15 @@ def test_it_applies_the_log_and_commits_after_the_store_moved() -> None:
     assert store.content.row("orders", order="a") == {"order": "a", "cents": 6}
     assert store.content.row("totals", name="cents") == {"name": "cents", "n": 18}
     assert store.positions()[0].next_offset == source.committed[0] == 3
+
+
+def test_what_the_store_holds_is_dropped_from_a_batch_that_begins_before_it() -> None:
+    """A client that is told where to begin may deliver the whole batch of the log that this offset stands in."""
+    source = three()
+    records = source.records[0]
+    events = [Decoder(log, log.names)(record) for record in records]
+    assert [event.offset for event in skip_applied(events, Position(0, 2))] == [2]
+    assert [event.offset for event in skip_applied(events, Position(0, 3))] == []
 
 
 def test_it_begins_where_the_store_is_and_not_where_kafka_says() -> None:

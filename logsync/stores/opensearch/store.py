@@ -31,6 +31,7 @@ from logsync.core.parked import Parked, SequenceSummary
 from logsync.core.plan import Plan
 from logsync.core.position import Position
 from logsync.core.store import StoreSettings, Traits
+from logsync.core.view import View
 from logsync.core.write import Write
 from logsync.errors import ConfigError
 from logsync.stores.opensearch import fold
@@ -197,6 +198,11 @@ class OpenSearch:
             f"{json.dumps(body, indent=2)}\nJSON"
             for method, path, body in requests
         )
+
+    def view(self, sink: str, settings: StoreSettings) -> View:
+        from logsync.stores.opensearch.view import OpenSearchView
+
+        return OpenSearchView(lambda: self._connect(sink, settings))
 
     def inspect(self, sink: str, settings: StoreSettings) -> Inspection:
         from logsync.stores.opensearch.inspect import inspect

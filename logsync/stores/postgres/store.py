@@ -16,6 +16,7 @@ from logsync.core.parked import Parked, SequenceSummary
 from logsync.core.plan import Plan
 from logsync.core.position import Position
 from logsync.core.store import StoreSettings, Traits
+from logsync.core.view import View
 from logsync.core.write import Write
 from logsync.errors import ConfigError, LogsyncError, StoreOutcomeUnknown, StoreUnavailable, WriteRejected
 from logsync.stores.clients import importing
@@ -247,6 +248,12 @@ class Postgres:
 
     def schema(self, sink: str = "", settings: StoreSettings | None = None) -> str:  # noqa: ARG002 - the contract's
         return self._schema.printed()
+
+    def view(self, sink: str, settings: StoreSettings) -> View:
+        from logsync.stores.postgres.view import PostgresView
+
+        own = Postgres(self._dsn)
+        return PostgresView(sink, lambda: own._connect(sink, settings), own._call, own.close)
 
     def inspect(self, sink: str, settings: StoreSettings) -> Inspection:
         from logsync.stores.postgres.inspect import inspect

@@ -7,7 +7,7 @@ import logging
 import math
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from logsync.core.book import Book
@@ -62,11 +62,17 @@ class Connection:
 
         Raises ConfigError if a script died half-way, if keys were evicted, or if the content has another prefix.
         """
-        prefix = self.client.call("HGET", self.prefixes, self.sink)
-        if prefix not in (None, self.prefix.encode()):
-            raise self._moved(str(prefix, errors="replace"))
+        self.check_prefix(self.client.call("HGET", self.prefixes, self.sink))
         self.check_evictions()
-        flat = self.client.call("HGETALL", self.position_key)
+        return self.read_positions(self.client.call("HGETALL", self.position_key))
+
+    def check_prefix(self, stored: bytes | None) -> None:
+        """Raise ConfigError if the content lies under another prefix than this one."""
+        if stored not in (None, self.prefix.encode()):
+            raise self._moved(str(stored, errors="replace"))
+
+    def read_positions(self, flat: Sequence[bytes]) -> dict[int, Position]:
+        """What HGETALL gives. Raises ConfigError if a script died half-way."""
         kept = dict(zip(flat[::2], flat[1::2], strict=True))
         begun, ended = kept.pop(b"begun", b"0"), kept.pop(b"ended", b"0")
         if begun != ended:

@@ -38,13 +38,13 @@ def changes(plan: Plan) -> list[bytes]:
     """
     if not (plan.parked or plan.still_parked or plan.released):
         return []
-    gone = [_field(plan.start.partition, offset) for offset in plan.released]
-    gone += [_field(entry.partition, entry.offset) for entry in plan.still_parked]
+    gone = [field(plan.start.partition, offset) for offset in plan.released]
+    gone += [field(entry.partition, entry.offset) for entry in plan.still_parked]
     words = [b"%d" % len(gone), *gone]
     for entry in (*plan.still_parked, *plan.parked):
         place = b"%b%019d" % (_line(entry.partition, entry.sequence), entry.offset)
         about = json.dumps([entry.first_at.isoformat(), entry.error]).encode()
-        words += (_field(entry.partition, entry.offset), place + b"\n" + about, entry.to_json().encode())
+        words += (field(entry.partition, entry.offset), place + b"\n" + about, entry.to_json().encode())
     return words
 
 
@@ -88,7 +88,7 @@ class ParkedReader:
                 return
 
 
-def _field(partition: int, offset: int) -> bytes:
+def field(partition: int, offset: int) -> bytes:
     return b"%d:%019d" % (partition, offset)
 
 

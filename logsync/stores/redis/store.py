@@ -29,6 +29,7 @@ from logsync.core.parked import Parked, SequenceSummary
 from logsync.core.plan import Plan
 from logsync.core.position import Position
 from logsync.core.store import StoreSettings, Traits
+from logsync.core.view import View
 from logsync.errors import ConfigError, PositionConflict, StoreUnavailable, WriteRejected
 from logsync.stores.clients import importing
 from logsync.stores.redis import parking
@@ -242,6 +243,11 @@ class Redis:
 
     def schema(self, sink: str = "", settings: StoreSettings | None = None) -> str:  # noqa: ARG002 - the contract's
         return ""
+
+    def view(self, sink: str, settings: StoreSettings) -> View:
+        from logsync.stores.redis.view import RedisView
+
+        return RedisView(lambda: self._connect(sink, settings))
 
     def inspect(self, sink: str, settings: StoreSettings) -> Inspection:
         from logsync.stores.redis.inspect import inspect

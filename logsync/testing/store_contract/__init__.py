@@ -38,7 +38,7 @@ This package needs pytest, which logsync does not install.
 
 import pytest
 
-for _part in ("applying", "books", "durability", "given", "laws", "parking"):
+for _part in ("applying", "books", "durability", "given", "laws", "parking", "viewing"):
     pytest.register_assert_rewrite(f"{__name__}.{_part}")
 
 from logsync.testing.store_contract.contract import StoreContract  # noqa: E402 - its asserts are rewritten

@@ -10,9 +10,10 @@ from logsync.testing.store_contract.durability import Durability
 from logsync.testing.store_contract.laws import Laws
 from logsync.testing.store_contract.parking import Parking
 from logsync.testing.store_contract.report import register
+from logsync.testing.store_contract.viewing import Viewing
 
 
-class StoreContract(Applying, Books, Parking, Laws, Durability):
+class StoreContract(Applying, Books, Parking, Viewing, Laws, Durability):
     """Subclass it as ``TestMyStore``, give what ``Given`` asks for, and run pytest: see the package's docstring."""
 
     @pytest.fixture(autouse=True)

@@ -1,0 +1,58 @@
+"""What readers may ask of a store while workers write to it: one look that belongs to one moment, and changes nothing.
+
+``Viewed`` is no part of the contract of a store. One that keeps it lets web apps wait for their own writes
+(``logsync.reading``) and lets another sink stay behind it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import NamedTuple, Protocol, runtime_checkable
+
+from logsync.core.book import Book
+from logsync.core.position import Position
+from logsync.core.store import StoreSettings
+
+Place = tuple[int, int]
+"""The partition and the offset of one event."""
+
+
+class Sight(NamedTuple):
+    """What one look has seen."""
+
+    book: Book | None
+    """None: the store has never seen the sink."""
+    positions: Mapping[int, Position]
+    parked: Mapping[Place, str]
+    """Of the events that were asked about, those that are set aside, and why."""
+
+
+class View(Protocol):
+    """Looks at one sink in one store, over a connection of its own. Used by one thread at a time."""
+
+    def look(self, asked: Collection[Place]) -> Sight:
+        """What the store holds now. Connects if there is no connection. Bound: the settings' ``store_timeout``.
+
+        Every event below a position that is told was applied, skipped or parked when the position was read; ``parked``
+        and ``book`` are as they were then or later. So an event below its position, not parked and not among the book's
+        skips, was applied. Raises StoreUnavailable, and ConfigError if what is there cannot be read or trusted.
+        """
+
+    def close(self) -> None:
+        """Let go of the connection. Never raises, may be called twice."""
+
+
+@runtime_checkable
+class Searches(Protocol):
+    """A view of a store whose searches find what is written only after a refresh."""
+
+    def refresh(self) -> None:
+        """When it returns, every search finds what was applied before the call. Raises StoreUnavailable otherwise."""
+
+
+@runtime_checkable
+class Viewed(Protocol):
+    """A store that can be looked at."""
+
+    def view(self, sink: str, settings: StoreSettings) -> View:
+        """A view of ``sink``. Opens nothing; this store itself may be open or closed, and is left alone."""

@@ -1,0 +1,64 @@
+"""From one look at a store to what is known of an event. Pure."""
+
+from __future__ import annotations
+
+from logsync.core.receipt import Receipt
+from logsync.core.sink import Sink
+from logsync.core.view import Sight
+from logsync.errors import ConfigError, LogIdentityError
+from logsync.reading.seen import Seen, State
+
+
+def check_receipt(receipt: Receipt, sink: Sink) -> None:
+    """Raise ConfigError for a receipt of a log that the sink does not follow: waiting would never end."""
+    if receipt.topic != sink.log.topic:
+        raise ConfigError(
+            f"the receipt is of topic {receipt.topic}, and sink {sink.name} follows {sink.log.topic}",
+            fix="wait for a sink of the log that the event was appended to",
+        )
+
+
+def by_type(receipt: Receipt, sink: Sink) -> Seen | None:
+    """What the receipt alone says: the sink does nothing with such an event. None: the store has to be asked."""
+    if not receipt.type or receipt.type in sink.handled:
+        return None
+    return Seen(State.PASSED_OVER, sink.name, f"{receipt.type} has no handler")
+
+
+def judge(receipt: Receipt, sink: Sink, environment: str, sight: Sight) -> Seen:
+    """What ``sight`` says of the event; whether searches find it, it does not say.
+
+    Raises LogIdentityError for an event of another log than the store follows, and ConfigError for a store that belongs
+    to another environment.
+    """
+    book, number, name = sight.book, receipt.partition, sink.name
+    if book is None:
+        return Seen(State.NOT_STARTED, name, "the store has never seen this sink")
+    if book.environment != environment:
+        raise ConfigError(
+            f"sink {name}: this store belongs to environment {book.environment!r}, and this is {environment!r}",
+            fix=f"set LOGSYNC_ENVIRONMENT={book.environment}, or point at the store of this environment",
+        )
+    if (receipt.topic_id and receipt.topic_id != book.log.topic_id) or number >= book.log.partitions:
+        other = receipt.topic_id or f"it has a partition {number}"
+        raise LogIdentityError(
+            f"sink {name} follows topic {book.log.topic} with the id {book.log.topic_id}, and the receipt is of "
+            f"another one of this name ({other}): its offset means nothing there",
+            fix="drop receipts of a topic that was deleted and made again",
+        )
+    if book.rebuilding(sight.positions):
+        return Seen(State.REBUILDING, name)
+    position = sight.positions.get(number)
+    if position is None:
+        return Seen(State.NOT_STARTED, name, f"the store has no position for partition {number}: `logsync doctor`")
+    if position.next_offset <= receipt.offset:
+        return Seen(State.BEHIND, name, events=receipt.offset + 1 - position.next_offset)
+    for skip in book.skips:
+        if skip.partition == number and receipt.offset in skip.offsets:
+            return Seen(State.PASSED_OVER, name, f"skipped by hand: {skip.reason}")
+    reason = sight.parked.get((number, receipt.offset))
+    if reason is not None:
+        return Seen(State.PARKED, name, reason)
+    if receipt.type in book.skipped:  # by a worker of an older version, which did not have the handler yet # T2
+        return Seen(State.PASSED_OVER, name, f"its worker passes over {receipt.type}")
+    return Seen(State.APPLIED, name)

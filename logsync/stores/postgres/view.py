@@ -1,0 +1,85 @@
+"""One look at a sink in Postgres: a single SELECT, so book, positions and parked events are of one snapshot.
+
+It is right wherever it runs: on a primary, on a hot standby, or in a transaction of the app, beside the app's queries.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Any
+
+from logsync.core.book import Book
+from logsync.core.parked import Parked
+from logsync.core.position import Position
+from logsync.core.view import Place, Sight
+from logsync.stores.postgres.encode import unescaped
+
+if TYPE_CHECKING:
+    from logsync.stores.postgres.link import Link
+
+NEVER_MADE = ("42P01", "3F000")
+"""What Postgres calls a table or a schema that is not there: no worker ever opened this database."""
+LOOK = """
+SELECT (SELECT body::text FROM logsync.book WHERE sink = CAST(%(sink)s AS text)),
+       (SELECT json_agg(p)::text FROM logsync.position AS p WHERE sink = CAST(%(sink)s AS text)),
+       (SELECT json_agg(e.body)::text FROM logsync.parked AS e
+        JOIN unnest(CAST(%(partitions)s AS int[]), CAST(%(offsets)s AS bigint[])) AS a (partition, log_offset)
+          ON e.partition = a.partition AND e.log_offset = a.log_offset
+        WHERE e.sink = CAST(%(sink)s AS text))
+"""
+
+
+def question(sink: str, asked: Collection[Place]) -> dict[str, Any]:
+    """The parameters of LOOK. Arrays go as text, which every driver sends alike."""
+    partitions, offsets = (",".join(map(str, column)) for column in ([p for p, _ in asked], [o for _, o in asked]))
+    return {"sink": sink, "partitions": f"{{{partitions}}}", "offsets": f"{{{offsets}}}"}
+
+
+def sight(row: Sequence[str | None], sink: str) -> Sight:
+    """What the row of LOOK says. Raises ConfigError for formats that are too new."""
+    body, positions, parked = row
+    book = Book.read(body, f"sink {sink}: logsync.book") if body is not None else None
+    found = [_position(fields) for fields in json.loads(positions or "[]")]
+    entries = [Parked.from_json(text) for text in json.loads(parked or "[]")]
+    return Sight(
+        book,
+        {position.partition: position for position in found},
+        {(entry.partition, entry.offset): entry.reason for entry in entries},
+    )
+
+
+def _position(fields: Mapping[str, Any]) -> Position:
+    last = fields.get("last_id")
+    return Position.from_dict({**fields, "last_id": last and unescaped(last)})
+
+
+class PostgresView:
+    """See ``logsync.core.view.View``."""
+
+    def __init__(
+        self,
+        sink: str,
+        connect: Callable[[], None],
+        call: Callable[[str], AbstractContextManager[Link]],
+        close: Callable[[], None],
+    ) -> None:
+        self._sink, self._connect, self._call, self.close = sink, connect, call, close
+        self._connected = False
+
+    def look(self, asked: Collection[Place]) -> Sight:
+        from psycopg import Error
+
+        if not self._connected:
+            self._connect()
+        self._connected = False  # until it has answered: an error may have cost the connection
+        with self._call("look at the sink") as link:
+            try:
+                row = link.send([(LOOK, question(self._sink, asked))])[0].fetchone()
+            except Error as error:
+                if error.sqlstate not in NEVER_MADE:
+                    raise
+                row = None
+        self._connected = True
+        return Sight(None, {}, {}) if row is None else sight(row, self._sink)
