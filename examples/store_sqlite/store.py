@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
+from types import MappingProxyType
 from urllib.parse import quote
 
 from examples.store_sqlite.writes import ACCEPTS, carry_out, quoted
@@ -20,6 +21,7 @@ from logsync.stores import (
     Plan,
     Position,
     PositionConflict,
+    Retried,
     SequenceSummary,
     Sight,
     StoreOutcomeUnknown,
@@ -188,7 +190,7 @@ class Sqlite:
     def view(self, sink: str, settings: StoreSettings) -> View:
         return SqliteView(self._path, sink, settings)
 
-    def look(self, asked: Collection[Place]) -> Sight:
+    def look(self, asked: Collection[Place], retried: Mapping[Place, Retried] = MappingProxyType({})) -> Sight:
         """All of one snapshot: in WAL mode a transaction that reads keeps the one of its first SELECT."""
         with self._errors("look"):
             self._opened.execute("BEGIN")
@@ -196,6 +198,10 @@ class Sqlite:
             found = [entry for place in asked for entry in self.parked(place[0], after=place[1] - 1, limit=1)]
             waiting = {(entry.partition, entry.offset): entry.reason for entry in found}
             parked = {place: waiting[place] for place in asked if place in waiting}
+            for place, (event_id, since) in retried.items():
+                for entry in self.parked(place[0], after=since - 1, limit=place[1] - since):
+                    if entry.event_id == event_id and entry.offset < place[1]:
+                        parked[place] = entry.reason
             return Sight(self.read_book(), self.positions(), parked)
         finally:
             self._opened.execute("COMMIT")
@@ -255,12 +261,12 @@ class SqliteView:
     def __init__(self, path: Path, sink: str, settings: StoreSettings) -> None:
         self._store, self._path, self._sink, self._settings = Sqlite(path), path, sink, settings
 
-    def look(self, asked: Collection[Place]) -> Sight:
+    def look(self, asked: Collection[Place], retried: Mapping[Place, Retried] = MappingProxyType({})) -> Sight:
         if self._path.parent.exists() and not self._path.exists():  # without its folder, the disk may be away
             return Sight(None, {}, {})
         try:
             self._store._connect(self._sink, self._settings, mode="ro")
-            return self._store.look(asked)
+            return self._store.look(asked, retried)
         finally:
             self._store.close()
 

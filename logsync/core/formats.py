@@ -29,6 +29,11 @@ def _receipt_1(fields: Fields) -> Fields:
     return {"topic_id": "", "type": "", **fields}
 
 
+def _receipt_2(fields: Fields) -> Fields:
+    """Whether it was of a retried append was not noted."""
+    return {"since": None, **fields}
+
+
 def _same(fields: Fields) -> Fields:
     return fields
 
@@ -37,7 +42,7 @@ UPGRADES: Mapping[str, tuple[Callable[[Fields], Fields], ...]] = {
     "book": (_book_0, _same),  # 2: rebuilt_to
     "position": (_position_0, _same),  # 2: sources
     "parked event": (_same,),
-    "receipt": (_same, _receipt_1),
+    "receipt": (_same, _receipt_1, _receipt_2),
     "source": (_same,),
     "ledger": (_same,),
 }

@@ -20,6 +20,9 @@ class Receipt(NamedTuple):
     """Which topic of this name it is; empty if that is not known. # I6"""
     type: str = ""
     """The name of the event's type; empty if that is not known."""
+    since: int | None = None
+    """Of a retried append: its partition's end before the first attempt. If an attempt from there on is in the log as
+    well, that one counts, and the one at ``offset`` is passed over. # A1"""
 
     def dump(self) -> str:
         """The receipt as a short text, for a form or a session. :meth:`load` gives it back."""
@@ -34,7 +37,8 @@ class Receipt(NamedTuple):
             receipt = cls(*(known[name] for name in cls._fields))
         except (TypeError, AttributeError, KeyError, RecursionError) as error:
             raise ValueError(f"{text[:80]!r} is not what Receipt.dump() returns") from error
-        if [type(value) for value in receipt] != [str, str, int, int, str, str]:
+        kinds = [str, str, int, int, str, str, type(None) if receipt.since is None else int]
+        if [type(value) for value in receipt] != kinds:
             raise ValueError(f"{text[:80]!r} is not what Receipt.dump() returns")
         return receipt
 

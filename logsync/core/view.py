@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from types import MappingProxyType
 from typing import NamedTuple, Protocol, runtime_checkable
 
 from logsync.core.book import Book
@@ -17,6 +18,18 @@ Place = tuple[int, int]
 """The partition and the offset of one event."""
 
 
+class Retried(NamedTuple):
+    """What is asked besides of a retried append: its first attempt may stand further up, and then counts. # A1"""
+
+    event_id: str
+    since: int
+    """No attempt of it stands below this offset of its partition."""
+
+
+NO_RETRIES: Mapping[Place, Retried] = MappingProxyType({})
+"""Nothing that is asked about is a retried append."""
+
+
 class Sight(NamedTuple):
     """What one look has seen."""
 
@@ -24,14 +37,16 @@ class Sight(NamedTuple):
     """None: the store has never seen the sink."""
     positions: Mapping[int, Position]
     parked: Mapping[Place, str]
-    """Of the events that were asked about, those that are set aside, and why."""
+    """Of the events that were asked about, those that are set aside, and why. A retried append is if any attempt is."""
 
 
 class View(Protocol):
     """Looks at one sink in one store, over a connection of its own. Used by one thread at a time."""
 
-    def look(self, asked: Collection[Place]) -> Sight:
+    def look(self, asked: Collection[Place], retried: Mapping[Place, Retried] = NO_RETRIES) -> Sight:
         """What the store holds now. Connects if there is no connection. Bound: the settings' ``store_timeout``.
+
+        ``retried``: those of ``asked`` that are retried appends. They are rare, and may cost more than one look.
 
         Every event below a position that is told was applied, skipped or parked when the position was read; ``parked``
         and ``book`` are as they were then or later. So an event below its position, not parked and not among the book's

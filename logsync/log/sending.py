@@ -218,7 +218,7 @@ class AppendClient:
         if pending.error is None:
             self.arrived(pending)
             place = self._topic, pending.partition, pending.offset, self._known.topic_id
-            return Receipt(pending.event_id, *place, pending.type)
+            return Receipt(pending.event_id, *place, pending.type, pending.since if pending.repeat else None)
         self._retire(pending.error)
         reason = pending.error.str()
         if pending.error.code() in _NOT_IN_THE_LOG and not pending.repeat:

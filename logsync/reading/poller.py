@@ -20,7 +20,7 @@ from logsync.core.receipt import Receipt
 from logsync.core.sink import Sink
 from logsync.core.view import Searches, Sight, View
 from logsync.errors import LogsyncError, StoreError
-from logsync.reading.judging import judge
+from logsync.reading.judging import asked_for, judge
 from logsync.reading.pace import Pace
 from logsync.reading.seen import Seen, State, worst
 
@@ -110,7 +110,7 @@ class Poller:
             try:
                 if view is None:
                     view = self._view = self._make_view()
-                sight = view.look({(one.partition, one.offset) for each in waiters for one in each.receipts})
+                sight = view.look(*asked_for(receipt for waiter in waiters for receipt in waiter.receipts))
             except LogsyncError as error:
                 self._failed(waiters, error)
                 continue

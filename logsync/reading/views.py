@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from time import monotonic
 from typing import Protocol
 
-from logsync.core.receipt import Receipt, merge
+from logsync.core.receipt import Receipt
 from logsync.core.sink import Sink
 from logsync.core.view import Viewed
 from logsync.errors import ConfigError, LogsyncError
@@ -132,7 +132,7 @@ class Views:
         """A waiter for each sink. What the receipts alone tell is answered before this returns."""
         if not names:
             raise ConfigError("no sink is named", fix=f"name one of: {', '.join(sorted(self._sinks))}")
-        given = merge([receipts] if isinstance(receipts, Receipt) else receipts)
+        given = [receipts] if isinstance(receipts, Receipt) else list(dict.fromkeys(receipts))
         deadline, begun = monotonic() + timeout, list[tuple[str, Waiter]]()
         for name in names:
             if name not in self._sinks:

@@ -10,7 +10,7 @@ from logsync.core.parked import Parked, SequenceSummary
 from logsync.core.plan import Plan
 from logsync.core.position import LogIdentity, Position
 from logsync.core.store import Store, StoreSettings, Traits
-from logsync.core.view import Place, Sight, View
+from logsync.core.view import Place, Retried, Sight, View
 from logsync.core.write import Target, Write
 from logsync.errors import (
     ConfigError,
@@ -31,6 +31,7 @@ __all__ = [
     "Plan",
     "Position",
     "PositionConflict",
+    "Retried",
     "SequenceSummary",
     "Severity",
     "Sight",

@@ -8,7 +8,7 @@ database behind it that could run them.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from types import ModuleType
 
 from logsync.core.book import Book, book_conflict
@@ -17,7 +17,7 @@ from logsync.core.parked import Parked, SequenceSummary
 from logsync.core.plan import Plan
 from logsync.core.position import Position
 from logsync.core.store import StoreSettings, Traits
-from logsync.core.view import Place, Sight, View
+from logsync.core.view import NO_RETRIES, Place, Retried, Sight, View
 from logsync.core.write import Write
 from logsync.errors import PositionConflict, WriteRejected
 from logsync.writes import docs, keys, rows
@@ -49,10 +49,14 @@ class _MemoryView:
     def __init__(self, server: Server, sink: str) -> None:
         self._server, self._sink = server, sink
 
-    def look(self, asked: Collection[Place]) -> Sight:
+    def look(self, asked: Collection[Place], retried: Mapping[Place, Retried] = NO_RETRIES) -> Sight:
         with _ONE_AT_A_TIME:
             parked = self._server.parked.get(self._sink, {})
             waits = {place: parked[place].reason for place in asked if place in parked}
+            for (number, offset), (event_id, since) in retried.items():
+                for each in parked.values():
+                    if (each.partition, each.event_id) == (number, event_id) and since <= each.offset < offset:
+                        waits[number, offset] = each.reason
             positions = dict(self._server.positions.get(self._sink, {}))
             return Sight(self._server.books.get(self._sink), positions, waits)
 

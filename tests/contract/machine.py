@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import threading
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from logsync.core.book import Book
@@ -13,7 +13,7 @@ from logsync.core.parked import Parked, SequenceSummary
 from logsync.core.plan import Plan
 from logsync.core.position import Position
 from logsync.core.store import StoreSettings
-from logsync.core.view import Place, Sight, View
+from logsync.core.view import NO_RETRIES, Place, Retried, Sight, View
 from logsync.errors import StoreUnavailable
 from logsync.stores.memory import Memory, Server
 
@@ -125,9 +125,9 @@ class MachineView:
     def __init__(self, client: OnMachine, sink: str, settings: StoreSettings | None) -> None:
         self._client, self._sink, self._settings = client, sink, settings
 
-    def look(self, asked: Collection[Place]) -> Sight:
+    def look(self, asked: Collection[Place], retried: Mapping[Place, Retried] = NO_RETRIES) -> Sight:
         self._client.open(self._sink, self._settings)
-        return Memory(self._client.server).view(self._sink).look(asked)
+        return Memory(self._client.server).view(self._sink).look(asked, retried)
 
     def close(self) -> None:
         pass

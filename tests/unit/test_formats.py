@@ -22,7 +22,7 @@ NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 BOOK = Book(sink="db", environment="default", log=LogIdentity("c", "t", "i", 1))
 PARKED = Parked(0, 3, "a", "id", "t", "HandlerError", "no", NOON, NOON, 1, Record(0, 3, b"a", b"{}", []))
 POSITION = Position(0, 7, 2, 6, "id", 4, 1)
-RECEIPT = Receipt("id", "orders", 2, 9, "i", "order.placed")
+RECEIPT = Receipt("id", "orders", 2, 9, "i", "order.placed", 4)
 MADE = Made("7", 1, "f", True, ("paid",), ())
 LEDGER = Ledger(LogIdentity("c", "t", "i", 1), "0000-a", {0: (5, None), 1: (6, "{}")}, 3, 1)
 
@@ -86,6 +86,12 @@ def test_a_receipt_from_before_it_said_which_topic_and_type_is_read() -> None:
 
 def test_a_parked_event_from_before_the_numbers_is_read() -> None:
     assert Parked.from_json(without_number(PARKED.to_json())) == PARKED
+
+
+def test_a_receipt_from_before_it_said_that_it_was_retried_is_read() -> None:
+    older = {**json.loads(RECEIPT.dump()), "format": 2}
+    del older["since"]
+    assert Receipt.load(json.dumps(older)) == RECEIPT._replace(since=None)
 
 
 @pytest.mark.parametrize(

@@ -6,22 +6,24 @@ import asyncio
 import os
 import threading
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
 
 import pytest
 
 from logsync.core.book import Book, Skip
+from logsync.core.codec import LOOK_BACK
 from logsync.core.offsets import Offsets
 from logsync.core.position import LogIdentity, Position
 from logsync.core.receipt import Receipt, merge
-from logsync.core.view import Place, Sight, View
+from logsync.core.view import NO_RETRIES, Place, Retried, Sight, View
 from logsync.errors import ConfigError, LogIdentityError, StoreUnavailable
 from logsync.reading import Seen, State, Views
-from logsync.reading.judging import by_type, check_receipt, judge
+from logsync.reading.judging import asked_for, by_type, check_receipt, judge
 from logsync.reading.pace import Pace
 from logsync.settings import Settings
 from logsync.stores.memory import Memory, Server
+from logsync.testing.store_contract.making import waiting
 from tests.unit.shop import make_sink
 from tests.waiting import PATIENCE
 
@@ -93,6 +95,24 @@ def test_a_receipt_of_another_log_is_refused_and_not_waited_for() -> None:
     assert said(Sight(BOOK, at(9), {}), RECEIPT._replace(topic_id="")).state is State.APPLIED, "of an older producer"
 
 
+AGAIN = RECEIPT._replace(since=3)
+
+
+def test_a_retried_append_is_asked_about_with_all_that_may_be_its_first_attempt() -> None:
+    assert asked_for([RECEIPT, AGAIN._replace(offset=9)]) == ({(1, 7), (1, 9)}, {(1, 9): Retried("e", 3)})
+    far = AGAIN._replace(offset=LOOK_BACK + 10)
+    assert asked_for([far])[1] == {(1, far.offset): Retried("e", 10)}, "workers look back no further"
+
+
+def test_what_may_be_the_first_attempt_of_a_retried_append_and_was_skipped_is_not_called_applied() -> None:
+    def seen(offsets: set[int], receipt: Receipt = AGAIN, partition: int = 1) -> State:
+        skip = Skip(partition=partition, offsets=Offsets(offsets), reason="noise", at=NOON)
+        return said(Sight(BOOK.next(skips=(skip,)), at(9), {}), receipt).state
+
+    assert seen({3}) is seen({6}) is seen({0, 4, 20}) is State.PASSED_OVER
+    assert seen({0, 1, 2, 8}) is seen({5}, partition=0) is seen({5}, RECEIPT) is State.APPLIED
+
+
 def test_a_store_of_another_environment_is_refused() -> None:
     with pytest.raises(ConfigError, match="LOGSYNC_ENVIRONMENT=default"):
         judge(RECEIPT, SINK, "staging", Sight(BOOK, at(9), {}))
@@ -150,12 +170,12 @@ class _WatchedView:
     def __init__(self, store: Watched, view: View) -> None:
         self._store, self._view = store, view
 
-    def look(self, asked: Collection[Place]) -> Sight:
+    def look(self, asked: Collection[Place], retried: Mapping[Place, Retried] = NO_RETRIES) -> Sight:
         self._store.looks.append(set(asked))
         if self._store.error is not None:
             raise self._store.error
         self._store.hangs.wait(PATIENCE)
-        return self._view.look(asked)
+        return self._view.look(asked, retried)
 
     def close(self) -> None:
         self._store.closed += 1
@@ -258,6 +278,25 @@ def test_of_several_receipts_the_furthest_from_applied_is_told() -> None:
         assert held.wait([RECEIPT, page], "db", timeout=PATIENCE).state is State.APPLIED, "the sink handles only one"
         assert held.wait([page], "db", timeout=PATIENCE).state is State.PASSED_OVER
         assert held.wait([], "db").state is State.APPLIED
+
+
+def test_a_parked_event_is_told_although_a_later_one_was_applied() -> None:
+    store = Watched()
+    store.set(9)
+    store.server.parked["db"] = {(1, 4): waiting(4, partition=1)}
+    with views(store) as held:
+        assert held.wait([RECEIPT, RECEIPT._replace(offset=4)], "db", timeout=PATIENCE).state is State.PARKED
+
+
+def test_a_retried_append_is_parked_as_its_original_is() -> None:
+    store = Watched()
+    store.set(9)
+    store.server.parked["db"] = {(1, 4): waiting(4, partition=1)._replace(event_id="e")}
+    with views(store) as held:
+        assert held.wait(RECEIPT, "db", timeout=PATIENCE).state is State.APPLIED, "another append of the same id"
+        assert held.wait(AGAIN, "db", timeout=PATIENCE).state is State.PARKED
+        assert held.wait(AGAIN._replace(since=5), "db", timeout=PATIENCE).state is State.APPLIED
+        assert held.wait(AGAIN._replace(event_id="f"), "db", timeout=PATIENCE).state is State.APPLIED
 
 
 def test_a_waiter_that_is_cancelled_leaves_nothing_behind() -> None:

@@ -7,10 +7,10 @@ event has left by then, and only a book read after that tells whether it was app
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 
 from logsync.core.parked import Parked
-from logsync.core.view import Place, Sight
+from logsync.core.view import NO_RETRIES, Place, Retried, Sight
 from logsync.errors import PositionConflict, StoreUnavailable
 from logsync.stores.opensearch import waiting
 from logsync.stores.opensearch.connection import Connection
@@ -29,7 +29,7 @@ class OpenSearchView:
         self._connect = connect
         self._connection: Connection | None = None
 
-    def look(self, asked: Collection[Place]) -> Sight:
+    def look(self, asked: Collection[Place], retried: Mapping[Place, Retried] = NO_RETRIES) -> Sight:
         here = self._here
         with here.client.bound():
             book = here.books.read()[0]
@@ -42,6 +42,9 @@ class OpenSearchView:
                     place for place in asked if place[0] in positions and place[1] < positions[place[0]].next_offset
                 ]
                 parked: dict[Place, str] | None = self._parked(here, epoch, passed) if passed else {}
+                if parked is not None:
+                    again = {place: retried[place] for place in passed if place in retried and place not in parked}
+                    parked.update(self._originals(here, epoch, again))
                 if passed:
                     book = here.books.read()[0]
                 if parked is not None and book is not None and book.epoch == epoch:
@@ -59,6 +62,15 @@ class OpenSearchView:
                     found[place] = Parked.from_json(answer["_source"][POSITION]["parked"]).reason
         except PositionConflict:
             return None
+        return found
+
+    def _originals(self, here: Connection, epoch: int, retried: Mapping[Place, Retried]) -> dict[Place, str]:
+        """Of which of the retried appends another attempt waits. It costs a refresh and a search for each."""
+        found = {}
+        for place, (event_id, since) in retried.items():
+            for entry in here.waiting.between(epoch, place[0], since, place[1]):
+                if entry.event_id == event_id:
+                    found[place] = entry.reason
         return found
 
     def refresh(self) -> None:

@@ -10,7 +10,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from datetime import datetime
-from itertools import islice
+from itertools import islice, takewhile
 from typing import Any, NamedTuple
 
 from logsync.core.parked import Parked, SequenceSummary
@@ -100,6 +100,12 @@ class ParkedReader:
             if found or len(hits) < limit:
                 return found
             after = hits[-1].offset  # all of them were released since the search: an empty page is not yet the end
+
+    def between(self, epoch: int, partition: int, first: int, end: int) -> Iterator[Parked]:
+        """Every parked event at an offset in [first, end)."""
+        hits = takewhile(lambda hit: hit.offset < end, self._scan(epoch, partition, after=first - 1))
+        while some := list(islice(hits, _BODIES)):
+            yield from self._bodies(some)
 
     def _bodies(self, hits: Sequence[_Hit]) -> list[Parked]:
         answers = self._documents.mget([{"_index": hit.where, "_id": hit.id} for hit in hits])

@@ -11,10 +11,10 @@ from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
 from logsync.core.book import Book
-from logsync.core.parked import Parked
+from logsync.core.parked import Parked, bears
 from logsync.core.position import Position
-from logsync.core.view import Place, Sight
-from logsync.stores.postgres.encode import unescaped
+from logsync.core.view import NO_RETRIES, Place, Retried, Sight
+from logsync.stores.postgres.encode import array, unescaped
 
 if TYPE_CHECKING:
     from logsync.stores.postgres.link import Link
@@ -24,17 +24,24 @@ NEVER_MADE = ("42P01", "3F000")
 LOOK = """
 SELECT (SELECT body::text FROM logsync.book WHERE sink = CAST(%(sink)s AS text)),
        (SELECT json_agg(p)::text FROM logsync.position AS p WHERE sink = CAST(%(sink)s AS text)),
-       (SELECT json_agg(e.body)::text FROM logsync.parked AS e
-        JOIN unnest(CAST(%(partitions)s AS int[]), CAST(%(offsets)s AS bigint[])) AS a (partition, log_offset)
-          ON e.partition = a.partition AND e.log_offset = a.log_offset
+       (SELECT json_agg(json_build_array(a.log_offset, e.body))::text
+        FROM unnest(CAST(%(partitions)s AS int[]), CAST(%(offsets)s AS bigint[]), CAST(%(sinces)s AS bigint[]),
+                    CAST(%(ids)s AS text[])) AS a (partition, log_offset, since, id)
+        JOIN logsync.parked AS e ON e.partition = a.partition AND e.log_offset BETWEEN a.since AND a.log_offset
+         AND (e.log_offset = a.log_offset OR position(a.id IN e.body) > 0)
         WHERE e.sink = CAST(%(sink)s AS text))
 """
 
 
-def question(sink: str, asked: Collection[Place]) -> dict[str, Any]:
+def question(sink: str, asked: Collection[Place], retried: Mapping[Place, Retried] = NO_RETRIES) -> dict[str, Any]:
     """The parameters of LOOK. Arrays go as text, which every driver sends alike."""
-    partitions, offsets = (",".join(map(str, column)) for column in ([p for p, _ in asked], [o for _, o in asked]))
-    return {"sink": sink, "partitions": f"{{{partitions}}}", "offsets": f"{{{offsets}}}"}
+    rows = [
+        (*place, retried[place].since, bears(retried[place].event_id)) if place in retried else (*place, place[1], "")
+        for place in asked
+    ]
+    columns = zip(*rows, strict=True) if rows else [()] * 4
+    names = ("partitions", "offsets", "sinces", "ids")
+    return {"sink": sink, **{name: array(column) for name, column in zip(names, columns, strict=True)}}
 
 
 def sight(row: Sequence[str | None], sink: str) -> Sight:
@@ -42,11 +49,11 @@ def sight(row: Sequence[str | None], sink: str) -> Sight:
     body, positions, parked = row
     book = Book.read(body, f"sink {sink}: logsync.book") if body is not None else None
     found = [_position(fields) for fields in json.loads(positions or "[]")]
-    entries = [Parked.from_json(text) for text in json.loads(parked or "[]")]
+    entries = [(offset, Parked.from_json(text)) for offset, text in json.loads(parked or "[]")]
     return Sight(
         book,
         {position.partition: position for position in found},
-        {(entry.partition, entry.offset): entry.reason for entry in entries},
+        {(entry.partition, offset): entry.reason for offset, entry in entries},
     )
 
 
@@ -68,7 +75,7 @@ class PostgresView:
         self._sink, self._connect, self._call, self.close = sink, connect, call, close
         self._connected = False
 
-    def look(self, asked: Collection[Place]) -> Sight:
+    def look(self, asked: Collection[Place], retried: Mapping[Place, Retried] = NO_RETRIES) -> Sight:
         from psycopg import Error
 
         if not self._connected:
@@ -76,7 +83,7 @@ class PostgresView:
         self._connected = False  # until it has answered: an error may have cost the connection
         with self._call("look at the sink") as link:
             try:
-                row = link.send([(LOOK, question(self._sink, asked))])[0].fetchone()
+                row = link.send([(LOOK, question(self._sink, asked, retried))])[0].fetchone()
             except Error as error:
                 if error.sqlstate not in NEVER_MADE:
                     raise

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING
 
 from logsync.core.book import Book
-from logsync.core.parked import Parked
-from logsync.core.view import Place, Sight
+from logsync.core.parked import Parked, bears
+from logsync.core.view import NO_RETRIES, Place, Retried, Sight
 from logsync.stores.redis.parking import field
 
 if TYPE_CHECKING:
@@ -23,15 +23,19 @@ class RedisView:
         self._here: Connection | None = None
         self._script: Script | None = None
 
-    def look(self, asked: Collection[Place]) -> Sight:
+    def look(self, asked: Collection[Place], retried: Mapping[Place, Retried] = NO_RETRIES) -> Sight:
         here = self._here = self._here or self._connect()
         if self._script is None:
             from logsync.stores.redis.client import Script
 
             self._script = Script("look.lua")
         places = list(asked)
-        keys = [here.book, here.position_key, here.parked_keys[0], here.prefixes]
-        args = [here.sink.encode(), *[field(*place) for place in places]]
+        keys = [here.book, here.position_key, here.parked_keys[0], here.prefixes, here.parked_keys[2]]
+        args = [here.sink.encode()]
+        for place in places:
+            first = retried.get(place)
+            since, wanted = (first.since, bears(first.event_id)) if first is not None else (place[1], "")
+            args += (field(*place), field(place[0], since), wanted.encode())
         prefix, body, flat, entries = here.client.ask(self._script, keys, args)
         here.check_prefix(prefix)
         book = None if body is None else Book.read(body, f"{here.client.where}: {here.book.decode()}")

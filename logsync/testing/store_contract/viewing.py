@@ -10,7 +10,7 @@ from logsync.core.book import Skip
 from logsync.core.offsets import Offsets
 from logsync.core.position import Position
 from logsync.core.store import StoreSettings
-from logsync.core.view import Searches, Sight, View, Viewed
+from logsync.core.view import Retried, Searches, Sight, View, Viewed
 from logsync.errors import ConfigError, StoreError
 from logsync.testing.store_contract.given import Given
 from logsync.testing.store_contract.making import NOON, ODD, first_book, moved, newer_version, parks, retries, waiting
@@ -67,6 +67,28 @@ class Viewing(Given):
         view = self.view()
         assert view.look([(0, 1), (0, 4), (1, 4)]).parked == {(0, 4): waiting(4, error="").reason}
         assert self.view(self.other).look([(0, 1), (0, 4)]).parked == {(0, 1): waiting(1).reason}
+
+    def test_a_retried_append_is_parked_while_another_attempt_of_it_is(self) -> None:
+        store, view = self.begun(partitions=self.partitions), self.view()
+        last = self.partitions - 1
+        one, odd, late = (waiting(n, name, partition=last) for n, name in ((1, "x"), (3, "x"), (4, "y")))
+        odd = odd._replace(event_id=ODD, error="")
+        store.apply(parks(Position(last, 0), one, odd, late, to=9))
+
+        def parked(offset: int, event_id: str, since: int) -> str | None:
+            place = (last, offset)
+            return view.look([place, (last, 5)], {place: Retried(event_id, since)}).parked.get(place)
+
+        assert parked(7, ODD, 3) == parked(8, ODD, 0) == parked(4 + 1, ODD, 3) == odd.reason
+        assert parked(8, "id-4", 0) == parked(4, "id-4", 2) == late.reason
+        assert parked(7, ODD, 4) is parked(8, "id-", 0) is parked(8, "id", 0) is None
+        both = {(last, 7): Retried(ODD, 2), (last, 8): Retried("id-1", 1)}
+        assert view.look([*both, (last, 4)], both).parked == {
+            (last, 7): odd.reason, (last, 8): one.reason, (last, 4): late.reason
+        }  # fmt: skip
+        for offset in (1, 3):
+            store.apply(retries(store.positions()[last], offset, writes=[self.add("a", 5)]))
+        assert parked(7, ODD, 0) is None
 
     def test_a_parked_event_that_is_released_is_parked_no_longer(self) -> None:
         store, view = self.begun(), self.view()
