@@ -18,17 +18,23 @@ ReasonOption = Annotated[str, typer.Option(help="Why; it is kept on record in th
 
 
 @app.command("create")
-def create(source: SourceArgument) -> None:
-    """Make publication and replication slot, once. May be repeated: makes what is missing, and keeps what is there.
+def create(
+    source: SourceArgument,
+    failover: Annotated[
+        bool | None,
+        typer.Option(help="Does the slot follow to standbys? Postgres 17. Default: as it is; at first, no."),
+    ] = None,
+) -> None:
+    """Make publication and replication slot. May be repeated: publishes what is declared now, and keeps the slot.
 
     From now on the database keeps what is committed until it is in the log: run `logsync relay` soon.
 
-    Example: logsync source create shop
+    Example: logsync source create shop --failover
     """
     from logsync.sources.managing import manager_of
 
     settings, loaded = load_settings(), load_source(source)
-    for line in manager_of(loaded).create(loaded.name, settings):
+    for line in manager_of(loaded).create(loaded.name, settings, failover=failover):
         out.say(line)
 
 
@@ -140,6 +146,7 @@ def status(source: SourceArgument, as_json: JsonOption = False) -> None:
         "topic": ledger.log.topic if ledger else None,
         "term": ledger.term if ledger else None,
         "confirmed": look.confirmed or None,
+        "failover": look.failover,
         "retained_bytes": look.retained,
         "outbox_rows": look.waiting,
         "oldest_waits_seconds": waits,

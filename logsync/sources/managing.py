@@ -28,6 +28,8 @@ class Look:
     ledger: Ledger | None = None
     confirmed: str = ""
     """The place up to which the database may forget, as it writes it."""
+    failover: bool | None = None
+    """Does that follow to a standby? None: there is nothing that could."""
     retained: int | None = None
     """Bytes that the database keeps because this source has not confirmed them."""
     trouble: str = ""
@@ -46,8 +48,12 @@ class Manager(Protocol):
     Raises StoreUnavailable, ConfigError.
     """
 
-    def create(self, source: str, settings: Settings) -> list[str]:
-        """Make what a relay needs in the database. May be repeated. Returns what is there now, in words."""
+    def create(self, source: str, settings: Settings, *, failover: bool | None = None) -> list[str]:
+        """Make what a relay needs in the database. May be repeated. Returns what is there now, in words.
+
+        What was lost since it was made is not made anew here: that is for ``adopt``, on record. ``failover``: whether
+        what the database keeps for a relay follows to its standbys; None: as it is.
+        """
 
     def drop(self, source: str, settings: Settings) -> None:
         """Remove what ``create`` made; the outbox stays. Raises StoreUnavailable while a relay holds the source."""

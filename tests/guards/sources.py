@@ -16,6 +16,7 @@ POLLING: Tests = {"tests": ("tests/integration/sources/test_polling.py",), "serv
 FACTS = ("tests/unit/test_postgres_reading.py",), ""
 WAL = ("tests/integration/sources/test_refusals.py",), "sources"
 OUTAGES = ("tests/integration/sources/test_outages.py",), "sources"
+SLOTS = ("tests/integration/sources/test_slots.py",), "sources"
 SEEDS = ("tests/integration/sources/test_seeding.py",), "sources"
 
 SOURCES = (
@@ -68,8 +69,11 @@ SOURCES = (
     *(Guard(f"{name} (write-ahead log)", f"logsync/sources/postgres/{file}.py", old, new, tests, servers)
       for name, file, old, new, (tests, servers) in (
         ("U3 a late term writes no ledger", "ledger",
-         "coalesce((kept ->> 'term')::bigint, 0) <= %s\n", "coalesce((kept ->> 'term')::bigint, 0) < %s + 9\n",
-         WAL),
+         "kept = %s WHERE name = %s AND coalesce((kept ->> 'term')::bigint, 0) <= %s\n",
+         "kept = %s WHERE name = %s AND coalesce((kept ->> 'term')::bigint, 0) < %s + 9\n", WAL),
+        ("U3 a late term moves no slot's note", "ledger",
+         "\nWHERE name = %s AND coalesce((kept ->> 'term')::bigint, 0) <= %s\n",
+         "\nWHERE name = %s AND coalesce((kept ->> 'term')::bigint, 0) < %s + 9\n", SLOTS),
         ("U3 the ledger is read under the hold", "origin",
          "row, slot = ledger.find(link, source) or row,", "row, slot = row,", WAL),
         ("publications are compared before each confirmation", "origin",
@@ -81,7 +85,15 @@ SOURCES = (
          "        if True:\n            self._confirmed.looked",
          FACTS),
         ("what is pending is not confirmed by a keepalive", "places",
-         "        if self.lsn >= self._idle_after:\n", "        if True:\n", FACTS),
+         " if self.lsn >= self._idle_after else self.lsn", "", FACTS),
+        ("U5 a slot that was moved or made anew is noticed", "checks",
+         "    if slot.confirmed > row.passed:\n", "    if False:\n", SLOTS),
+        ("U5 what the slot passes is written down first", "origin",
+         "            if end is not None:\n                self._pass(link, places.lsn_of(end))\n", "", SLOTS),
+        ("U5 what others wrote is written down before the slot passes it", "origin",
+         "            self._pass(link, free)\n", "            pass\n", SLOTS),
+        ("U5 a slot that is gone is not made anew in silence", "setup",
+         "        check_slot(slot, source, row)\n", "        pass\n", SLOTS),
         ("places never go back within a transaction", "reading",
          "        if lsn > self._lsn:\n", "        if True:\n", FACTS),
         ("only committed messages of ours are facts", "reading",

@@ -52,7 +52,8 @@ FROM (
 _SLOT = """
 SELECT s.database::text, s.plugin::text, s.wal_status, to_jsonb(s) ->> 'invalidation_reason',
        s.confirmed_flush_lsn::text, s.active_pid, a.application_name, a.client_addr::text,
-       s.database = current_database()
+       s.database = current_database(), coalesce((to_jsonb(s) ->> 'failover')::boolean, false),
+       coalesce((to_jsonb(s) ->> 'synced')::boolean, false)
 FROM pg_catalog.pg_replication_slots AS s LEFT JOIN pg_catalog.pg_stat_activity AS a ON a.pid = s.active_pid
 WHERE s.slot_name = %s
 """
@@ -96,13 +97,18 @@ class Slot(NamedTuple):
     wal_status: str | None
     reason: str | None
     """Why it was invalidated."""
-    confirmed: str | None
+    confirmed: int
+    """It tells what is committed behind this place."""
     pid: int | None
     """Who reads it."""
     application: str | None
     address: str | None
     here: bool | None
     """Does it belong to this database?"""
+    failover: bool
+    """Do standbys keep a copy of it in step? Postgres 17 and later."""
+    synced: bool
+    """Is it such a copy?"""
 
     @property
     def lost(self) -> bool:
@@ -154,7 +160,10 @@ def fingerprint(link: Link, names: Sequence[str]) -> tuple[str, list[str]]:
 
 def slot(link: Link, name: str) -> Slot | None:
     found = link.ask(_SLOT, name).fetchone()
-    return None if found is None else Slot(*found)
+    if found is None:
+        return None
+    database, plugin, status, reason, confirmed, *rest = found
+    return Slot(database, plugin, status, reason, read(confirmed or "0/0"), *rest)
 
 
 def held(link: Link, name: str, pid: int) -> bool:

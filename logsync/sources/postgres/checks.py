@@ -27,8 +27,9 @@ def check(link: Link, source: str, declared: Declared) -> tuple[Row, Tables]:
     StoreUnavailable, saying who has it, if somebody else reads the slot.
     """
     check_wal_level(link)
-    row = ledger.find(link, source)
+    # The slot first: what it has passed was written into the row before.
     slot = catalog.slot(link, names_of(source).slot)
+    row = ledger.find(link, source)
     create = f"`logsync source create {source}`"
     if row is None:
         if slot is not None and not slot.here:
@@ -45,15 +46,30 @@ def check(link: Link, source: str, declared: Declared) -> tuple[Row, Tables]:
         )
     _, tables = read_tables(link, declared)
     check_publications(link, source, declared, row.made.publications)
-    _check_slot(slot, source)
+    check_slot(slot, source, row)
+    if slot is not None and slot.pid is not None:
+        raise StoreUnavailable(f"the source {source} is held by {slot.reader}")
     return row, tables
 
 
-def _check_slot(slot: Slot | None, source: str) -> None:
+def check_slot(slot: Slot | None, source: str, row: Row) -> None:
+    """The slot is the one that was made, and tells all that the log lacks. Raises ConfigError.
+
+    A slot has no identity of its own. But one that was made anew, or advanced by hand, stands behind every place that
+    we have ever passed: each was written into the row before the slot was told. One that went back (a crash of the
+    server, a standby's copy) only tells again what the log has, and the ledger says so.  # U5
+    """
     name, create = names_of(source).slot, f"`logsync source create {source}`"
-    lost = f"{create} makes it anew, and `logsync source seed {source}` brings the rows that it missed"
+    if row.passed is None:
+        raise ConfigError(f"the source {source} was not created to its end", fix=f"{create} once more")
+    lost = (
+        f"`logsync source adopt {source} --reason ... --yes` goes on from now on, on record; then "
+        f"`logsync source seed {source}` brings the rows that are missing"
+    )
     if slot is None:
-        raise ConfigError(f"the replication slot {name} is gone: what was committed since is not read", fix=lost)
+        raise ConfigError(
+            f"the replication slot {name} is gone: what was committed since {shown(row.passed)} is not read", fix=lost
+        )
     if not slot.here or slot.plugin != "pgoutput":
         raise ConfigError(
             f"the replication slot {name} is not ours: database {slot.database}, plugin {slot.plugin}",
@@ -65,8 +81,13 @@ def _check_slot(slot: Slot | None, source: str) -> None:
             f"not read",
             fix=lost,
         )
-    if slot.pid is not None:
-        raise StoreUnavailable(f"the source {source} is held by {slot.reader}")
+    if slot.confirmed > row.passed:
+        raise ConfigError(
+            f"the replication slot {name} stands at {shown(slot.confirmed)}, and no relay has passed "
+            f"{shown(row.passed)}: it was advanced by hand, or dropped and made anew, and what was committed between "
+            f"is not read",
+            fix=lost,
+        )
 
 
 def check_publications(link: Link, source: str, declared: Declared, made: str) -> None:

@@ -12,6 +12,7 @@ from logsync.core.position import LogIdentity
 from logsync.errors import ConfigError, PositionConflict
 from logsync.sources.contract import Ledger
 from logsync.sources.postgres.declared import Declared
+from logsync.sources.postgres.places import read, shown
 
 if TYPE_CHECKING:
     from logsync.stores.postgres.link import Link
@@ -20,11 +21,17 @@ if TYPE_CHECKING:
 _KEEP = """
 UPDATE logsync.source SET kept = %s WHERE name = %s AND coalesce((kept ->> 'term')::bigint, 0) <= %s
 """
-_FIND = "SELECT slot, made, kept, skips, audit FROM logsync.source WHERE name = %s"
+_FIND = "SELECT slot, made, kept, skips, audit, passed::text FROM logsync.source WHERE name = %s"
 _WRITE = """
 INSERT INTO logsync.source (name, slot, made, audit) VALUES (%s, %s, %s, json_build_array(%s::json))
 ON CONFLICT (name) DO UPDATE SET made = excluded.made, audit = (source.audit::jsonb || excluded.audit::jsonb)::json
 """
+# Never back: what an earlier relay passed has passed.
+_PASSED = """
+UPDATE logsync.source SET passed = greatest(passed, %s::pg_lsn)
+WHERE name = %s AND coalesce((kept ->> 'term')::bigint, 0) <= %s
+"""
+_BEGIN = "UPDATE logsync.source SET passed = %s::pg_lsn WHERE name = %s"
 _REPLACE = "UPDATE logsync.source SET kept = %s WHERE name = %s"
 _SKIP = """
 UPDATE logsync.source SET skips = (skips::jsonb || jsonb_build_object(%s::text, %s::text))::json WHERE name = %s
@@ -43,6 +50,8 @@ class Made(NamedTuple):
     outbox: bool
     append_only: tuple[str, ...]
     capture: tuple[str, ...]
+    failover: bool = False
+    """Is the slot one that standbys keep in step (Postgres 17)?"""
 
     @property
     def declared(self) -> Declared:
@@ -58,6 +67,8 @@ class Row(NamedTuple):
     ledger: Ledger | None
     skips: dict[str, str]
     audit: list[dict[str, Any]]
+    passed: int | None
+    """The slot was never told to go beyond this place; None: it was not made yet."""
 
 
 def ddl() -> str:
@@ -70,8 +81,11 @@ def find(link: Link, source: str) -> Row | None:
     found = link.ask(_FIND, source).fetchone() if there else None
     if found is None:
         return None
-    slot, made, kept, skips, audit = found
-    return Row(slot, read_made(made), None if kept is None else read_ledger(kept), skips, audit)
+    slot, made, kept, skips, audit, passed = found
+    return Row(
+        slot, read_made(made), None if kept is None else read_ledger(kept), skips, audit,
+        None if passed is None else read(passed),
+    )  # fmt: skip
 
 
 def write(link: Link, source: str, slot: str, made: Made, entry: dict[str, Any]) -> None:
@@ -82,10 +96,28 @@ def write(link: Link, source: str, slot: str, made: Made, entry: dict[str, Any])
 def keep(link: Link, source: str, ledger: Ledger) -> None:
     """Raises PositionConflict if a greater term has written."""
     if link.ask(_KEEP, dump_ledger(ledger), source, ledger.term).rowcount != 1:
-        raise PositionConflict(
-            f"source {source}: another relay has taken over, or its row in logsync.source is gone",
-            fix=f"run one relay per source; `logsync source status {source}` shows what is there",
-        )
+        raise _replaced(source)
+
+
+def passed(link: Link, source: str, lsn: int, *, term: int) -> None:
+    """Everything of ours up to ``lsn`` is in the log. Durable before the slot is told. # U5
+
+    Raises PositionConflict if a greater term has written.
+    """
+    if link.ask(_PASSED, shown(lsn), source, term).rowcount != 1:
+        raise _replaced(source)
+
+
+def begin(link: Link, source: str, lsn: int) -> None:
+    """The slot was made, and stands at ``lsn``."""
+    link.ask(_BEGIN, shown(lsn), source)
+
+
+def _replaced(source: str) -> PositionConflict:
+    return PositionConflict(
+        f"source {source}: another relay has taken over, or its row in logsync.source is gone",
+        fix=f"run one relay per source; `logsync source status {source}` shows what is there",
+    )
 
 
 def entry(what: str, **more: object) -> dict[str, object]:

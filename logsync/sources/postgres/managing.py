@@ -15,7 +15,6 @@ from logsync.sources.postgres import catalog, ledger, setup
 from logsync.sources.postgres.checks import check, check_history
 from logsync.sources.postgres.database import Database
 from logsync.sources.postgres.declared import names_of
-from logsync.sources.postgres.left import bring
 
 if TYPE_CHECKING:
     from logsync.sources.postgres.origin import PostgresLog
@@ -45,14 +44,13 @@ class PostgresManager:
     def __init__(self, origin: PostgresLog) -> None:
         self._origin = origin
 
-    def create(self, source: str, settings: Settings) -> list[str]:
+    def create(self, source: str, settings: Settings, *, failover: bool | None = None) -> list[str]:
         declared = self._origin.declared
         with self._connected(source, settings) as (db, stream):
             if declared.outbox:
                 with db.transaction("create the outbox") as link:
                     link.execute(DDL.encode())
-            setup.create(db, stream, source, declared)
-            brought = bring(db, source, declared)
+            brought = setup.create(db, stream, source, declared, failover=failover)
         names = names_of(source)
         before = [f"{brought:,} events that stood in the outbox before are relayed as well"] if brought else []
         return [
@@ -69,8 +67,9 @@ class PostgresManager:
         look = Look()
         with self._connected(source, settings) as (db, stream):
             with db.call("look at the source") as link:
-                row = ledger.find(link, source)
                 slot = catalog.slot(link, names_of(source).slot)
+                row = ledger.find(link, source)
+                look.failover = None if slot is None else slot.failover
                 look.held_by = slot.reader if slot is not None and slot.pid is not None else ""
                 kept = link.ask(_RETAINED, names_of(source).slot).fetchone()
                 if kept is not None:
@@ -95,8 +94,7 @@ class PostgresManager:
 
     def adopt(self, source: str, settings: Settings, begins: Ledger, reason: str, known: Collection[str] = ()) -> None:
         with self._connected(source, settings) as (db, stream):
-            setup.adopt(db, stream, source, self._origin.declared, begins, reason=reason)
-            bring(db, source, self._origin.declared, known)
+            setup.adopt(db, stream, source, self._origin.declared, begins, reason=reason, known=known)
 
     def seed(
         self, source: str, settings: Settings, tables: Sequence[str], *, chunk: int, told: Callable[[str, int], None]

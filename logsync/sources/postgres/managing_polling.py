@@ -26,7 +26,12 @@ class PollingManager:
     def __init__(self, origin: Polling) -> None:
         self._origin = origin
 
-    def create(self, source: str, settings: Settings) -> list[str]:
+    def create(self, source: str, settings: Settings, *, failover: bool | None = None) -> list[str]:
+        if failover:
+            raise ConfigError(
+                f"the source {source} polls an outbox: there is no slot that could follow to a standby",
+                fix="create it without --failover: what a standby has of the outbox is relayed from there",
+            )
         with self._connected(source, settings) as db:
             polling.create(db, source)
         return ["logsync.outbox, with what numbers its rows as they are seen"]

@@ -18,7 +18,11 @@ if TYPE_CHECKING:
     from logsync.sources.postgres.database import Database
     from logsync.sources.postgres.reading import Reading
     from logsync.sources.postgres.stream import Stream
+    from logsync.stores.postgres.link import Link
 
+_STEP = 1 << 20
+"""Bytes of the write-ahead log that others have written, after which they are confirmed."""
+_PASS_EVERY = 1.0  # seconds between two such steps, at least
 _FORGET = "DELETE FROM logsync.outbox WHERE id = ANY(%s)"
 
 
@@ -61,6 +65,7 @@ class PostgresLog:
         self._stream: Stream | None = None
         self._reading: Reading | None = None
         self._confirmed = Confirmed(0)
+        self._passed_at = 0.0
 
     def __repr__(self) -> str:  # not the dsn: it may hold a password
         return f"PostgresLog(outbox={self._outbox}, append_only={self._append_only}, capture={self._capture})"
@@ -88,7 +93,7 @@ class PostgresLog:
     def _open(self, source: str, settings: Any) -> None:
         with importing("psycopg", extra="postgres"):
             from logsync.sources.postgres import catalog, ledger
-            from logsync.sources.postgres.checks import check, check_history
+            from logsync.sources.postgres.checks import check, check_history, check_slot
             from logsync.sources.postgres.reading import Reading
             from logsync.sources.postgres.seed import prefix_of
         names = names_of(source)
@@ -101,7 +106,8 @@ class PostgresLog:
             self._stream.start(names.slot, names.publications(self.declared), self._confirmed)
             # Again, now that nobody else moves them.  # U3
             row, slot = ledger.find(link, source) or row, catalog.slot(link, names.slot)
-            self._confirmed.confirm(places.read(slot.confirmed if slot and slot.confirmed else "0/0"))
+            check_slot(slot, source, row)
+            self._confirmed.confirm(slot.confirmed if slot else 0)
         if made != row.made:
             with self._db.transaction("remember the promoted server") as link:
                 ledger.write(link, source, names.slot, made, ledger.entry("promoted", timeline=made.timeline))
@@ -169,11 +175,30 @@ class PostgresLog:
                 raise StoreUnavailable("the database has closed the connection: it is shutting down, or was restarted")
             # Read on also if nothing is wanted, up to the first fact: a server that waits for an answer gets one.
             stream.read(reading, max(1, limit))
+            self._let_go(db)
             stream.beat()
             left = until - monotonic()
             if reading.ready or left <= 0:
                 return reading.portion(limit)
             stream.wait(left, db.socket)
+
+    def _let_go(self, db: Database) -> None:
+        """What others have written, and nothing of ours is in, is confirmed as well, in steps that are worth a write.
+
+        Smaller ones would never end: that write is a change of others, too.
+        """
+        free = self._confirmed.free
+        if free - self._confirmed.lsn < _STEP or monotonic() - self._passed_at < _PASS_EVERY:
+            return
+        with db.transaction("keep how far the slot may go") as link:
+            self._pass(link, free)
+        self._confirmed.confirm(free)
+
+    def _pass(self, link: Link, lsn: int) -> None:
+        from logsync.sources.postgres.ledger import passed
+
+        passed(link, self._source, lsn, term=self._kept.term if self._kept else 0)
+        self._passed_at = monotonic()
 
     def confirm(self, end: str | None, ids: Sequence[str]) -> None:
         """See Origin. The outbox's rows go first: a row whose fact is never read again would stay forever."""
@@ -184,6 +209,8 @@ class PostgresLog:
             check_publications(link, self._source, self.declared, self._made)
             if ids:
                 link.ask(_FORGET, list(ids))
+            if end is not None:
+                self._pass(link, places.lsn_of(end))
         if end is not None:
             self._confirmed.confirm(places.lsn_of(end))
             stream.tell()

@@ -42,10 +42,11 @@ def read(text: str) -> int:
 
 
 class Confirmed:
-    """The LSN up to which nothing is needed any more: what the server is told.
+    """The LSN up to which nothing is needed any more.
 
     The end of a transaction, once all its facts are confirmed. Where nothing of ours is pending, everything that the
-    server has looked through: a busy neighbour's changes must not keep the write-ahead log from being removed.
+    server has looked through: a busy neighbour's changes must not keep the write-ahead log from being removed. The
+    server is told ``lsn`` and no more, and every step of it is written down first: see ``ledger.passed``.
     """
 
     def __init__(self, lsn: int) -> None:
@@ -60,18 +61,17 @@ class Confirmed:
     def looked_through(self, end: int) -> None:
         """Up to ``end`` there is nothing but what was read. Outside of transactions only."""
         self._idle_after, self._idle = self._last, end
-        self._settle()
 
     def confirm(self, end: int) -> None:
         """All facts of transactions that end at or before ``end`` are confirmed."""
         self.lsn = max(self.lsn, end)
-        self._settle()
+
+    @property
+    def free(self) -> int:
+        """Up to here nothing of ours is pending: it may be confirmed."""
+        return max(self.lsn, self._idle) if self.lsn >= self._idle_after else self.lsn
 
     @property
     def pending(self) -> bool:
         """Was anything read that is not confirmed?"""
         return self.lsn < self._last
-
-    def _settle(self) -> None:
-        if self.lsn >= self._idle_after:
-            self.lsn = max(self.lsn, self._idle)

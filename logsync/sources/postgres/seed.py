@@ -85,7 +85,7 @@ def seed(
 
 
 def forget(link: Link, source: str) -> None:
-    """A slot begins anew: what was told before it does not count."""
+    """What was told does not count any more."""
     link.ask("DELETE FROM logsync.seed WHERE source = %s", source)
 
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 from logsync.errors import ConfigError, StoreUnavailable
 from logsync.sources.contract import Ledger
 from logsync.sources.postgres import catalog, ledger, seed
 from logsync.sources.postgres.catalog import Slot, Table
-from logsync.sources.postgres.checks import check_wal_level, read_tables
+from logsync.sources.postgres.checks import check_slot, check_wal_level, read_tables
 from logsync.sources.postgres.declared import OUTBOX, Declared, Names, names_of
 from logsync.sources.postgres.ledger import Made, Row, entry
+from logsync.sources.postgres.left import bring
 
 if TYPE_CHECKING:
     from logsync.sources.postgres.database import Database
@@ -20,46 +22,81 @@ if TYPE_CHECKING:
 _INSERTS, _CHANGES = "insert", "insert, update, delete, truncate"
 
 
-def create(db: Database, stream: Stream, source: str, declared: Declared) -> None:
-    """Make publications, then the slot, in two transactions. Raises ConfigError, StoreUnavailable.
+def create(db: Database, stream: Stream, source: str, declared: Declared, *, failover: bool | None = None) -> int:
+    """Make publications, then the slot. Returns how many events that stood in the outbox before will be told as well.
 
-    May be repeated: publications are made as declared now, a slot that is missing or lost is made anew, and one that
-    is whole is kept. Each time goes on record. A slot begins when all transactions that were open are over: until then
-    this waits, within the bound of a call.
+    Raises ConfigError, StoreUnavailable.
+
+    May be repeated: publications are made as declared now, and the slot is kept. One that is gone, lost or moved by
+    somebody else is not made anew here: what was committed meanwhile would be missing without a word. ``adopt`` does
+    it, on record.
+
+    ``failover``: whether standbys keep the slot in step; None: as it is. A slot begins when all transactions that were
+    open are over: until then this waits, within the bound of a call.
     """
-    names, server = names_of(source), stream.identify()
+    names = names_of(source)
     with db.call("look at what is there") as link:
         check_wal_level(link)
-        tables, _ = read_tables(link, declared)
-        row, slot = ledger.find(link, source), catalog.slot(link, names.slot)
+        read_tables(link, declared)
+        slot = catalog.slot(link, names.slot)
+        row = ledger.find(link, source)
+        if failover:
+            _check_failover(link)
     if slot is not None and (not slot.here or row is None):
         raise ConfigError(
             f"the replication slot {names.slot} exists already, in database {slot.database}: the name is taken",
             fix=f"give this source another name, or SELECT pg_drop_replication_slot('{names.slot}') if nobody needs it",
         )
     _unread(slot, source)
+    if row is not None and row.passed is not None:
+        check_slot(slot, source, row)
+    _make(db, stream, source, declared, row, failover=failover)
+    brought = bring(db, source, declared)
+    if row is None or row.passed is None:
+        with db.transaction("note where the slot begins") as link:
+            _begin(link, source)
+    return brought
+
+
+def _make(
+    db: Database, stream: Stream, source: str, declared: Declared, row: Row | None, *, failover: bool | None
+) -> None:
+    """Publications and row, then the slot: it cannot be made in a transaction that has written something.
+
+    No relay runs on it until its beginning is noted, so whoever is cut off before that has to do it again.
+    """
+    names, server = names_of(source), stream.identify()
+    wanted = failover if failover is not None else row is not None and row.made.failover
     with db.transaction("create the publications") as link:
+        tables, _ = read_tables(link, declared)
         link.execute(ledger.ddl().encode())
-        if slot is None or slot.lost:
-            seed.forget(link, source)
         _publish(link, names, declared, tables)
         fingerprint, _ = catalog.fingerprint(link, names.publications(declared))
-        made = Made(server.system, server.timeline, fingerprint, *declared)
+        made = Made(server.system, server.timeline, fingerprint, *declared, wanted)
         if row is not None:  # whether it is the same database is not for this command to say
             made = made._replace(system=row.made.system, timeline=row.made.timeline)
         ledger.write(link, source, names.slot, made, entry("create", tables=declared.names))
-    _make_slot(db, names.slot, slot)
+    with db.call("look at the replication slot") as link:
+        slot = catalog.slot(link, names.slot)
+    if slot is None:
+        _make_slot(db, names.slot, failover=wanted)
+    elif slot.failover != wanted:
+        stream.mark_failover(names.slot, wanted)
 
 
-def _make_slot(db: Database, name: str, slot: Slot | None) -> None:
-    if slot is not None and slot.lost:
-        with db.call("drop the lost replication slot") as link:
-            link.ask("SELECT pg_catalog.pg_drop_replication_slot(%s)", name)
-    elif slot is not None:
-        return
+def _begin(link: Link, source: str) -> None:
+    """A slot begins: what was told before it does not count."""
+    slot = catalog.slot(link, names_of(source).slot)
+    ledger.begin(link, source, slot.confirmed if slot else 0)
+    seed.forget(link, source)
+
+
+def _make_slot(db: Database, name: str, *, failover: bool) -> None:
+    # Older servers have no such argument, and refuse its name.
+    more = ", failover => true" if failover else ""
     try:
         with db.transaction("create the replication slot") as link:
-            link.ask("SELECT pg_catalog.pg_create_logical_replication_slot(%s, 'pgoutput')", name)
+            link.ask(f"SELECT pg_catalog.pg_create_logical_replication_slot(%s, 'pgoutput'{more})", name)
     except StoreUnavailable as error:
         with db.call("look for open transactions") as link:
             open_ = catalog.writers(link)
@@ -69,6 +106,15 @@ def _make_slot(db: Database, name: str, slot: Slot | None) -> None:
             f"{error.message}: a slot begins when the transactions that are open now are over: {'; '.join(open_)}",
             fix="end them, and try again",
         ) from None
+
+
+def _check_failover(link: Link) -> None:
+    if (version := link.info.server_version // 10_000) < 17:
+        raise ConfigError(
+            f"expected Postgres 17 or later for a slot that follows to a standby, found {version}",
+            fix="create the source without --failover; after a failover `logsync source adopt` goes on, then "
+            "`logsync source seed`",
+        )
 
 
 def _publish(link: Link, names: Names, declared: Declared, tables: list[Table]) -> None:
@@ -108,16 +154,22 @@ def _drop_slot(db: Database, source: str) -> None:
             link.ask("SELECT pg_catalog.pg_drop_replication_slot(%s)", name)
 
 
-def adopt(db: Database, stream: Stream, source: str, declared: Declared, kept: Ledger, *, reason: str) -> None:
+def adopt(
+    db: Database, stream: Stream, source: str, declared: Declared, kept: Ledger, *, reason: str, known: Collection[str]
+) -> None:
     """Accept this database, from now on, in the place of the one that the log knows. ``kept``: with an incarnation
-    that is greater than all that the log has. Raises ConfigError if the source was not created here.
+    that is greater than all that the log has. ``known``: ids of outbox events that the log has. Raises ConfigError if
+    the source was not created here.
 
     The slot first: what is committed before it begins is left out, and what is read comes after the ledger.
     """
     with db.call("look at the source") as link:
-        created(link, source)
+        check_wal_level(link)
+        read_tables(link, declared)
+        row = created(link, source)
     _drop_slot(db, source)
-    create(db, stream, source, declared)
+    _make(db, stream, source, declared, row, failover=None)
+    bring(db, source, declared, known)
     server = stream.identify()
     with db.transaction("adopt the database") as link:
         row = created(link, source)
@@ -127,6 +179,7 @@ def adopt(db: Database, stream: Stream, source: str, declared: Declared, kept: L
             entry("adopt", reason=reason, topic=kept.log.topic, floor=kept.floor, before=row.made.system),
         )  # fmt: skip
         ledger.replace(link, source, kept)
+        _begin(link, source)
 
 
 def skip(db: Database, source: str, at: str, *, reason: str) -> None:

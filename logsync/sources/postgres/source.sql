@@ -4,15 +4,17 @@
 CREATE SCHEMA IF NOT EXISTS logsync;
 
 -- made: what `logsync source create` made, and in which database. kept: how far the log surely has the facts; it changes
--- with every confirmation, so there is free room on its page. skips: facts that are passed over, by place, with the
+-- with every confirmation, so there is free room on its page. passed: the slot was never told to go beyond this place;
+-- if it stands behind it, somebody else moved it or made it anew. NULL until the slot was made. skips: facts that are passed over, by place, with the
 -- reason. audit: what people did by hand.
 CREATE TABLE IF NOT EXISTS logsync.source (
-    name  text PRIMARY KEY,
-    slot  text NOT NULL UNIQUE,
-    made  json NOT NULL,
-    kept  json,
-    skips json NOT NULL DEFAULT '{}',
-    audit json NOT NULL DEFAULT '[]'
+    name   text PRIMARY KEY,
+    slot   text NOT NULL UNIQUE,
+    made   json NOT NULL,
+    kept   json,
+    passed pg_lsn,
+    skips  json NOT NULL DEFAULT '{}',
+    audit  json NOT NULL DEFAULT '[]'
 ) WITH (fillfactor = 50);
 
 -- How far `logsync source seed` has told the rows of each table: the key of the last one, and their number.

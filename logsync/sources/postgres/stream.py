@@ -80,6 +80,10 @@ class Stream:
         """How ``timeline`` came to be: a line for each timeline before it, with the LSN at which it was left."""
         return _text(self._ask(f"TIMELINE_HISTORY {timeline}").get_value(0, 1))
 
+    def mark_failover(self, slot: str, wanted: bool) -> None:
+        """Have standbys keep a copy of the slot in step, or not. Postgres 17. Raises psycopg.Error."""
+        self._ask(f"ALTER_REPLICATION_SLOT {slot} (FAILOVER {'true' if wanted else 'false'})")
+
     def start(self, slot: str, publications: list[str], confirmed: Confirmed) -> None:
         """From here on, changes arrive. ``confirmed``: what the server is told from time to time, from 1 on.
 

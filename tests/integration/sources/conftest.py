@@ -70,6 +70,10 @@ class Shop:
             stream.close()
             db.close()
 
+    def adopt(self, origin: PostgresLog) -> None:
+        """As a person does who was told that the slot is gone."""
+        origin.manager().adopt(self.name, self.settings, Ledger(LOG, "0001-", {}, 9, 1), "the slot is gone")
+
     def open(self, origin: PostgresLog, timeout: float = 30.0) -> PostgresLog:
         """Opened, once whoever was there before has let go."""
         origin.close()

@@ -154,9 +154,8 @@ def test_the_how_to_of_a_file_goes_on_behind_what_the_log_has(reader: Reader) ->
 
 def test_a_slot_is_marked_for_failover_by_the_command_of_the_page(reader: Reader) -> None:
     reader.runs("logsync topic create --log shop_events:log && logsync source create shop")
-    (command,) = re.findall(r"-c '(ALTER_REPLICATION_SLOT .*)'", OPERATE)
-    with psycopg.connect(reader.shop.url, replication="database", autocommit=True) as replication:
-        replication.pgconn.exec_(reader.named(command).encode())
+    (command,) = set(re.findall(r"`(logsync source create shop --failover)`", OPERATE))
+    reader.runs(command)
     marked = "SELECT failover FROM pg_replication_slots WHERE database = %s"
     assert reader.shop.db.execute(marked, (reader.name,)).fetchall() == [(True,)]
     reader.runs(RUN)

@@ -149,7 +149,7 @@ def test_changes_of_others_are_let_go_while_nothing_of_ours_is_pending(shop: Sho
     open_ = shop.connect()
     with open_.transaction():
         shop.put("slow", db=open_)
-        shop.db.execute("INSERT INTO busy SELECT generate_series(1, 10000)")
+        shop.db.execute("INSERT INTO busy SELECT generate_series(1, 30000)")
         wait_for(lambda: confirmed(shop) > before + 100_000, keep=lambda: origin.take(10, 0.1))
     assert ids(take(origin, 1)[0]) == ["slow"]
     open_.close()

@@ -51,11 +51,15 @@ def test_confirmed_events_leave_the_outbox_and_others_stay(shop: Shop) -> None:
     assert ids(take(origin, 1)[0]) == ["e2"]
 
 
-def test_what_was_there_before_the_source_was_made_is_not_read(shop: Shop) -> None:
+def test_rows_that_were_there_before_the_source_was_made_are_not_read_and_the_outbox_is(shop: Shop) -> None:
+    shop.db.execute("CREATE TABLE paid (id int)")
+    shop.db.execute("INSERT INTO paid VALUES (1)")
     shop.put("before")
-    origin = shop.open(shop.origin())
-    shop.put("after")
-    assert ids(take(origin, 1)[0]) == ["after"]
+    origin = shop.open(shop.origin(outbox=True, append_only=["paid"]))
+    shop.db.execute("INSERT INTO paid VALUES (2)")
+    first, second = take(origin, 2)[0]
+    assert first.id == "before"
+    assert rows([second]) == [("insert", {"id": 2})]
 
 
 def test_the_order_is_that_of_the_commits(shop: Shop) -> None:

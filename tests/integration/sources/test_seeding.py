@@ -170,7 +170,7 @@ def test_a_slot_that_is_made_anew_wants_the_rows_again(shop: Shop, origin: Postg
     shop.db.execute(
         "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE database = current_database()"
     )
-    shop.create(origin)
+    shop.adopt(origin)
     shop.open(origin)
     assert seeding(shop, origin)[-1] == Seeded("people", 25, True)
     assert len(take(origin, 25)[0]) == 25
