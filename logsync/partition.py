@@ -30,6 +30,12 @@ class Polled:
         self.events += [decode(record) for record in self.part.records[begun : begun + most]]
         return len(self.events) > begun
 
+    def cut(self, count: int) -> tuple[Polled, Polled]:
+        """Its first ``count`` records, and the rest."""
+        number, records, end = self.part
+        head, rest = Part(number, records[:count], 0), Part(number, records[count:], end)
+        return Polled(head, self.events[:count]), Polled(rest, self.events[count:])
+
 
 class Partition:
     """A partition that is assigned to this worker. It is read once the store has said its ``position``."""
@@ -42,6 +48,8 @@ class Partition:
         """What is parked, and what of it is to be tried again."""
         self.ahead: Polled | None = None
         """Polled, and to be applied in the next turn: it begins at ``position``."""
+        self.held_until = 0.0
+        """Until then, by the worker's clock, it is left alone: the sinks that go first are not there yet. # V1"""
         # Shown by the worker's status, also while the store does not answer.
         self.next_offset: int | None = None
         self.end: int | None = None
@@ -67,7 +75,7 @@ class Partition:
 
     def applied(self, made: Plan) -> None:
         """The store holds the plan."""
-        self.position, self.next_offset = made.end, made.end.next_offset
+        self.position, self.next_offset, self.held_until = made.end, made.end.next_offset, 0.0
         self.retries.parked(made)
         self.parked = max(0, self.parked + len(made.parked) - len(made.released))
 

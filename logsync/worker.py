@@ -13,7 +13,7 @@ from __future__ import annotations
 import logging
 import random
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from datetime import UTC, datetime
 from functools import partial
 
@@ -32,6 +32,7 @@ from logsync.log.contract import LogReader
 from logsync.parked_retries import RETRY_FOR, ParkedRetries
 from logsync.partition import Partition, Polled, begin_at
 from logsync.read_ahead import ReadAhead
+from logsync.reading.predecessors import HOLD, Predecessors
 from logsync.settings import Settings
 from logsync.worker_status import STANDBY_AFTER, HeldLines, ParkedLines, WorkerState, WorkerStatus
 
@@ -79,6 +80,7 @@ class Worker:
         self._retries = ParkedRetries(sink, self._books, self._decode, only_retry=only_retry, now=now, clock=clock)
         self._ahead = ReadAhead(self._partitions, self._decode, settings.batch_records)
         self._backoff = Backoff(sink, clock, chance)
+        self._first = Predecessors(sink, settings, clock=clock)
         self._retried = -1  # the partition whose parked events were tried last
         self._opened = False
         self._met_store_at = float("-inf")  # applied, or compared positions
@@ -95,6 +97,7 @@ class Worker:
         self._parked_lines.say(last=True)
         self.reader.close()
         self.sink.store.close()
+        self._first.close()
 
     def stop(self) -> None:
         """Ask the loop to end after the plan it is applying. A search of the log for a plan not yet made is cut off."""
@@ -126,7 +129,8 @@ class Worker:
             self._look_if_due()
         self._retry_parked()
         for partition, polled in ready:
-            self._apply(partition, polled)
+            for piece in self._in_turn(partition, polled):
+                self._apply(partition, piece)
         self._ahead.applied(ready)
         if self._read and self._clock() - self._met_store_at >= STORE_EVERY:
             self._compare()
@@ -141,10 +145,29 @@ class Worker:
     @property
     def _waiting(self) -> list[Partition]:
         """Those whose position the store has to tell first."""
-        return [partition for _, partition in sorted(self._partitions.items()) if partition.position is None]
+        now = self._clock()
+        mine = (partition for _, partition in sorted(self._partitions.items()))
+        return [partition for partition in mine if partition.position is None and partition.held_until <= now]
 
     def _turned(self) -> None:
         self.status.turned_at = self._clock()
+
+    def _in_turn(self, partition: Partition, polled: Polled) -> Iterator[Polled]:
+        """All of it, in pieces that the sinks which this one comes after have applied. Where they are not there yet,
+        the partition begins again where the store is, a little later; the other partitions go on. # V1"""
+        rest, done, (number, records, _) = polled, 0, polled.part
+        waits = self._first.released(
+            number, records, self._books.book.log, turned=self._turned, stopping=lambda: self.stopping
+        )
+        for until in waits:
+            piece, rest = rest.cut(until - done) if until < len(records) else (rest, rest)
+            done = until
+            yield piece
+        self.status.waits_for = self._first.waits_for
+        if done < len(records) and not self.stopping:
+            self.reader.stop(number)
+            partition.suspend()
+            partition.held_until = self._clock() + HOLD
 
     def _apply(self, partition: Partition, polled: Polled) -> None:
         part = polled.part
@@ -190,6 +213,8 @@ class Worker:
                     return
         for partition in sorted(self._read, key=lambda each: (each.number <= last, each.number)):  # all get their turn
             self._retried = partition.number
+            if partition.retries.queue and not self._first.reached(partition.stored, self._books.book.log):
+                continue  # V1
             while partition.retries.queue:
                 self._retry_next(partition)
                 if self.stopping or self._clock() - began >= RETRY_FOR:
@@ -232,9 +257,10 @@ class Worker:
         book = self._books.resume(self.reader.identity(), self.reader)
         stored = store.positions()
         self._met_store_at = self._clock()
-        if any(partition.number not in stored for partition in self._waiting):
+        waiting = self._waiting
+        if any(partition.number not in stored for partition in waiting):
             self._books.look()  # emptied since the book was read: that is no loss of positions, and it begins anew
-        for partition in self._waiting:
+        for partition in waiting:
             number = partition.number
             position, (_, high) = begin_at(stored.get(number), number, sink, book, self.reader, self._turned)
             retries = self._retries.resume(number)
@@ -242,9 +268,10 @@ class Worker:
                 self.reader.start(position)
             self.reader.commit(position)  # P2: after a restore the bookmark is ahead; heal it at once
             partition.resume(position, retries, high)
-            log.info(
-                "resumed", extra={"sink": sink.name, "partition": number, "next": position.next_offset, "end": high}
-            )
+            if not partition.held_until:
+                log.info(
+                    "resumed", extra={"sink": sink.name, "partition": number, "next": position.next_offset, "end": high}
+                )
         self._retries.ask(self._read)
         self.status.state, self.status.reason = WorkerState.RUNNING, ""
 
@@ -286,6 +313,7 @@ class Worker:
             partition.suspend()
         self._opened = False
         self.status.state, self.status.reason = WorkerState.WAITING, error.message
+        self.status.waits_for = self._first.waits_for
         self.status.retries += 1
 
     def _patience(self) -> float:
@@ -294,7 +322,10 @@ class Worker:
             return 0.0
         if self._waiting:
             return min(0.5, self._backoff.left)
-        return 0.1 if not self._partitions else max(0.0, min(0.5, self._looked_at + LOOK_EVERY - self._clock()))
+        if not self._partitions:
+            return 0.1
+        due = [each.held_until for each in self._partitions.values() if each.position is None]
+        return max(0.0, min(0.5, min([self._looked_at + LOOK_EVERY, *due]) - self._clock()))
 
     def _forget(self, number: int) -> None:
         self._partitions.pop(number, None)

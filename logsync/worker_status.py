@@ -54,6 +54,8 @@ class WorkerStatus:
     """Those that are assigned to this worker."""
     state: WorkerState = WorkerState.JOINING
     reason: str = ""
+    waits_for: str = ""
+    """The name of the sink that goes first and is not there yet."""
     applied: int = 0
     skipped: Counter[str] = field(default_factory=Counter)
     parked: int = 0

@@ -27,6 +27,7 @@ FOLDERS: dict[str, tuple[str, ...]] = {
     "integration/outbox": ("postgres",),
     "integration/cli": ("kafka", "postgres"),
     "integration/sources": ("postgres",),
+    "integration/reading": ("kafka", "postgres", "opensearch"),
 }
 VARIABLES = {
     "kafka": ("LOGSYNC_KAFKA", "{}:9"),

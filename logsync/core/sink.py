@@ -52,6 +52,8 @@ class Sink:
     it by error class, as in ``{HandlerError: "park"}``; what it does not name halts. ``parking`` has the limits
     (None: the defaults of Parking).
     ``sequence_by`` finds an event's sequence from its key and headers; the default is its key (K3).
+    ``after`` names sinks of the same log that go first: an event is applied here only when their stores are past it, so
+    what is found here (a search hit) is there, too (V1). While one of them is down or is rebuilt, this sink waits.
     """
 
     def __init__(
@@ -65,6 +67,7 @@ class Sink:
         on_error: OnError = "halt",
         parking: Parking | None = None,
         sequence_by: SequenceBy = by_key,
+        after: Iterable[Sink] = (),
     ) -> None:
         if not _NAME.match(name):
             raise ConfigError(f"sink name {name!r}: expected 1 to 60 of a-z, 0-9, '_', '-'")
@@ -78,9 +81,25 @@ class Sink:
         self.on_error = on_error
         self.parking = parking or Parking()
         self.sequence_by = sequence_by
+        self.after = tuple(after)
+        self._check_after()
         self.handlers: dict[type[BaseModel], Handler] = {}
         self._made: dict[type[BaseModel], frozenset[type[Write]]] = {}  # by their handlers, as far as it is known
         self._on_error_of: dict[str, OnError] = {}  # by event name: an undecodable record has no model
+
+    def _check_after(self) -> None:
+        """Raise ConfigError for sinks that this one would wait for without end. # V1"""
+        ways: list[tuple[Sink, tuple[str, ...]]] = [(each, (self.name, each.name)) for each in self.after]
+        while ways:
+            first, way = ways.pop()
+            if first.log.topic != self.log.topic:
+                raise ConfigError(
+                    f"sink {self.name} cannot come after sink {first.name}: that one follows topic {first.log.topic}, "
+                    f"and this one {self.log.topic}; offsets of two logs do not compare"
+                )
+            if first.name in way[:-1]:
+                raise ConfigError(f"sinks would wait for each other: {' after '.join(way)}", fix="take one `after` out")
+            ways += [(each, (*way, each.name)) for each in first.after]
 
     @overload
     def on(self, model: type[A], /, *, on_error: OnError | None = None) -> Registering[A]: ...

@@ -72,8 +72,9 @@ class LogReader(Protocol):
     def start(self, position: Position) -> None:
         """Read this assigned partition from ``position.next_offset`` on, wherever it was before."""
 
-    def stop(self) -> None:
-        """Read from no partition until ``start``; the membership and the assignment stay."""
+    def stop(self, *partitions: int) -> None:
+        """Read no more from these until ``start``, or from none at all if none is named. What was fetched of them is
+        dropped; the membership and the assignment stay."""
 
     def commit(self, position: Position) -> None:
         """Ask Kafka to remember ``position.next_offset``."""

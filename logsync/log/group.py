@@ -267,8 +267,8 @@ class KafkaReader:
         self._following[position.partition] = position.next_offset
         self._windows.pop(position.partition, None)  # the log may have lost what it was read from
 
-    def stop(self) -> None:
-        self._drop(self._use(), self._started)
+    def stop(self, *partitions: int) -> None:
+        self._drop(self._use(), set(partitions) or self._started)
 
     def _drop(self, consumer: Consumer, partitions: set[int]) -> None:
         """Stop reading these, and forget their records that are here: the next ``start`` may be before them."""

@@ -26,6 +26,8 @@ def ready(report: WorkerStatus, now: float) -> tuple[bool, str]:
     """Readiness: progress against the log's end as the broker tells it, not the worker's own opinion."""
     if report.state is WorkerState.STANDBY:
         return True, "standby: no partition is assigned, other workers of the sink hold them all"
+    if report.waits_for:
+        return False, f"waits for sink {report.waits_for}, which goes first"
     if report.state is not WorkerState.RUNNING:
         return False, f"{report.state.value}: the worker's log says why"
     if report.positions and now - report.looked_at > STALE:

@@ -154,7 +154,7 @@ def survey(sink: Sink, settings: Settings) -> list[Row]:
                     age = None if age is None else round(age, 3)
                     row = row._replace(state=state, lag_seconds=age, parked=parked)
                 rows.append(row._replace(committed=bookmarks.get(partition)))
-            return rows
+            return _with_predecessors(rows, sink, settings)
     except LogUnavailable as error:
         positions = _examine(sink, settings)[0].positions or {}
         down = Row(sink.name, None, SinkState.LOG_UNREACHABLE, detail=error.message)
@@ -171,3 +171,27 @@ def _examine(sink: Sink, settings: Settings) -> tuple[Inspection, dict[str, Any]
         return Inspection(), {"state": SinkState.STORE_UNREACHABLE, "detail": error.message}
     except ConfigError as error:
         return Inspection(), {"state": SinkState.MISCONFIGURED, "detail": error.message}
+
+
+def _with_predecessors(rows: list[Row], sink: Sink, settings: Settings) -> list[Row]:
+    """Say of a row that is behind for which sink it waits, if it has come as far as that one. # V1"""
+    for first in sink.after if any(row.state is SinkState.BEHIND for row in rows) else ():
+        seen, trouble = _examine(first, settings)
+        if trouble:
+            waits = dict.fromkeys(
+                (row.partition for row in rows), f"which cannot tell where it is: {trouble['detail']}"
+            )
+        else:
+            reached = {number: at.next_offset for number, at in (seen.positions or {}).items()}
+            waits = {
+                row.partition: f"which is at {reached.get(row.partition or 0, 0)}"
+                for row in rows
+                if row.position is not None and reached.get(row.partition or 0, 0) <= row.position
+            }
+        rows = [
+            row._replace(detail=row.detail or f"waits for sink {first.name}, {waits[row.partition]}")
+            if row.state is SinkState.BEHIND and row.partition in waits
+            else row
+            for row in rows
+        ]
+    return rows

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import threading
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from time import monotonic
 from typing import Protocol
 
@@ -14,28 +13,13 @@ from logsync.core.receipt import Receipt
 from logsync.core.sink import Sink
 from logsync.core.view import Viewed
 from logsync.errors import ConfigError, LogsyncError
+from logsync.reading.brief import Brief
 from logsync.reading.judging import by_type, check_receipt
 from logsync.reading.poller import Answer, Poller, Waiter
 from logsync.reading.seen import Seen, State, worst
 from logsync.settings import Settings, load_settings
 
 Receipts = Receipt | Iterable[Receipt]
-LOOK_TIMEOUT = 2.0
-"""Seconds that one look at a store may take before the connection is given up."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Brief:
-    """The settings, with less patience than a worker has."""
-
-    settings: Settings
-
-    @property
-    def store_timeout(self) -> float:
-        return min(LOOK_TIMEOUT, self.settings.store_timeout)
-
-    def address(self, kind: str) -> str:
-        return self.settings.address(kind)
 
 
 class Views:
@@ -61,7 +45,7 @@ class Views:
                 f"sink {sink.name}: a store of kind {store.kind} cannot be looked at",
                 fix="give it a method view(sink, settings): logsync.core.view",
             )
-        return Poller(sink, self.settings.environment, lambda: store.view(sink.name, _Brief(self.settings)))
+        return Poller(sink, self.settings.environment, lambda: store.view(sink.name, Brief(self.settings)))
 
     def wait(self, receipts: Receipts, *sinks: str, timeout: float = 2.0, searchable: bool = False) -> Seen:
         """Wait until all of ``sinks`` have settled the event, for ``timeout`` seconds at most.

@@ -126,8 +126,9 @@ class MemoryReader:
             self._next[position.partition] = position.next_offset
             self._told.pop(position.partition, None)
 
-    def stop(self) -> None:
-        self._next.clear()
+    def stop(self, *partitions: int) -> None:
+        for partition in partitions or tuple(self._next):
+            self._next.pop(partition, None)
 
     def commit(self, position: Position) -> None:
         if position.partition in self._held:

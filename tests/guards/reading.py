@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from tests.guards.guard import Guard
 
+_JUDGE, _FIRST = "logsync/reading/judging.py", "logsync/reading/predecessors.py"
+_BOOK = "logsync/core/book.py"
 _JUDGED: tuple[str, ...] = ("tests/unit/test_reading.py",)
+AFTER = ("tests/unit/test_after.py",)
 
 READING = (
     Guard("A1 the first attempt of a retried append may be parked", "logsync/reading/judging.py",
@@ -19,4 +22,25 @@ READING = (
           "    if book.rebuilding(sight.positions):\n", "    if False:\n", _JUDGED),
     Guard("a receipt of a topic that was made again", "logsync/reading/judging.py",
           "(receipt.topic_id and receipt.topic_id != book.log.topic_id)", "False", _JUDGED),
+    Guard("reading: a receipt of another log", _JUDGE,
+          "    if (receipt.topic_id and receipt.topic_id != book.log.topic_id) or number >= book.log.partitions:",
+          "    if False:", _JUDGED),
+    Guard("reading: every partition of a rebuild", _BOOK,
+          "number not in positions or positions[number].epoch != self.epoch or", "number not in positions or", _JUDGED),
+    Guard("reading: what was skipped by hand", _JUDGE,
+          "        if skip.partition == number and receipt.offset in skip.offsets:", "        if False:", _JUDGED),
+    Guard("reading: what is parked", _JUDGE, "    if reason is not None:", "    if False:", _JUDGED),
+    Guard("reading: what an older worker passes over", _JUDGE,
+          "    if receipt.type in book.skipped:", "    if False:", _JUDGED),
+    Guard("reading: merged receipts keep types apart", "logsync/core/receipt.py",
+          "receipt.topic, receipt.topic_id, receipt.partition, receipt.type",
+          "receipt.topic, receipt.topic_id, receipt.partition", _JUDGED),
+    Guard("V1 the ceiling", _FIRST,
+          "bisect_left(records, ceiling, lo=done, key=attrgetter(\"offset\"))", "len(records)", AFTER),
+    Guard("V1 another log", _FIRST, "        if differences := book.log.differences(log):",
+          "        if differences := []:", AFTER),
+    Guard("V1 parked events wait, too", "logsync/worker.py",
+          "not self._first.reached(partition.stored, self._books.book.log)", "False", AFTER),
+    Guard("V1 sinks do not wait for each other", "logsync/core/sink.py",
+          "            if first.name in way[:-1]:", "            if False:", AFTER),
 )  # fmt: skip

@@ -151,7 +151,7 @@ class Watched(Memory):
     def __init__(self) -> None:
         super().__init__(Server())
         self.looks: list[set[Place]] = []
-        self.closed = 0
+        self.closed = self.dropped = 0
         self.error: Exception | None = None
         self.hangs = threading.Event()
         self.hangs.set()
@@ -179,6 +179,9 @@ class _WatchedView:
 
     def close(self) -> None:
         self._store.closed += 1
+
+    def __del__(self) -> None:
+        self._store.dropped += 1
 
 
 def views(store: Watched) -> Views:
@@ -341,7 +344,7 @@ def test_a_child_asks_over_a_connection_of_its_own() -> None:
         if child == 0:
             try:
                 seen = held.wait(RECEIPT, "db", timeout=PATIENCE)
-                os.write(writer, f"{seen.state} {store.closed} {len(store.looks) - made}".encode())
+                os.write(writer, f"{seen.state} {store.closed + store.dropped} {len(store.looks) - made}".encode())
             finally:
                 os._exit(0)
         os.waitpid(child, 0)

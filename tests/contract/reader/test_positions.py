@@ -54,6 +54,20 @@ def test_stop_drops_what_was_fetched_and_keeps_the_partition(source: Source, mem
     assert member.offsets(0) == list(range(2, 40))
 
 
+def test_one_partition_is_stopped_and_the_others_go_on(source: Source, member: Member) -> None:
+    for number in (0, 1):
+        source.append(number, *map(str, range(40)))
+        member.reader.start(Position(number, 0))
+    while {record.partition for record in member.records} != {0, 1}:
+        member.poll(limit=3)
+    member.reader.stop(0)
+    before = len(member.offsets(0))
+    member.wait(lambda: len(member.offsets(1)) == 40)
+    assert len(member.offsets(0)) == before
+    member.reader.start(Position(0, 0))
+    member.wait(lambda: member.offsets(0)[before:] == list(range(40)))
+
+
 @pytest.mark.parametrize("at", [0, 2, 9])
 def test_a_position_outside_the_log_is_a_gap(source: Source, member: Member, at: int) -> None:
     source.append(0, *map(str, range(6)))

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Literal
 
 from pydantic import BaseModel
@@ -25,6 +25,8 @@ NAME, ORDER = "WORKER_TEST_NAME", "WORKER_TEST_ORDER"
 """Environment variables: the name of topic, tables, prefix and indices; what the sinks say about order."""
 PARK, MENDED = "WORKER_TEST_PARK", "WORKER_TEST_MENDED"
 """Set: the sinks park what cannot be applied; the handlers take what they used to raise at."""
+AFTER = "WORKER_TEST_AFTER"
+"""Set: search comes after db."""
 POISON = "poison"
 """A note at which the handlers raise."""
 
@@ -109,7 +111,7 @@ def make_cache(log: Log, name: str, order: Literal["total", "per-key"]) -> Sink:
     return sink
 
 
-def make_search(log: Log, name: str, order: Literal["total", "per-key"]) -> Sink:
+def make_search(log: Log, name: str, order: Literal["total", "per-key"], after: Sequence[Sink] = ()) -> Sink:
     items, tally = f"{name}-items", f"{name}-tally"
     note = {"type": "text", "index": False}
     settings = {"number_of_shards": 1, "number_of_replicas": 0}
@@ -119,7 +121,7 @@ def make_search(log: Log, name: str, order: Literal["total", "per-key"]) -> Sink
             tally: {"settings": settings, "mappings": {"dynamic": "strict", "properties": {"n": {"type": "long"}}}},
         }
     )
-    sink = Sink(f"{name}-search", log, store, order=order, on_error=on_error())
+    sink = Sink(f"{name}-search", log, store, order=order, on_error=on_error(), after=after)
 
     @sink.on(ItemPut)
     def put(event: Event[ItemPut]) -> Iterator[Write]:
@@ -138,10 +140,11 @@ def make_search(log: Log, name: str, order: Literal["total", "per-key"]) -> Sink
 def make(name: str, order: Literal["total", "per-key"] = "total") -> dict[str, Sink]:
     """The three sinks over topic ``name``. Opens nothing."""
     log = declare(name)
+    db = make_db(log, name, order)
     return {
-        "db": make_db(log, name, order),
+        "db": db,
         "cache": make_cache(log, name, order),
-        "search": make_search(log, name, order),
+        "search": make_search(log, name, order, [db] if AFTER in os.environ else []),
     }
 
 
