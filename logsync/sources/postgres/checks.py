@@ -38,6 +38,11 @@ def check(link: Link, source: str, declared: Declared) -> tuple[Row, Tables]:
                 fix="give this source another name",
             )
         raise ConfigError(f"the source {source} was never created in this database", fix=create)
+    if row.slot != names_of(source).slot:
+        raise ConfigError(
+            f"the source {source} was created to poll its outbox, and not to read the write-ahead log",
+            fix=f"declare it with Polling, or `logsync source drop {source}` and {create}",
+        )
     if row.made.declared != declared:
         before = ", ".join(row.made.declared.names)
         raise ConfigError(

@@ -36,6 +36,10 @@ _REPLACE = "UPDATE logsync.source SET kept = %s WHERE name = %s"
 _SKIP = """
 UPDATE logsync.source SET skips = (skips::jsonb || jsonb_build_object(%s::text, %s::text))::json WHERE name = %s
 """
+_TAKEN = """
+SELECT name FROM logsync.source
+WHERE (name = %s AND slot <> %s) OR (name <> %s AND (made ->> 'outbox')::boolean AND %s) ORDER BY name LIMIT 1
+"""
 _THERE = "SELECT pg_catalog.to_regclass('logsync.source') IS NOT NULL"
 
 
@@ -69,6 +73,23 @@ class Row(NamedTuple):
     audit: list[dict[str, Any]]
     passed: int | None
     """The slot was never told to go beyond this place; None: it was not made yet."""
+
+
+def check_free(link: Link, source: str, slot: str, *, outbox: bool) -> None:
+    """Raises ConfigError if the name is that of a source of another kind, or the outbox has a source already.
+
+    Two sources of one outbox would bring each event twice.
+    """
+    taken = (
+        link.ask(_TAKEN, source, slot, source, outbox).fetchone() if link.ask(_THERE).fetchone() == (True,) else None
+    )
+    if taken is None:
+        return
+    (name,) = taken
+    what = "is of another kind" if name == source else "relays the outbox of this database already"
+    raise ConfigError(
+        f"the source {name} {what}", fix=f"`logsync source drop {name}` first, if this one stands in its place"
+    )
 
 
 def ddl() -> str:

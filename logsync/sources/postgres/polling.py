@@ -31,6 +31,7 @@ _KEY = 0x6C6F6773, 0x6F757462  # of the advisory lock: "logs", "outb"
 _PAUSE = 0.02  # seconds between two looks for new rows
 _BEAT = 1.0  # seconds without a question after which one is asked, so that the session is not taken for a frozen one
 _NUMBERED_AT_ONCE = 5_000
+_BYTES_AT_ONCE = 4 << 20
 # Of the session. What a role or a database may have set otherwise, and what ends a session whose relay is gone or
 # frozen: until then the lock is held, and a successor waits.
 _SETTINGS = {
@@ -68,8 +69,14 @@ FROM counter, (SELECT id, row_number() OVER (ORDER BY inserted) AS nth FROM seen
 WHERE outbox.id = ordered.id
 """
 _LAST = "SELECT last FROM logsync.outbox_number"
+# In rows and in bytes. The first row comes whatever its size; in front of each stands how many more there were.
 _NEXT = """
-SELECT number, id, key, value, headers, time FROM logsync.outbox WHERE number > %s ORDER BY number LIMIT %s
+SELECT rows - nth, number, id, key, value, headers, time FROM (
+    SELECT *, row_number() OVER (ORDER BY number) AS nth, count(*) OVER () AS rows,
+           sum(octet_length(key) + coalesce(octet_length(value), 0) + octet_length(headers::text))
+               OVER (ORDER BY number ROWS UNBOUNDED PRECEDING) AS size
+    FROM (SELECT * FROM logsync.outbox WHERE number > %s ORDER BY number LIMIT %s) AS next
+) AS sized WHERE nth = 1 OR size <= %s ORDER BY number
 """
 _FORGET = "DELETE FROM logsync.outbox WHERE number <= %s OR id = ANY(%s)"
 
@@ -189,13 +196,13 @@ class Polling:
 
     def _facts(self, limit: int) -> list[Fact]:
         with self._opened().call("read the outbox") as link:
-            rows = link.ask(_NEXT, self._read, limit).fetchall()
-            if len(rows) < limit and self._number(link):
-                rows = link.ask(_NEXT, self._read, limit).fetchall()
+            rows = link.ask(_NEXT, self._read, limit, _BYTES_AT_ONCE).fetchall()
+            if len(rows) < limit and not (rows and rows[-1][0]) and self._number(link):
+                rows = link.ask(_NEXT, self._read, limit, _BYTES_AT_ONCE).fetchall()
         self._asked = monotonic()
         # Numbers of rows that are gone, because an earlier relay had them confirmed, are passed as well.
-        self._read = rows[-1][0] if len(rows) == limit else self._last
-        return [Fact(_at(number), _event(row), row[0], row[-1]) for number, *row in rows]
+        self._read = rows[-1][1] if rows and (rows[-1][0] or len(rows) == limit) else self._last
+        return [Fact(_at(number), _event(row), row[0], row[-1]) for _, number, *row in rows]
 
     def _number(self, link: Link) -> int:
         """Number rows that have none, as many as one transaction should. Returns how many."""
@@ -236,14 +243,7 @@ def create(db: Database, source: str) -> None:
         link.execute(DDL.encode())
         link.execute(ledger.ddl().encode())
         link.execute(resources.files(__package__).joinpath("polling.sql").read_bytes())
-        taken = link.ask(
-            "SELECT name FROM logsync.source WHERE name <> %s AND (made->>'outbox')::boolean", source
-        ).fetchone()
-        if taken:
-            raise ConfigError(
-                f"the source {taken[0]} relays the outbox of this database already",
-                fix=f"`logsync source drop {taken[0]}` first, if this one stands in its place",
-            )
+        ledger.check_free(link, source, SLOT, outbox=True)
         (system,) = link.ask("SELECT system_identifier::text FROM pg_control_system()").fetchone() or ("",)
         ledger.write(link, source, SLOT, Made(system, 0, "", True, (), ()), entry("create", tables=[SLOT]))
 

@@ -40,6 +40,7 @@ def create(db: Database, stream: Stream, source: str, declared: Declared, *, fai
         read_tables(link, declared)
         slot = catalog.slot(link, names.slot)
         row = ledger.find(link, source)
+        ledger.check_free(link, source, names.slot, outbox=declared.outbox)
         if failover:
             _check_failover(link)
     if slot is not None and (not slot.here or row is None):

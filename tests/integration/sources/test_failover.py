@@ -5,15 +5,17 @@ from __future__ import annotations
 import threading
 from collections import defaultdict
 from collections.abc import Iterator
+from decimal import Decimal
 from pathlib import Path
 from random import Random
 from typing import NamedTuple
 
 import psycopg
 import pytest
-from pydantic import SecretStr
+from pydantic import BaseModel, SecretStr
 
 from devstack import Stack
+from logsync import Log, Producer
 from logsync.settings import Settings
 from tests.integration.worker.harness import until
 
@@ -148,3 +150,61 @@ def test_a_relay_goes_on_with_a_standby_that_has_its_slot(failing: Failing, paus
     found = status(relayed)
     assert found["failover"] is True
     assert any(entry["what"] == "promoted" for entry in found["audit"])  # type: ignore[attr-defined]
+
+
+def test_a_standby_without_the_slot_halts_the_relay_until_it_is_adopted_and_nothing_is_lost_then(
+    failing: Failing,
+) -> None:
+    relayed, servers = failing.relayed, failing.pair
+    servers.follow(synced=False)
+    app = App(relayed)
+    app.start()
+    relay = relayed.start()
+    relayed.relayed(100)
+    relay.kill()  # the log has facts that the ledger does not know of
+    app.writes(50)
+    end = servers.ask(servers.primary, "SELECT pg_current_wal_flush_lsn()::text")
+    until(lambda: servers.ask(servers.standby, "SELECT pg_last_wal_replay_lsn() >= %s", end), "the standby at that end")
+    servers.fail_over()
+    app.join()
+    assert "is gone" in relayed.start().ends(3)
+    assert "source adopt" in command(relayed, "create", code=3)
+    command(relayed, "adopt", "--reason", "failed over", "--yes")
+    command(relayed, "seed")
+    append_payments(relayed)
+    later = App(relayed, 100_000)
+    later.start()
+    later.writes(50)
+    later.ends.set()
+    later.join()
+    assert relayed.start("--until-end").ends(0)
+    counted, expected = relayed.counted(), facts(relayed.shop, app, later)
+    assert counted.keys() == expected.keys()
+    for key, values in expected.items():
+        found = counted[key]
+        if key.startswith("order.placed"):  # put into the outbox again by their times
+            assert found == values
+        elif key.startswith("payment.made"):
+            assert sorted(found) == sorted(values)  # type: ignore[type-var]
+        else:  # told as they are, whether the log has them or not
+            assert set(found) == set(values)
+
+
+def append_payments(relayed: Relayed) -> None:
+    """Those that the log lacks, as the page says: by their key, as a file is appended."""
+    there = {values[1] for key, each in relayed.counted().items() if key.startswith("payment") for values in each}
+    with psycopg.connect(relayed.shop.url) as db:
+        rows = db.execute("SELECT account, number, amount FROM payments ORDER BY number").fetchall()
+    missing = [row for row in rows if row[1] not in there]
+    assert missing
+    log = Log(relayed.topic)
+    log.event("payment.made", key="account")(PaymentMade)
+    with Producer(log, settings=relayed.shop.settings) as producer:
+        events = [PaymentMade(account=account, number=number, amount=amount) for account, number, amount in missing]
+        producer.append_many(events, source="payments-of-the-gap", places=[number for _, number, _ in missing])
+
+
+class PaymentMade(BaseModel):
+    account: str
+    number: int
+    amount: Decimal

@@ -19,7 +19,7 @@ from logsync.errors import ConfigError, PositionConflict, StoreUnavailable
 from logsync.outbox import DDL, Outbox
 from logsync.settings import Settings
 from logsync.sources.contract import Fact, Ledger, Unfit
-from logsync.sources.postgres import polling
+from logsync.sources.postgres import PostgresLog, polling
 from logsync.sources.postgres.polling import Polling
 from tests.faults.fault import NotHere
 from tests.faults.pgbouncer import PgBouncer
@@ -262,6 +262,47 @@ def test_an_outbox_has_one_source(place: Place) -> None:
     place.create()  # again
     with pytest.raises(ConfigError, match="source shop relays the outbox"):
         place.create("other")
+    wal = PostgresLog(outbox=True).manager()
+    with pytest.raises(ConfigError, match="source shop relays the outbox"):
+        wal.create("other", place.settings)
+    with pytest.raises(ConfigError, match="source shop is of another kind"):
+        wal.create("shop", place.settings)
+    with pytest.raises(ConfigError, match="created to poll"):
+        PostgresLog(outbox=True).open("shop", place.settings)
+
+
+def test_an_outbox_that_is_read_from_the_write_ahead_log_is_not_polled(place: Place) -> None:
+    wal = PostgresLog(outbox=True).manager()
+    Polling().manager().drop("shop", place.settings)
+    name = place.db.info.dbname
+    wal.create(name, place.settings)
+    try:
+        with pytest.raises(ConfigError, match=f"source {name} relays the outbox"):
+            place.create("other")
+        with pytest.raises(ConfigError, match=f"source {name} is of another kind"):
+            place.create(name)
+        with pytest.raises(ConfigError, match="never created"):
+            place.open(name)
+    finally:
+        wal.drop(name, place.settings)
+
+
+def test_large_rows_are_taken_a_few_at_a_time_and_none_is_passed_over(place: Place) -> None:
+    sizes = [1 << 20, 3 << 20, 1 << 20, 5 << 20, 10, 10, 3 << 20]
+    for number, size in enumerate(sizes):
+        place.db.execute(
+            "INSERT INTO logsync.outbox VALUES (%s, 't', 'k', %s, '[]', now())", (str(number), b"x" * size)
+        )
+    origin = place.open()
+    parts = list[list[str | None]]()
+    until = origin.now()
+    while sum(map(len, parts)) < len(sizes):
+        portion = origin.take(500, 1.0)
+        parts.append([fact.id for fact in portion.facts])
+        assert portion.end is not None
+    assert portion.end == until
+    assert [len(part) for part in parts] == [1, 1, 1, 1, 3]
+    assert [each for part in parts for each in part] == [str(number) for number in range(len(sizes))]
 
 
 def test_a_row_that_somebody_wrote_by_hand_is_no_event(place: Place) -> None:
