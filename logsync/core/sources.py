@@ -57,6 +57,8 @@ class State(NamedTuple):
     """True: records before this place cannot be read. The next one of this writer may have any greater number."""
 
 
+_new = tuple.__new__  # a named tuple without its generated __new__, which is a call more for every record
+
 Marks = Iterable[tuple[int, Mark | None]]
 """Records of sources with their offsets, in log order. None: what stands there cannot be read; maybe some did."""
 
@@ -154,7 +156,7 @@ def fold(before: Sources, marks: Marks, next_offset: int) -> tuple[Sources, dict
                 states[mark.source] = State(mark.term, mark.writer, 0, state.at, state.exact)
         elif state is not None and _next(state, mark):
             exact = state.exact and mark.number == state.number + 1
-            states[mark.source] = State(mark.term, mark.writer, mark.number, mark.at, exact)
+            states[mark.source] = _new(State, (mark.term, mark.writer, mark.number, mark.at, exact, False))
         elif not whole and (mark.term > state.term if state is not None else len(states) < MOST):
             states[mark.source] = State(mark.term, mark.writer, mark.number, mark.at, exact=False)
         else:

@@ -79,6 +79,7 @@ class KafkaChannel:
         producer = self._producer
         if producer is None:
             config = {"linger.ms": 1, **producer_config(self._settings), "error_cb": self._last}
+            config["delivery.report.only.error"] = True  # what is in the log is read back there  # U2
             producer = self._producer = build(Producer, config)
         try:
             producer.produce(

@@ -207,7 +207,8 @@ class Relay:
         heard = self._clock()
         self._heard_at = min(heard, self._heard_at + heard - asked)  # so long nobody has listened to the log
         # Only who has nothing else to do waits: the client takes all of the time that it is given.
-        self._read_back(term, 0.005 if term.facts_under_way and not portion.facts else 0.0)
+        idle = not portion.facts and portion.end is None
+        self._read_back(term, 0.005 if idle and term.facts_under_way else 0.0)
         self._confirm(term)
         self.status.under_way = term.facts_under_way
         if self._halt is not None and not term.facts_under_way:

@@ -82,11 +82,12 @@ class Reading:
         """One message, with the header of the stream. Raises ConfigError for what does not follow the protocol."""
         message = decode(data, _BODY)
         if isinstance(message, _CHANGES):
+            begun = self._now
             try:
-                said = self._readers[message.relation].said(message, self._now.time)
+                said = self._readers[message.relation].said(message, begun.time)
             except (LookupError, ValueError) as error:
                 raise _out_of_order(f"a row of relation {message.relation} that fits what was said of it") from error
-            self._add(data, said)
+            self._add(data, said, begun)
         elif isinstance(message, Begin):
             self._begun = message
             self._within, self._lsn, self._ordinal, self._found = within(message.final), 0, 0, 0
@@ -96,11 +97,13 @@ class Reading:
             self._readers[message.id] = self._reader(message)
         elif isinstance(message, Message):
             if message.transactional and message.prefix == self._prefix:
-                self._add(data, rows.seeded(message.content, self._tables.names, self._values, self._now.time))
+                begun = self._now
+                self._add(data, rows.seeded(message.content, self._tables.names, self._values, begun.time), begun)
         elif isinstance(message, Truncate):
             names = ", ".join(self._tables.names.get(each, f"relation {each}") for each in message.relations)
             what = f"TRUNCATE of {names}: it deletes rows without saying which"
-            self._add(data, rows.Said(Unfit(what, fix="use DELETE for tables whose changes are captured")))
+            said = rows.Said(Unfit(what, fix="use DELETE for tables whose changes are captured"))
+            self._add(data, said, self._now)
 
     def _commit(self, end: int) -> None:
         self._begun = None
@@ -116,7 +119,7 @@ class Reading:
         if self._waited_for is not None and end_of(end) >= self._waited_for:
             self._end, self._whole, self._waited_for = end_of(end), len(self.facts), None
 
-    def _add(self, data: bytes, said: rows.Said) -> None:
+    def _add(self, data: bytes, said: rows.Said, begun: Begin) -> None:
         lsn = int.from_bytes(data[1:9], "big")
         # Never back: a row of INSERT ... ON CONFLICT is told once it is certain, under the LSN of the attempt.
         if lsn > self._lsn:
@@ -125,7 +128,7 @@ class Reading:
             self._ordinal += 1
         self._found += 1
         at = f"{self._within}{self._lsn:016x}.{self._ordinal:08x}"
-        self.facts.append(_new(Fact, (at, said.of, said.id, said.time or self._now.time)))
+        self.facts.append(_new(Fact, (at, said.of, said.id, said.time or begun.time)))
 
     @property
     def _now(self) -> Begin:
