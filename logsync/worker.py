@@ -17,7 +17,7 @@ from collections.abc import Callable, Collection, Iterator
 from datetime import UTC, datetime
 from functools import partial
 
-from logsync.backoff import Backoff
+from logsync.backoff import of_worker
 from logsync.bookkeeping import Bookkeeper
 from logsync.core.attempt import Attempt
 from logsync.core.codec import Decoder
@@ -79,7 +79,7 @@ class Worker:
         )
         self._retries = ParkedRetries(sink, self._books, self._decode, only_retry=only_retry, now=now, clock=clock)
         self._ahead = ReadAhead(self._partitions, self._decode, settings.batch_records)
-        self._backoff = Backoff(sink, clock, chance)
+        self._backoff = of_worker(sink, clock, chance)
         self._first = Predecessors(sink, settings, clock=clock)
         self._retried = -1  # the partition whose parked events were tried last
         self._opened = False
@@ -241,7 +241,8 @@ class Worker:
                 self.reader.commit(made.end)  # 6 commit: only now; losing it costs a replay, never data  # I1
                 partition.applied(made)
                 self._met_store_at = self._clock()
-                self._backoff.applied(made.end.next_offset)
+                if self._backoff.over():
+                    log.info("applying again", extra={"sink": self.sink.name, "next": made.end.next_offset})
             self.status.count(made, self._clock(), self.sink.log.names)
             self._parked_lines.note(made)
             return made

@@ -7,8 +7,8 @@ import random
 import time
 from contextlib import ExitStack
 
-from logsync.core.policy import Retry, disposition
-from logsync.errors import LogsyncError, PositionConflict
+from logsync.backoff import Backoff, Conflicts
+from logsync.errors import LogsyncError
 from logsync.observe.listening import Listening
 from logsync.observe.server import Health
 from logsync.settings import Settings
@@ -19,7 +19,6 @@ from logsync.sources.source import Source
 from logsync.sources.status import ObservedRelay, RelayState
 
 log = logging.getLogger("logsync.relay")
-_SAY_EVERY = 30.0  # seconds between two lines about the same outage
 _RIVALS_WITHIN = 60.0  # seconds in which other relays add up
 _REPLACED_WAIT = 2.0  # seconds before one that was replaced tries again
 _LAST = 5.0
@@ -47,8 +46,9 @@ def run_relay(source: Source, settings: Settings, *, until_end: bool = False, he
 
 
 def _turn(relay: Relay, source: Source, *, until_end: bool) -> None:
-    attempt, said_at, goal, end_by = 0, float("-inf"), "", float("inf")
-    rivals = list[float]()
+    conflicts = Conflicts(_RIVALS_WITHIN, _REPLACED_WAIT, lambda error, *_: error)
+    backoff = Backoff({"source": source.name}, log, conflicts, time.monotonic, random.random)
+    goal, end_by = "", float("inf")
     while True:
         if relay.stopping:
             end_by = min(end_by, time.monotonic() + _LAST)
@@ -57,29 +57,15 @@ def _turn(relay: Relay, source: Source, *, until_end: bool) -> None:
         try:
             relay.step()
         except LogsyncError as error:
-            now = time.monotonic()
-            attempt += 1
-            if isinstance(error, PositionConflict):
-                rivals = [*(at for at in rivals if now - at < _RIVALS_WITHIN), now]
-            verdict = disposition(error, attempt=attempt, conflicts=len(rivals), chance=random.random())
             relay.close()
-            if not isinstance(verdict, Retry):
-                raise
-            if relay.stopping:
-                return
+            backoff.obey(error)
             relay.status.state, relay.status.reason = RelayState.WAITING, error.message
             relay.status.retries += 1
-            if attempt == 1 or now - said_at >= _SAY_EVERY:
-                said_at = now
-                extra = {"source": source.name, "attempt": attempt, "why": str(error)}
-                log.warning("waiting, nothing is lost", extra=extra)
-            pause = _REPLACED_WAIT if isinstance(error, PositionConflict) else verdict.after
-            until = now + pause
-            while (left := until - time.monotonic()) > 0 and not _told_to_stop(relay):
-                time.sleep(min(_TICK, left))
+            while backoff.left and not _told_to_stop(relay):
+                time.sleep(min(_TICK, backoff.left))
             continue
         if relay.status.state is RelayState.RUNNING:
-            attempt = 0
+            backoff.over()
             if until_end:
                 goal = goal or source.origin.now()
                 if relay.status.confirmed >= goal:
