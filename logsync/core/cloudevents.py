@@ -16,9 +16,10 @@ from pydantic import BaseModel, ValidationError
 
 from logsync.core.codec import Decode, Encoded, EventTypes
 from logsync.core.event import Decoded, Event, Headers, Ignored, Record, Tombstone, Undecodable
+from logsync.core.marks import SEQUENCE, SOURCE, mark_of, written
 from logsync.core.models import JsonModel, MadeAnew, describe
 from logsync.core.moments import moment, since_1970
-from logsync.core.sources import BARRIER, MOST, Mark
+from logsync.core.sources import BARRIER, Mark
 from logsync.core.text import short
 from logsync.errors import AppendRejected
 
@@ -28,17 +29,8 @@ _DIGITS = 19  # of the largest 64-bit offset
 # The headers of an event without extensions, in the order in which ``encode`` writes them.
 _PLAIN = ("ce_specversion", "ce_id", "ce_type", "ce_source", "ce_time", "content-type")
 _OF_SOURCE = len(_PLAIN) + 2  # ``marked`` adds two
-SOURCE = "logsync-source"
-"""On a record of a source: its name, and the term, the writer and the number of the record. # U1"""
-SEQUENCE = "ce_sequence"
-"""On a record of a source: the fact's place in the source's order. An extension of CloudEvents:
-https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/extensions/sequence.md"""
 _JSON = b"application/json"
 _BARRIER = BARRIER.encode()
-_WRITER = re.compile(rb"([A-Za-z0-9][A-Za-z0-9._-]{0,63}) ([1-9][0-9]{0,17}) ([0-9a-f]{16})")
-_WRITER_BYTES = 64 + 1 + 18 + 1 + 16
-_NUMBER = re.compile(rb"0|[1-9][0-9]{0,17}")
-_PLACE = re.compile(rb"[!-~]{1,200}")
 _SHOWN = 200  # characters of a stranger that a message repeats; as many as a name of a type may have
 _HEADERS = 20  # names of headers that a message repeats
 _SPEC = ("ce_specversion", b"1.0")
@@ -124,16 +116,16 @@ class CloudEvents:
             return None
 
     def marked(self, encoded: Encoded, mark: Mark) -> Encoded:
-        """See ``Codec.marked``. The two headers stand last: ``_mark`` looks for them there first."""
+        """See ``Codec.marked``. Its two headers stand last."""
         key, value, headers = encoded
         if len(headers) + 2 <= len(_PLAIN):  # ``marks`` would pass over it
             raise AppendRejected(f"expected the {len(_PLAIN) - 1} headers of a CloudEvent with a time, or more")
-        return _new(Encoded, (key, value, [*headers, (SEQUENCE, mark.at.encode()), (SOURCE, _written(mark))]))
+        return _new(Encoded, (key, value, [*headers, *written(mark)]))
 
     def barrier(self, log: EventTypes, mark: Mark, *, event_id: str, time: datetime) -> Encoded:
         """See ``Codec.barrier``. An ordinary CloudEvent without data, for whoever else reads the topic."""
         own = (("ce_id", event_id.encode()), ("ce_type", BARRIER.encode()), ("ce_source", f"/{log.topic}".encode()))
-        headers: Headers = [_SPEC, *own, _stamp(time), ("content-type", _JSON), (SOURCE, _written(mark))]
+        headers: Headers = [_SPEC, *own, _stamp(time), ("content-type", _JSON), *written(mark)]
         return Encoded(mark.source.encode(), b"{}", headers)
 
     def marks(self, records: Sequence[Record]) -> list[tuple[int, Mark | None]]:
@@ -141,7 +133,7 @@ class CloudEvents:
         found = list[tuple[int, Mark | None]]()
         for record in [each for each in records if len(each[4]) > len(_PLAIN) or each[7] is not None]:
             if record.fault is None:
-                mark = _mark(record.headers)
+                mark = mark_of(record.headers)
                 if mark is not None:
                     found.append((record.offset, mark))
             elif record.fault.last is not None:
@@ -150,34 +142,6 @@ class CloudEvents:
 
 
 CLOUD_EVENTS = CloudEvents()
-
-
-def _written(mark: Mark) -> bytes:
-    return f"{mark.source} {mark.term} {mark.writer} {mark.number}".encode()
-
-
-def _mark(headers: Headers) -> Mark | None:
-    """What a record says of its source; None if it is of none, or says nothing that can be read."""
-    if headers[-1][0] == SOURCE and headers[-2][0] == SEQUENCE:
-        text, place = headers[-1][1], headers[-2][1]
-    else:
-        named = dict(headers)
-        text, place = named.get(SOURCE), named.get(SEQUENCE)
-    writer, _, number = (text or b"").rpartition(b" ")
-    if not _NUMBER.fullmatch(number) or len(writer) > _WRITER_BYTES or (of := _writer(writer)) is None:
-        return None
-    if number == b"0":
-        return Mark(*of, 0, "")
-    if place is None or not _PLACE.fullmatch(place):
-        return None
-    return _new(Mark, (*of, int(number), place.decode()))
-
-
-@lru_cache(maxsize=MOST)
-def _writer(text: bytes) -> tuple[str, int, str] | None:
-    """Source, term and writer, which all records of a run share."""
-    found = _WRITER.fullmatch(text)
-    return None if found is None else (found[1].decode(), int(found[2]), found[3].decode())
 
 
 @lru_cache(maxsize=4)
@@ -241,7 +205,7 @@ class _Decoder:
         """
         partition, offset, key_bytes, value, headers, leader_epoch, _, _ = record
         plain = headers
-        if len(headers) == _OF_SOURCE and headers[-1][0] == SOURCE and _mark(headers):
+        if len(headers) == _OF_SOURCE and headers[-1][0] == SOURCE and mark_of(headers):
             plain = headers[: len(_PLAIN)]
         if len(plain) == len(_PLAIN):
             (n0, spec), (n1, event_id), (n2, type_bytes), (n3, _), (n4, time_bytes), (n5, media) = plain
@@ -276,7 +240,7 @@ class _Decoder:
         named = dict(headers)
         get = named.get
         event_id = _text(get("ce_id"))
-        if SOURCE in named and (len(headers) <= len(_PLAIN) or _mark(headers) is None):
+        if SOURCE in named and (len(headers) <= len(_PLAIN) or mark_of(headers) is None):
             return Undecodable(
                 partition, offset, leader_epoch, event_id, _type(get("ce_type")), False,
                 f"in {SOURCE} a source, its term, writer and number, and its place in {SEQUENCE}",
