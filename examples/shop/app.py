@@ -7,6 +7,7 @@ with it and no order; a log that is down takes the orders with it and no page.
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -22,19 +23,27 @@ from starlette.exceptions import HTTPException
 
 from examples.shop.reads import FACETS, Product, StoreDown, Stores
 from examples.shop.tickets import SentDifferently, Tickets
+from examples.shop.visits import COOKIE, Visits, in_words
 from logsync import AppendOutcomeUnknown, AppendRejected, AsyncProducer
+from logsync.reading import Seen, Views
 from logsync.settings import load_settings
+from sinks import cache, db
+from sinks import search as search_sink
 from sinks.events import log
 
 HERE = Path(__file__).parent
 templates = Jinja2Templates(HERE / "templates")
 templates.env.filters["money"] = lambda cents: f"${cents / 100:,.2f}"
 tickets = Tickets()
+visits = Visits()
+WAIT, LOOK = float(os.environ.get("SHOP_WAIT", "0.5")), 0.1
+"""Seconds that a page waits for what its visitor has just ordered, and for what others have."""
 
 
 class State(TypedDict):
     producer: AsyncProducer
     stores: Stores
+    views: Views
 
 
 @asynccontextmanager
@@ -42,8 +51,10 @@ async def lifespan(_app: FastAPI) -> AsyncIterator[State]:
     """Starts with Kafka and every store down, too: none of them is needed to say so."""
     settings = load_settings()
     stores = Stores(settings)
+    views = Views(db.sink, cache.sink, search_sink.sink, settings=settings)
     async with AsyncProducer(log, settings=settings) as producer:
-        yield {"producer": producer, "stores": stores}
+        yield {"producer": producer, "stores": stores, "views": views}
+    views.close()
     stores.close()
 
 
@@ -56,6 +67,13 @@ def page(request: Request, name: str, status: int = 200, **values: Any) -> HTMLR
     return templates.TemplateResponse(request, f"{name}.html", values, status_code=status, headers=headers)
 
 
+def late(request: Request, sink: str, *, searchable: bool = False) -> str:
+    """Wait a moment until the sink's store has what this visitor ordered; what to say if it does not."""
+    mine = visits.receipts(request.cookies)
+    seen: Seen = request.state.views.wait(mine, sink, timeout=WAIT, searchable=searchable)
+    return in_words(seen)
+
+
 Household = Annotated[int, Form(ge=1, le=10**9)]
 
 
@@ -66,8 +84,28 @@ Household = Annotated[int, Form(ge=1, le=10**9)]
 def search(request: Request, q: str = "", department: str = "", brand: str = "", category: str = "") -> Response:
     given = {"department": department, "brand": brand, "category": category}
     chosen = {name: given[name] for name in FACETS if given[name]}
-    found = request.state.stores.search(q.strip(), chosen)
-    return page(request, "search", q=q.strip(), chosen=chosen, found=found)
+    stores: Stores = request.state.stores
+    yours = late(request, "search", searchable=True)
+    found = stores.search(q.strip(), chosen)
+    shown, unsure = found.products, ""
+    try:
+        shown = stores.listed(found.products)  # so that no result leads to a page that is not there
+    except StoreDown as error:
+        unsure = error.store
+    fresh = None
+    if visits.latest is not None:
+        fresh = in_words(request.state.views.wait(visits.latest, "search", timeout=LOOK))
+    return page(
+        request, "search", q=q.strip(), chosen=chosen, found=found, shown=shown, yours=yours, fresh=fresh, unsure=unsure
+    )
+
+
+@app.get("/products/{number}")
+def product(request: Request, number: Annotated[int, InPath(ge=1, lt=2**63)]) -> Response:
+    found = request.state.stores.product(number)
+    if found is None:
+        raise HTTPException(410, "This product was taken off the list.")
+    return page(request, "product", number=number, product=found)
 
 
 @app.get("/best")
@@ -92,6 +130,7 @@ def household(request: Request, number: Annotated[int, InPath(ge=1, le=10**9)]) 
     """Two stores on one page; each half stands without the other."""
     stores: Stores = request.state.stores
     card, orders, down = None, None, []
+    late_card, late_orders = late(request, "cache"), late(request, "db")
     try:
         card = stores.household(number)
     except StoreDown as error:
@@ -101,13 +140,15 @@ def household(request: Request, number: Annotated[int, InPath(ge=1, le=10**9)]) 
     except StoreDown as error:
         down.append(error)
     return page(
-        request, "household", 503 if len(down) == 2 else 200, number=number, card=card, orders=orders, down=down
-    )
+        request, "household", 503 if len(down) == 2 else 200, number=number, card=card, orders=orders, down=down,
+        late_card=late_card, late_orders=late_orders,
+    )  # fmt: skip
 
 
 @app.get("/baskets/{number}")
 def basket(request: Request, number: Annotated[int, InPath(ge=1, lt=2**63)], placed: bool = False) -> Response:
     """A basket. ``placed``: it is in the log for sure, and the page waits for the database to have it."""
+    why = late(request, "db") if placed else ""
     try:
         found = request.state.stores.basket(number)
     except StoreDown as error:
@@ -117,7 +158,7 @@ def basket(request: Request, number: Annotated[int, InPath(ge=1, lt=2**63)], pla
     if found is not None:
         return page(request, "basket", number=number, basket=found[0], lines=found[1])
     if placed:
-        return page(request, "coming", number=number)
+        return page(request, "coming", number=number, why=why)
     raise HTTPException(404, "There is no such order.")
 
 
@@ -152,14 +193,16 @@ async def pay(
         raise HTTPException(400, "Choose at least one of something.")
     again = {"token": token, "household_id": household_id, "quantity": quantity}
     try:
-        await ticket.place(request.state.producer, household_id, quantity)
+        receipt = await ticket.place(request.state.producer, household_id, quantity)
     except SentDifferently:
         return page(request, "sent_differently", 409, household_id=household_id)
     except AppendRejected:
         return page(request, "not_placed", 503, again=again, maybe=False)
     except AppendOutcomeUnknown:
         return page(request, "not_placed", 503, again=again, maybe=True)
-    return RedirectResponse(f"/baskets/{ticket.basket_id}?placed=1", 303)
+    answer = RedirectResponse(f"/baskets/{ticket.basket_id}?placed=1", 303)
+    answer.set_cookie(COOKIE, visits.note(request.cookies, receipt), httponly=True, samesite="lax")
+    return answer
 
 
 # What else can happen, as pages.

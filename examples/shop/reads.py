@@ -133,6 +133,21 @@ class Stores:
             household_id,
         )
 
+    def product(self, product_id: int) -> Row | None:
+        """What the shop knows of a product and its sales, or None."""
+        found = self._query(
+            "SELECT p.*, coalesce(s.quantity, 0) AS sold FROM products p LEFT JOIN sales s USING (product_id)"
+            " WHERE p.product_id = %s",
+            product_id,
+        )
+        return found[0] if found else None
+
+    def listed(self, products: Sequence[Product]) -> list[Product]:
+        """Those that the database has, too: a search may find a product a moment before its row is there."""
+        rows = self._query("SELECT product_id FROM products WHERE product_id = ANY(%s)", [p.id for p in products])
+        known = {row["product_id"] for row in rows}
+        return [product for product in products if product.id in known]
+
     def basket(self, basket_id: int) -> tuple[Row, list[Row]] | None:
         """A basket and its lines with the products' names, or None."""
         baskets = self._query("SELECT * FROM baskets WHERE basket_id = %s AND paid_at IS NOT NULL", basket_id)

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 
 from examples.shop.reads import Product
-from logsync import AppendOutcomeUnknown, AppendRejected, AsyncProducer
+from logsync import AppendOutcomeUnknown, AppendRejected, AsyncProducer, Receipt
 from sinks.events import BasketPaid, Line
 
 STORE_ID = 1
@@ -34,9 +34,9 @@ class Ticket:
         self._lock = asyncio.Lock()  # the second of two clicks waits for what becomes of the first
         self._sent: tuple[int, tuple[Line, ...]] | None = None
         self._unknown: AppendOutcomeUnknown | None = None
-        self._placed = False
+        self._receipt: Receipt | None = None  # once it is placed
 
-    async def place(self, producer: AsyncProducer, household_id: int, quantities: Sequence[int]) -> None:
+    async def place(self, producer: AsyncProducer, household_id: int, quantities: Sequence[int]) -> Receipt:
         """Return when the order is in the log, once, however often this is called.
 
         Raises AppendRejected (surely not in the log), AppendOutcomeUnknown (may be: call again), SentDifferently.
@@ -48,14 +48,14 @@ class Ticket:
         )
         # A request may be cancelled; its attempt goes on, because otherwise nobody would learn its outcome.
         self._attempt = asyncio.ensure_future(self._place(producer, household_id, lines))
-        await asyncio.shield(self._attempt)
+        return await asyncio.shield(self._attempt)
 
-    async def _place(self, producer: AsyncProducer, household_id: int, lines: tuple[Line, ...]) -> None:
+    async def _place(self, producer: AsyncProducer, household_id: int, lines: tuple[Line, ...]) -> Receipt:
         async with self._lock:
             if self._sent is not None and self._sent != (household_id, lines):
                 raise SentDifferently
-            if self._placed:
-                return
+            if self._receipt is not None:
+                return self._receipt
             event = BasketPaid(
                 basket_id=self.basket_id,
                 household_id=household_id,
@@ -66,7 +66,7 @@ class Ticket:
             self._sent = (household_id, lines)
             try:
                 # After an unknown outcome only retry() may send it again: a new append could double the order.
-                await (producer.retry(self._unknown) if self._unknown else producer.append(event))
+                self._receipt = await (producer.retry(self._unknown) if self._unknown else producer.append(event))
             except AppendOutcomeUnknown as error:
                 self._unknown = error
                 raise
@@ -74,7 +74,7 @@ class Ticket:
                 if self._unknown is None:
                     self._sent = None  # surely nothing was sent: the form may still change
                 raise
-            self._placed = True
+            return self._receipt
 
 
 class Tickets:

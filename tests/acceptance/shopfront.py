@@ -50,13 +50,15 @@ class Shop:
         self.environment = environment
         self.output = output
         self.address = ""
+        self.workers: dict[str, subprocess.Popen[bytes]] = {}
+        """By sink."""
         self._processes: list[subprocess.Popen[bytes]] = []
 
     def start(self) -> None:
         self.run("-m", "logsync.cli", "topic", "create", "--log", "sinks.events:log")
         self.run("-m", "examples.shop.stock")
         for sink in ("db", "cache", "search"):
-            self._spawn("-m", "logsync.cli", "consume", sink)
+            self.workers[sink] = self._spawn("-m", "logsync.cli", "consume", sink)
         self.address = self.serve()
         until(lambda: "24 products" in httpx.get(self.address, timeout=20).text, "the shelf is full")
 

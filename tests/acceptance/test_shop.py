@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import re
+import signal
 
 import pytest
 
 from devstack import Stack
 from examples.shop.reads import Product
 from examples.shop.tickets import SentDifferently, Ticket, Tickets
-from logsync import AppendOutcomeUnknown, AppendRejected
+from examples.shop.visits import COOKIE, Visits
+from logsync import AppendOutcomeUnknown, AppendRejected, Receipt
 from sinks.events import BasketPaid
 from tests.acceptance.shopfront import Held, Shop, Visitor, hidden, until
 
@@ -25,20 +28,22 @@ class Scripted:
         self.gate = asyncio.Event()
         self.gate.set()
 
-    async def append(self, event: BasketPaid) -> None:
-        await self._answer("append")
+    async def append(self, event: BasketPaid) -> Receipt:
+        return await self._answer("append")
 
-    async def retry(self, error: AppendOutcomeUnknown) -> None:
-        await self._answer("retry")
+    async def retry(self, error: AppendOutcomeUnknown) -> Receipt:
+        return await self._answer("retry")
 
-    async def _answer(self, call: str) -> None:
+    async def _answer(self, call: str) -> Receipt:
         self.calls.append(call)
         await self.gate.wait()
         answer = self.answers.pop(0)
         if answer is not None:
             raise answer
+        return RECEIPT
 
 
+RECEIPT = Receipt("e", "shop.events", 0, 7, "id", "basket.paid")
 PRODUCTS = [Product(1, "GROCERY", "Milk"), Product(2, "GROCERY", "Eggs")]
 UNKNOWN = AppendOutcomeUnknown("no answer", event_id="e", retry=lambda timeout: pytest.fail("it would block the loop"))
 
@@ -98,6 +103,20 @@ def test_tickets_are_bounded_and_expire() -> None:
     assert tickets.find(tokens[2]) is None
 
 
+def test_receipts_are_kept_for_a_minute_and_for_so_many_visitors() -> None:
+    now = 0.0
+    visits = Visits(limit=2, keep=60, clock=lambda: now)
+    names = [visits.note({}, RECEIPT._replace(offset=n)) for n in range(3)]
+    kept = [visits.receipts({COOKIE: name}) for name in names]
+    assert [len(found) for found in kept] == [0, 1, 1], "the one that ordered first was forgotten"
+    assert visits.note({COOKIE: names[1]}, RECEIPT._replace(offset=9, type="basket.returned")) == names[1]
+    assert len(visits.receipts({COOKIE: names[1]})) == 2
+    assert visits.receipts({COOKIE: "guessed"}) == visits.receipts({}) == ()
+    assert visits.note({COOKIE: "guessed"}, RECEIPT) not in ("guessed", *names), "nobody chooses the name of a visit"
+    now = 61.0
+    assert visits.receipts({COOKIE: names[1]}) == ()
+
+
 # examples/shop: every test has a household and a product of its own, so none sees another's orders
 
 
@@ -125,6 +144,40 @@ def test_an_order_reaches_the_pages_of_all_three_stores(shop: Shop, visitor: Vis
     visitor.sees("/best?department=GROCERY", "Milk, whole")  # Redis
     visitor.sees("/?q=whole", "1 sold")  # OpenSearch
     assert settled(shop, visitor, 101, 1) == ONE
+
+
+def test_a_visitor_sees_an_order_at_once_on_the_pages_of_all_three_stores(shop: Shop) -> None:
+    patient = Visitor(shop.serve(SHOP_WAIT="120"))  # as patient as a test that asserts no time has to be
+    assert "Spaghetti" in patient.http.get(patient.order(109, 9)).text
+    assert "<dd>1</dd>" in patient.http.get("/households/109").text
+    search = patient.http.get("/?q=spaghetti").text
+    assert "1 sold" in search
+    assert "Up to date with every order" in search
+
+
+@pytest.mark.parametrize(("sink", "address", "says"), [
+    ("db", None, "The database does not show it yet: it is 1 event behind"),
+    ("cache", "/households/110", "The card does not count your last order yet: it is 1 event behind"),
+    ("search", "/?q=roll", "What you just ordered is not counted here yet: it is 1 event behind"),
+])  # fmt: skip
+def test_a_page_whose_worker_stands_still_says_so(
+    shop: Shop, visitor: Visitor, sink: str, address: str | None, says: str
+) -> None:
+    settled(shop, visitor, 110, 18)
+    shop.workers[sink].send_signal(signal.SIGSTOP)
+    try:
+        order = visitor.order(110, 18)
+        assert says in visitor.http.get(address or order).text
+    finally:
+        shop.workers[sink].send_signal(signal.SIGCONT)
+    until(lambda: says not in visitor.http.get(address or order).text, "it has caught up")
+
+
+def test_no_result_of_a_search_leads_to_a_page_that_is_not_there(visitor: Visitor) -> None:
+    links = set(re.findall(r'href="(/products/\d+)"', visitor.http.get("/").text))
+    assert len(links) == 24
+    assert {visitor.http.get(link).status_code for link in links} == {200}
+    assert visitor.http.get("/products/999999").status_code == 410
 
 
 def test_search_finds_by_beginnings_and_narrows_by_facets(visitor: Visitor) -> None:

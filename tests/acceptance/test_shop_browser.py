@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -112,6 +113,30 @@ def test_an_order_arrives_on_the_pages_read_from_each_store(page: Page, request:
 
     page.goto(f"/?q={product}")
     until(lambda: page.reload() and page.get_by_text("3 sold").count(), "the search knows what was sold")  # OpenSearch
+
+
+def test_a_page_that_is_late_says_so_and_then_shows_the_order(
+    page: Page, shop: Shop, request: pytest.FixtureRequest
+) -> None:
+    """The search's worker is stopped on purpose: its page must not look as if nothing had been ordered."""
+    narrow = request.node.callspec.id == "narrow"
+    product, household = ("Chicken", 307) if narrow else ("Beef", 306)
+    shop.workers["search"].send_signal(signal.SIGSTOP)
+    try:
+        choose(page, product, household, 4)
+        page.get_by_role("button", name="Pay").click()
+        page.wait_for_url(re.compile(r"/baskets/\d+"))
+        expect(page.get_by_role("row", name=product)).to_contain_text("4")
+        page.goto(f"/?q={product}")
+        expect(page.get_by_role("status").first).to_contain_text("What you just ordered is not counted here yet")
+        look(page, "late")
+    finally:
+        shop.workers["search"].send_signal(signal.SIGCONT)
+    until(lambda: page.reload() and page.get_by_text("4 sold").count(), "the search counts it")
+    until(lambda: page.reload() and page.get_by_text("Up to date with every order").count(), "and says so")
+    page.get_by_role("link", name=re.compile(f"About {product}")).first.click()
+    expect(page.get_by_role("heading", level=1)).to_contain_text(product)
+    look(page, "product")
 
 
 def test_try_again_after_an_outage_orders_once(
