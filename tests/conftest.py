@@ -26,6 +26,7 @@ LONGEST = (
     "acceptance/test_demo.py",
     "integration/worker/test_parking.py",
     "integration/kafka/test_unclean.py",
+    "integration/sources/test_debezium.py",
     "integration/worker/test_weathers_log.py",
     "contract/test_contract_opensearch.py",
     "integration/cli/test_position.py",

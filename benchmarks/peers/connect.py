@@ -25,9 +25,7 @@ from rich.console import Console
 from benchmarks import report
 from benchmarks.run import Contestant, Job, as_json, directory, measure
 from benchmarks.workload import Case, Encode, Headers, Row, expected, fill
-from devstack import Stack, jars
-from devstack.server import java
-from devstack.stack import HOME
+from devstack import Stack, connect
 
 HEAP = "1g"
 BEST: Mapping[str, str] = {
@@ -41,23 +39,12 @@ _JDBC = frozenset({"reWriteBatchedInserts"})
 
 
 def command(job: Job, tuned: Mapping[str, str] = BEST) -> tuple[list[str], dict[str, str]]:
-    repo = HOME / "jars"
-    classpath = jars.classpath("connect", repo, lambda _done, _total: None)
-    plugin = job.directory / "plugins" / "debezium-connector-jdbc"
-    if not plugin.exists():
-        plugin.mkdir(parents=True)
-        provided = {Path(jar).name for jar in classpath.split(":")}  # Jackson twice would not recognise its own modules
-        for jar in map(Path, jars.classpath("debezium", repo, lambda _done, _total: None).split(":")):
-            if jar.name not in provided:
-                (plugin / jar.name).symlink_to(jar)
     worker = {
         "bootstrap.servers": job.servers["LOGSYNC_KAFKA"],
         "key.converter": "org.apache.kafka.connect.storage.StringConverter",
         "value.converter": "org.apache.kafka.connect.json.JsonConverter",
         "value.converter.schemas.enable": "true",
         "offset.storage.file.filename": job.directory / "offsets",
-        "plugin.path": plugin.parent,
-        "plugin.discovery": "only_scan",
         "listeners": f"http://127.0.0.1:{_free_port()}",
         **{name: value for name, value in tuned.items() if name.startswith("consumer.")},
     }
@@ -78,9 +65,8 @@ def command(job: Job, tuned: Mapping[str, str] = BEST) -> tuple[list[str], dict[
         "schema.evolution": "none",
         **{name: value for name, value in tuned.items() if name not in _JDBC and not name.startswith("consumer.")},
     }
-    files = [_properties(job.directory / f"{name}.properties", of) for name, of in (("worker", worker), ("sink", sink))]
-    main = "org.apache.kafka.connect.cli.ConnectStandalone"
-    return [*java(heap=HEAP, bench=True), "-Dlog4j2.level=WARN", "-cp", classpath, main, *files], {}
+    file = connect.properties(job.directory / "sink.properties", sink)
+    return connect.command(job.directory, "debezium", connect.STANDALONE, worker, [file], heap=HEAP, bench=True), {}
 
 
 def encode(case: Case) -> Encode:
@@ -124,11 +110,6 @@ TRIED: dict[str, Mapping[str, str]] = {
     },
     "one connection": {**BEST, "connection.pool.min_size": "1", "connection.pool.max_size": "2"},
 }
-
-
-def _properties(path: Path, settings: Mapping[str, Any]) -> str:
-    path.write_text("".join(f"{name}={value}\n" for name, value in settings.items()))
-    return str(path)
 
 
 def _free_port() -> int:
