@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from itertools import takewhile
 
 from logsync.bookkeeping import Bookkeeper
@@ -27,6 +28,10 @@ RETRY_FOR = 1.0
 """Seconds of one turn of the loop that may go to parked events."""
 RETRY_BYTES = 8_000_000
 """Bytes of records that one retry may carry; a single record may be larger."""
+
+
+CarryOut = Callable[[Partition, Attempt, Callable[[], Plan]], Plan]
+"""Makes a plan and applies it, which is the worker's part; returns it."""
 
 
 @dataclass
@@ -54,6 +59,7 @@ class ParkedRetries:
         self._only_retry, self._now, self._clock = only_retry, now, clock
         self._asked = 0  # the revision whose requests are queued; the book that is known may be newer
         self._watched_at = float("-inf")
+        self._last = -1  # the partition that had its turn last
         self._retried_at = clock()  # when everything that waits was last tried unasked
 
     def resume(self, number: int) -> RetryQueue:
@@ -78,6 +84,34 @@ class ParkedRetries:
                     fix=f"`logsync parked retry {self._sink.address} --all --yes` or `parked discard` first, or bring "
                     "the former sequence_by back",
                 )
+
+    def turn(
+        self, read: Sequence[Partition], carry_out: CarryOut, may: Callable[[Partition], bool],
+        stopping: Callable[[], bool],
+    ) -> None:  # fmt: skip
+        """Try parked events again, for a bounded time: what is new must not wait for all of it. # K1
+
+        Releases that were interrupted are finished first, in all partitions and however long it takes. ``may``: those
+        of this partition may be tried now.
+        """
+        began, last = self._clock(), self._last
+        for partition in read:
+            while partition.retries.urgent:
+                self._next(partition, carry_out)
+                if stopping():
+                    return
+        for partition in sorted(read, key=lambda each: (each.number <= last, each.number)):  # all get their turn
+            self._last = partition.number
+            while partition.retries.queue and may(partition):
+                self._next(partition, carry_out)
+                if stopping() or self._clock() - began >= RETRY_FOR:
+                    return
+
+    def _next(self, partition: Partition, carry_out: CarryOut) -> None:
+        attempt = self.begin(partition)
+        if attempt is not None:
+            made = carry_out(partition, attempt, partial(self.plan, partition, attempt))
+            self.applied(partition, attempt, made)
 
     def begin(self, partition: Partition) -> ParkedAttempt | None:
         """Begin the next attempt. None if nothing of the next sequence can be released now."""

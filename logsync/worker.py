@@ -13,9 +13,8 @@ from __future__ import annotations
 import logging
 import random
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection
 from datetime import UTC, datetime
-from functools import partial
 
 from logsync.backoff import of_worker
 from logsync.bookkeeping import Bookkeeper
@@ -28,11 +27,11 @@ from logsync.core.sink import Sink
 from logsync.core.sources import judge
 from logsync.duplicates import duplicates
 from logsync.errors import EventError, LogsyncError, PositionConflict
+from logsync.following import Following
 from logsync.log.contract import LogReader
-from logsync.parked_retries import RETRY_FOR, ParkedRetries
+from logsync.parked_retries import ParkedRetries
 from logsync.partition import Partition, Polled, begin_at
 from logsync.read_ahead import ReadAhead
-from logsync.reading.predecessors import HOLD, Predecessors
 from logsync.settings import Settings
 from logsync.worker_status import STANDBY_AFTER, HeldLines, ParkedLines, WorkerState, WorkerStatus
 
@@ -80,8 +79,7 @@ class Worker:
         self._retries = ParkedRetries(sink, self._books, self._decode, only_retry=only_retry, now=now, clock=clock)
         self._ahead = ReadAhead(self._partitions, self._decode, settings.batch_records)
         self._backoff = of_worker(sink, clock, chance)
-        self._first = Predecessors(sink, settings, clock=clock)
-        self._retried = -1  # the partition whose parked events were tried last
+        self._following = Following(sink, settings, reader, self.status, clock)
         self._opened = False
         self._met_store_at = float("-inf")  # applied, or compared positions
         self._alone_since = clock()
@@ -97,7 +95,7 @@ class Worker:
         self._parked_lines.say(last=True)
         self.reader.close()
         self.sink.store.close()
-        self._first.close()
+        self._following.close()
 
     def stop(self) -> None:
         """Ask the loop to end after the plan it is applying. A search of the log for a plan not yet made is cut off."""
@@ -127,9 +125,10 @@ class Worker:
             self._resume()  # 0 resume
         if self._read or not self._partitions:
             self._look_if_due()
-        self._retry_parked()
+        self._retries.turn(self._read, self._carry_out, self._may_retry, self._stops)
         for partition, polled in ready:
-            for piece in self._in_turn(partition, polled):
+            log_of = self._books.book.log
+            for piece in self._following.pieces(partition, polled, log_of, turned=self._turned, stopping=self._stops):
                 self._apply(partition, piece)
         self._ahead.applied(ready)
         if self._read and self._clock() - self._met_store_at >= STORE_EVERY:
@@ -149,25 +148,14 @@ class Worker:
         mine = (partition for _, partition in sorted(self._partitions.items()))
         return [partition for partition in mine if partition.position is None and partition.held_until <= now]
 
+    def _stops(self) -> bool:
+        return self.stopping
+
+    def _may_retry(self, partition: Partition) -> bool:
+        return self._following.may_retry(partition, self._books.book.log)
+
     def _turned(self) -> None:
         self.status.turned_at = self._clock()
-
-    def _in_turn(self, partition: Partition, polled: Polled) -> Iterator[Polled]:
-        """All of it, in pieces that the sinks which this one comes after have applied. Where they are not there yet,
-        the partition begins again where the store is, a little later; the other partitions go on. # V1"""
-        rest, done, (number, records, _) = polled, 0, polled.part
-        waits = self._first.released(
-            number, records, self._books.book.log, turned=self._turned, stopping=lambda: self.stopping
-        )
-        for until in waits:
-            piece, rest = rest.cut(until - done) if until < len(records) else (rest, rest)
-            done = until
-            yield piece
-        self.status.waits_for = self._first.waits_for
-        if done < len(records) and not self.stopping:
-            self.reader.stop(number)
-            partition.suspend()
-            partition.held_until = self._clock() + HOLD
 
     def _apply(self, partition: Partition, polled: Polled) -> None:
         part = polled.part
@@ -199,32 +187,6 @@ class Worker:
                 break
         if unknown is not None:
             raise unknown
-
-    def _retry_parked(self) -> None:
-        """Try parked events again, for a bounded time: what is new must not wait for all of it. # K1
-
-        Releases that were interrupted are finished first, in all partitions and however long it takes.
-        """
-        began, last = self._clock(), self._retried
-        for partition in self._read:
-            while partition.retries.urgent:
-                self._retry_next(partition)
-                if self.stopping:
-                    return
-        for partition in sorted(self._read, key=lambda each: (each.number <= last, each.number)):  # all get their turn
-            self._retried = partition.number
-            if partition.retries.queue and not self._first.reached(partition.stored, self._books.book.log):
-                continue  # V1
-            while partition.retries.queue:
-                self._retry_next(partition)
-                if self.stopping or self._clock() - began >= RETRY_FOR:
-                    return
-
-    def _retry_next(self, partition: Partition) -> None:
-        attempt = self._retries.begin(partition)
-        if attempt is not None:
-            made = self._carry_out(partition, attempt, partial(self._retries.plan, partition, attempt))
-            self._retries.applied(partition, attempt, made)
 
     def _carry_out(self, partition: Partition, attempt: Attempt, make: Callable[[], Plan]) -> Plan:
         """Plan and apply; where the store refuses an event, plan again with what is known about it then."""
@@ -314,7 +276,7 @@ class Worker:
             partition.suspend()
         self._opened = False
         self.status.state, self.status.reason = WorkerState.WAITING, error.message
-        self.status.waits_for = self._first.waits_for
+        self._following.tell()
         self.status.retries += 1
 
     def _patience(self) -> float:

@@ -143,7 +143,7 @@ OUTSIDE_STORES = (
           "            parked[entry.partition, entry.offset] = entry"),
     Guard("an unfinished release comes first", "logsync/core/retries.py",
           "        return bool(self.queue) and self.queue[0].unfinished", "        return False"),
-    Guard("an unfinished release comes first in every partition", "logsync/worker.py",
+    Guard("an unfinished release comes first in every partition", "logsync/parked_retries.py",
           "            while partition.retries.urgent:", "            while False:"),
     Guard("parking: limit of sequences", "logsync/core/planning.py",
           "        if new and held >= limits.sequences:", "        if False:"),

@@ -39,8 +39,8 @@ READING = (
           "bisect_left(records, ceiling, lo=done, key=attrgetter(\"offset\"))", "len(records)", AFTER),
     Guard("V1 another log", _FIRST, "        if differences := book.log.differences(log):",
           "        if differences := []:", AFTER),
-    Guard("V1 parked events wait, too", "logsync/worker.py",
-          "not self._first.reached(partition.stored, self._books.book.log)", "False", AFTER),
+    Guard("V1 parked events wait, too", "logsync/following.py",
+          "return self.first.reached(partition.stored, log)", "return True", AFTER),
     Guard("V1 sinks do not wait for each other", "logsync/core/sink.py",
           "            if first.name in way[:-1]:", "            if False:", AFTER),
 )  # fmt: skip

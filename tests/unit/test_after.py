@@ -52,7 +52,7 @@ class Pair:
 
     def searcher(self) -> Worker:
         made = worker(self.source, sink=self.second)
-        made._first._pause = lambda _: None
+        made._following.first._pause = lambda _: None
         return made
 
 
