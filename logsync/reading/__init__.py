@@ -3,10 +3,15 @@
 views = Views(db, cache, search)
 receipt = producer.append(OrderPlaced(...))
 seen = views.wait(receipt, "db", timeout=1.0)
+
+On a connection of the app's own, in the transaction of the app's queries:
+
+seen = seen_on(connection, receipt, db)
 """
 
 from logsync.core.receipt import merge
+from logsync.reading.own import seen_on, seen_on_async, wait_on, wait_on_async
 from logsync.reading.seen import Seen, State
 from logsync.reading.views import Views
 
-__all__ = ["Seen", "State", "Views", "merge"]
+__all__ = ["Seen", "State", "Views", "merge", "seen_on", "seen_on_async", "wait_on", "wait_on_async"]

@@ -10,7 +10,10 @@ from logsync.core.receipt import Receipt
 from logsync.core.sink import Sink
 from logsync.core.view import Place, Retried, Sight
 from logsync.errors import ConfigError, LogIdentityError
-from logsync.reading.seen import Seen, State
+from logsync.reading.seen import Seen, State, worst
+
+Receipts = Receipt | Iterable[Receipt]
+"""What an append returned, or what several returned."""
 
 
 def check_receipt(receipt: Receipt, sink: Sink) -> None:
@@ -44,6 +47,18 @@ def _since(receipt: Receipt) -> int:
     """From where on attempts of the event may stand that count: as far back as workers look. # A1"""
     offset = receipt.offset
     return offset if receipt.since is None else min(offset, max(receipt.since, offset - LOOK_BACK))
+
+
+def to_ask(receipts: Receipts, sink: Sink) -> tuple[list[Receipt], Seen | None]:
+    """For which events the store has to be asked; for none, the answer. Raises what ``check_receipt`` raises."""
+    given = [receipts] if isinstance(receipts, Receipt) else list(dict.fromkeys(receipts))
+    for receipt in given:
+        check_receipt(receipt, sink)
+    told = [(receipt, by_type(receipt, sink)) for receipt in given]
+    asked = [receipt for receipt, seen in told if seen is None]
+    if asked:
+        return asked, None
+    return [], worst([seen for _, seen in told if seen]) if told else Seen(State.APPLIED, sink.name)
 
 
 def judge(receipt: Receipt, sink: Sink, environment: str, sight: Sight) -> Seen:

@@ -1,4 +1,4 @@
-"""How fast a sink goes, from where it was at the last looks. Pure."""
+"""How often to look, and how fast a sink goes, from where it was at the last looks. Pure."""
 
 from __future__ import annotations
 
@@ -9,10 +9,19 @@ from logsync.core.position import Position
 from logsync.core.receipt import Receipt
 from logsync.reading.seen import Seen
 
+SOONEST, LATEST = 0.005, 0.1
+"""Seconds between two looks: the first for those who began to wait just now, the second for those who wait for long."""
+JITTER = 0.75, 1.25
+"""What the time between two looks is multiplied by, drawn between these: processes that began together part."""
 _SPAN = 10.0
 """Seconds that a pace is taken over."""
 _APART = 0.1
 """Seconds between two samples."""
+
+
+def between_looks(waited: float) -> float:
+    """Seconds from one look to the next, before jitter, for somebody who has waited for ``waited`` seconds."""
+    return min(LATEST, max(SOONEST, waited / 8))
 
 
 class Pace:

@@ -21,13 +21,11 @@ from logsync.core.sink import Sink
 from logsync.core.view import Searches, Sight, View
 from logsync.errors import LogsyncError, StoreError
 from logsync.reading.judging import asked_for, judge
-from logsync.reading.pace import Pace
+from logsync.reading.pace import JITTER, Pace, between_looks
 from logsync.reading.seen import Seen, State, worst
 
 log = logging.getLogger("logsync.reading")
 
-SOONEST, LATEST = 0.005, 0.1
-"""Seconds between two looks: the first for those who began to wait just now, the second for those who wait for long."""
 REFRESH_EVERY = 0.2
 """Seconds between two refreshes: each makes a search engine write a segment."""
 ENDS_AFTER = 5.0
@@ -128,7 +126,7 @@ class Poller:
 
     def _next(self, looked: float) -> list[Waiter] | None:
         """Those to look for now; waits until there are any and it is time. None: the thread has to end."""
-        jitter = random.uniform(0.75, 1.25)
+        jitter = random.uniform(*JITTER)
         with self._woken:
             idle_until = monotonic() + ENDS_AFTER
             while not self._closed:
@@ -136,7 +134,7 @@ class Poller:
                 self._waiters = {waiter for waiter in self._waiters if waiter.deadline > now}
                 if self._waiters:
                     youngest = now - max(waiter.began for waiter in self._waiters)
-                    due = looked + min(LATEST, max(SOONEST, youngest / 8)) * jitter
+                    due = looked + between_looks(youngest) * jitter
                     if due <= now:
                         return list(self._waiters)
                     self._woken.wait(due - now)

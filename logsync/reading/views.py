@@ -14,12 +14,10 @@ from logsync.core.sink import Sink
 from logsync.core.view import Viewed
 from logsync.errors import ConfigError, LogsyncError
 from logsync.reading.brief import Brief
-from logsync.reading.judging import by_type, check_receipt
+from logsync.reading.judging import Receipts, to_ask
 from logsync.reading.poller import Answer, Poller, Waiter
 from logsync.reading.seen import Seen, State, worst
 from logsync.settings import Settings, load_settings
-
-Receipts = Receipt | Iterable[Receipt]
 
 
 class Views:
@@ -121,17 +119,14 @@ class Views:
         for name in names:
             if name not in self._sinks:
                 raise ConfigError(f"no sink {name!r} in these views", fix=f"known: {', '.join(sorted(self._sinks))}")
-            for receipt in given:
-                check_receipt(receipt, self._sinks[name])
-        for name, answer in zip(names, answers, strict=True):
-            told = [(receipt, by_type(receipt, self._sinks[name])) for receipt in given]
-            asked = [receipt for receipt, seen in told if seen is None]
+        told = [to_ask(given, self._sinks[name]) for name in names]
+        for name, answer, (asked, seen) in zip(names, answers, told, strict=True):
             waiter = Waiter(asked, deadline, answer.tell, searchable, once)
             begun.append((name, waiter))
-            if asked:
+            if seen is None:
                 self._pollers[name].add(waiter)
             else:
-                answer.tell(worst([seen for _, seen in told if seen]) if told else Seen(State.APPLIED, name))
+                answer.tell(seen)
         return begun
 
     def _leave(self, waiting: Iterable[tuple[str, Waiter]]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from time import monotonic
@@ -16,7 +16,7 @@ from logsync.core.parked import Parked, SequenceSummary
 from logsync.core.plan import Plan
 from logsync.core.position import Position
 from logsync.core.store import StoreSettings, Traits
-from logsync.core.view import View
+from logsync.core.view import NO_RETRIES, Place, Retried, SqlLook, View
 from logsync.core.write import Write
 from logsync.errors import ConfigError, LogsyncError, StoreOutcomeUnknown, StoreUnavailable, WriteRejected
 from logsync.stores.clients import importing
@@ -254,6 +254,11 @@ class Postgres:
 
         own = Postgres(self._dsn)
         return PostgresView(sink, lambda: own._connect(sink, settings), own._call, own.close)
+
+    def sql_look(self, sink: str, asked: Collection[Place], retried: Mapping[Place, Retried] = NO_RETRIES) -> SqlLook:
+        from logsync.stores.postgres.view import sql_look
+
+        return sql_look(sink, asked, retried)
 
     def inspect(self, sink: str, settings: StoreSettings) -> Inspection:
         from logsync.stores.postgres.inspect import inspect

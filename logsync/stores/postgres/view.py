@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from logsync.core.book import Book
 from logsync.core.parked import Parked, bears
 from logsync.core.position import Position
-from logsync.core.view import NO_RETRIES, Place, Retried, Sight
+from logsync.core.view import NO_RETRIES, Place, Retried, Sight, SqlLook
 from logsync.stores.postgres.encode import array, unescaped
 
 if TYPE_CHECKING:
@@ -31,6 +31,30 @@ SELECT (SELECT body::text FROM logsync.book WHERE sink = CAST(%(sink)s AS text))
          AND (e.log_offset = a.log_offset OR position(a.id IN e.body) > 0)
         WHERE e.sink = CAST(%(sink)s AS text))
 """
+
+
+# Of the catalog, which every role may read; to_regclass fails where the role may not use the schema.
+_THERE = """
+SELECT count(*) = 3,
+       bool_and(has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT'))
+FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+WHERE n.nspname = 'logsync' AND c.relname IN ('book', 'position', 'parked')
+"""
+_RIGHTS = "GRANT USAGE ON SCHEMA logsync, SELECT ON logsync.book, logsync.position, logsync.parked to the app's role"
+_TRANSACTION = "SELECT current_setting('transaction_isolation'), CAST(now() AS text)"
+
+
+def sql_look(sink: str, asked: Collection[Place], retried: Mapping[Place, Retried]) -> SqlLook:
+    """See ``logsync.core.view.LooksInSql``."""
+    return SqlLook(
+        database="postgresql",
+        there=_THERE,
+        rights=_RIGHTS,
+        transaction=_TRANSACTION,
+        statement=LOOK,
+        parameters=question(sink, asked, retried),
+        sight=lambda row: sight(row, sink),
+    )
 
 
 def question(sink: str, asked: Collection[Place], retried: Mapping[Place, Retried] = NO_RETRIES) -> dict[str, Any]:
