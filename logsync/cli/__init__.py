@@ -12,7 +12,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from logsync.cli import consume, doctor, out, parked, position, records, relay, sinks, source, status, topic
+from logsync.cli import consume, doctor, out, parked, position, records, relay, sinks, source, status, topic, wait
 from logsync.cli.exits import Exit, epilog, exit_for
 from logsync.cli.imports import put_last
 from logsync.core.text import indented
@@ -34,6 +34,7 @@ for _command in (
     consume.consume,
     relay.relay,
     status.status,
+    wait.wait,
     doctor.doctor,
     records.show,
     records.history,

@@ -11,7 +11,7 @@ seen = seen_on(connection, receipt, db)
 
 from logsync.core.receipt import merge
 from logsync.reading.own import seen_on, seen_on_async, wait_on, wait_on_async
-from logsync.reading.seen import Seen, State
+from logsync.reading.seen import Seen, State, worst
 from logsync.reading.views import Views
 
-__all__ = ["Seen", "State", "Views", "merge", "seen_on", "seen_on_async", "wait_on", "wait_on_async"]
+__all__ = ["Seen", "State", "Views", "merge", "seen_on", "seen_on_async", "wait_on", "wait_on_async", "worst"]

@@ -57,7 +57,7 @@ class Waiter:
         """What is known when time has run out."""
         if self.last is not None and monotonic() - self.told <= FRESH:
             return self.last
-        return Seen(State.UNREACHABLE, sink, "the store does not answer")
+        return Seen(State.UNREACHABLE, sink, "it did not answer in time")
 
 
 class Poller:

@@ -55,6 +55,11 @@ class Seen:
         return self.state in (State.APPLIED, State.SEARCHABLE)
 
     @property
+    def fresh(self) -> bool:
+        """True if the store shows all that this sink will ever make of the event: it is visible, or passed over."""
+        return self.visible or self.state is State.PASSED_OVER
+
+    @property
     def settled(self) -> bool:
         """True if waiting longer is of no use."""
         return self.state in SETTLED

@@ -16,7 +16,7 @@ from logsync.errors import ConfigError, LogsyncError
 from logsync.reading.brief import Brief
 from logsync.reading.judging import Receipts, to_ask
 from logsync.reading.poller import Answer, Poller, Waiter
-from logsync.reading.seen import Seen, State, worst
+from logsync.reading.seen import Seen, worst
 from logsync.settings import Settings, load_settings
 
 
@@ -78,7 +78,7 @@ class Views:
         waiting = self._begin(receipts, sinks, timeout, answers, once=True)
         try:
             for one, (name, waiter) in zip(answers, waiting, strict=True):
-                if _fresh(one.wait(waiter, name)):
+                if one.wait(waiter, name).fresh:
                     return name
             return None
         finally:
@@ -90,7 +90,7 @@ class Views:
         waiting = self._begin(receipts, sinks, timeout, answers, once=True)
         try:
             for one, (name, waiter) in zip(answers, waiting, strict=True):
-                if _fresh(await one.wait(waiter, name)):
+                if (await one.wait(waiter, name)).fresh:
                     return name
             return None
         finally:
@@ -132,10 +132,6 @@ class Views:
     def _leave(self, waiting: Iterable[tuple[str, Waiter]]) -> None:
         for name, waiter in waiting:
             self._pollers[name].leave(waiter)
-
-
-def _fresh(seen: Seen) -> bool:
-    return seen.visible or seen.state is State.PASSED_OVER
 
 
 def _raised(answer: Answer) -> Seen:
