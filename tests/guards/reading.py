@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from tests.guards.guard import Guard
+from tests.guards.guard import Guard, Tests
 
 _JUDGE, _FIRST = "logsync/reading/judging.py", "logsync/reading/predecessors.py"
 _BOOK = "logsync/core/book.py"
 _JUDGED: tuple[str, ...] = ("tests/unit/test_reading.py",)
 AFTER = ("tests/unit/test_after.py",)
+_OWN = "logsync/reading/own.py"
+_ON_OWN: tuple[str, ...] = ("tests/unit/test_reading_own.py",)
+_IN_SQL: Tests = {"tests": ("tests/integration/reading/own/test_sql_function.py",), "servers": "sql_function"}
 
 READING = (
     Guard("A1 the first attempt of a retried append may be parked", "logsync/reading/judging.py",
@@ -16,7 +19,7 @@ READING = (
           "max(receipt.since, offset - LOOK_BACK)", "receipt.since", _JUDGED),
     Guard("A1 the first attempt may be what was skipped", "logsync/reading/judging.py",
           "and _within(skip.offsets, _since(receipt), receipt.offset)", "and False", _JUDGED),
-    Guard("a later event does not hide a parked one", "logsync/reading/views.py",
+    Guard("a later event does not hide a parked one", "logsync/reading/judging.py",
           "list(dict.fromkeys(receipts))", "list(receipts)[:1]", _JUDGED),
     Guard("a rebuild is not through before every partition is where the log ended", "logsync/reading/judging.py",
           "    if book.rebuilding(sight.positions):\n", "    if False:\n", _JUDGED),
@@ -35,6 +38,19 @@ READING = (
     Guard("reading: merged receipts keep types apart", "logsync/core/receipt.py",
           "receipt.topic, receipt.topic_id, receipt.partition, receipt.type",
           "receipt.topic, receipt.topic_id, receipt.partition", _JUDGED),
+    Guard("own connection: no look that would fail", _OWN,
+          "        if _THERE not in notes:", "        if False:", _ON_OWN),
+    Guard("own connection: after an error the catalog again", _OWN,
+          "        notes.pop(_THERE, None)", "        pass", _ON_OWN),
+    Guard("own connection: no waiting in a snapshot that lasts", _OWN,
+          "        if again == transaction:", "        if False:", _ON_OWN),
+    Guard("own connection: waiting in autocommit", _OWN,
+          "        if again == transaction:", "        if True:", _ON_OWN),
+    Guard("logsync.seen: on older installations, too", "logsync/stores/postgres/schema.py",
+          "!= (len(_OWN), 1)", "[0] != len(_OWN)", **_IN_SQL),
+    Guard("logsync.seen: escapes that Postgres cannot decode", "logsync/stores/postgres/bookkeeping.sql",
+          "SELECT replace(replace(seen.receipt, '\\\\', '//'), '\\u', '/u')::json", "SELECT seen.receipt::json",
+          **_IN_SQL),
     Guard("V1 the ceiling", _FIRST,
           "bisect_left(records, ceiling, lo=done, key=attrgetter(\"offset\"))", "len(records)", AFTER),
     Guard("V1 another log", _FIRST, "        if differences := book.log.differences(log):",

@@ -51,3 +51,54 @@ CREATE TABLE IF NOT EXISTS logsync.applied_schema (
     hash       text PRIMARY KEY,
     applied_at timestamptz NOT NULL DEFAULT now()
 );
+
+-- What became of an event, for programs in any language: docs/reading-own-connection.md. ``receipt`` is the text of
+-- Receipt.dump(). Asked in the statement or the transaction of other queries it is of the snapshot that these see. The
+-- answers are those of logsync.reading.judging, and 'another log' or 'newer format' where that raises; it compares no
+-- environment. The two replace() take the meaning out of escapes such as \ud800, which JSON can say and Postgres cannot
+-- decode; so texts are compared as they are written in ASCII.
+CREATE OR REPLACE FUNCTION logsync.seen(sink text, receipt text) RETURNS text LANGUAGE sql STABLE AS $$
+    WITH given AS (
+        SELECT r, (r ->> 'partition')::int AS number, (r ->> 'offset')::bigint AS place, r ->> 'type' AS type
+        FROM (SELECT replace(replace(seen.receipt, '\\', '//'), '\u', '/u')::json) AS one (r)
+    ), asked AS (  -- and from where on the first attempt of a retried append may stand # A1
+        SELECT *, least(place, greatest(coalesce((r ->> 'since')::bigint, place), place - 200000)) AS since FROM given
+    ), book AS (
+        SELECT body, body -> 'log' AS log, (body ->> 'format')::int AS format
+        FROM (SELECT replace(replace(b.body::text, '\\', '//'), '\u', '/u')::json
+              FROM logsync.book AS b WHERE b.sink = seen.sink) AS one (body)
+    ), positions AS (
+        SELECT * FROM logsync.position AS p WHERE p.sink = seen.sink
+    )
+    SELECT CASE
+        WHEN body IS NULL THEN 'not started'
+        WHEN book.format > 2 OR (SELECT max(p.format) FROM positions AS p) > 2 OR (r ->> 'format')::int > 3
+            THEN 'newer format'
+        WHEN r ->> 'topic' <> log ->> 1 OR nullif(r ->> 'topic_id', '') <> log ->> 2 OR number >= (log ->> 3)::int
+            THEN 'another log'
+        WHEN body ->> 'state' <> 'ready' OR EXISTS (
+            SELECT FROM json_each_text(body -> 'rebuilt_to') AS ends
+            LEFT JOIN positions AS p ON p.partition = ends.key::int AND p.epoch = (body ->> 'epoch')::bigint
+            WHERE p.next_offset IS NULL OR p.next_offset < ends.value::bigint
+        ) THEN 'rebuilding'
+        WHEN here.next_offset IS NULL THEN 'not started'
+        WHEN here.next_offset <= place THEN 'behind'
+        WHEN EXISTS (
+            SELECT FROM json_array_elements(body -> 'skips') AS skip,
+                string_to_table(coalesce(skip ->> 'offsets', skip ->> 'offset'), ',') AS ends
+            WHERE (skip ->> 'partition')::int = number
+                AND split_part(ends, '-', 1)::bigint <= place AND split_part(ends, '-', -1)::bigint >= since
+        ) THEN 'passed over'
+        WHEN EXISTS (
+            SELECT FROM logsync.parked AS e
+            WHERE e.sink = seen.sink AND e.partition = number AND e.log_offset BETWEEN since AND place
+                AND (e.log_offset = place OR strpos(
+                    replace(replace(e.body, '\\', '//'), '\u', '/u'), '"event_id":' || (r -> 'event_id') || ','
+                ) > 0)
+        ) THEN 'parked'
+        WHEN type <> '' AND type NOT IN (SELECT json_array_elements_text(body -> 'handled'))
+            OR type IN (SELECT json_array_elements_text(body -> 'skipped')) THEN 'passed over'
+        ELSE 'applied'
+    END
+    FROM asked LEFT JOIN book ON true LEFT JOIN positions AS here ON here.partition = number
+$$;

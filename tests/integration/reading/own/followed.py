@@ -43,13 +43,13 @@ class Followed:
     """The sink ``db`` in one database. It begins at offset 0 of both partitions of its log."""
 
     def __init__(self, dsn: str, settings: Settings) -> None:
-        self.dsn, self._settings = dsn, settings
+        self.dsn, self.settings = dsn, settings
         self.store = Postgres(dsn, schema=TABLES, tables=["orders"])
         self.sink = make_sink(self.store)
         self.book = Book(sink="db", environment=ENVIRONMENT, log=LOG, handled=self.sink.handled)
 
     def begin(self) -> None:
-        self.store.open("db", self._settings)
+        self.store.open("db", self.settings)
         self.store.write_book(self.book, positions=[Position(0, 0), Position(1, 0)])
 
     def apply(self, to: int, *, parked: Sequence[Parked] = ()) -> None:
