@@ -25,8 +25,8 @@ class LogsyncError(Exception):
     """Base of every error that logsync raises on purpose.
 
     ``fix`` is the next thing a person should do, or an empty string. ``str(error)`` contains both parts.
-    The word SINK in a ``fix`` stands for what the command line calls the sink: a store does not know it, and
-    ``Sink.addressed`` puts it there.
+    The words SINK and SOURCE in a ``fix`` stand for what the command line calls the sink or the source: a store or an
+    origin does not know it, and ``addressed`` of Sink and Source puts it there.
     A message may repeat what a client library says; known secrets are taken out of it here, before anything shows it.
     """
 
@@ -40,8 +40,8 @@ class LogsyncError(Exception):
 
 
 def in_commands(fix: str, address: str) -> str:
-    """``fix`` with the ``address`` of a sink where it says SINK."""
-    return re.sub(r"\bSINK\b", lambda _: address, fix)
+    """``fix`` with the ``address`` of a sink or a source where it says SINK or SOURCE."""
+    return re.sub(r"\b(SINK|SOURCE)\b", lambda _: address, fix)
 
 
 class ConfigError(LogsyncError):

@@ -74,13 +74,22 @@ def named_or_all(names: list[str] | None) -> list[str]:
 
 def sink_names() -> list[str]:
     """The modules under ``./sinks`` that have, or cannot be imported to see whether they have, a ``sink``."""
+    return _names("sinks", "sink", Sink)
+
+
+def source_names() -> list[str]:
+    """The modules under ``./sources`` that have, or cannot be imported to see whether they have, a ``source``."""
+    return _names("sources", "source", Source)
+
+
+def _names(folder: str, attribute: str, kind: type[Sink] | type[Source]) -> list[str]:
     names = []
-    for path in Path("sinks").glob("*"):
+    for path in Path(folder).glob("*"):
         name = path.stem if path.suffix == ".py" else path.name if (path / "__init__.py").is_file() else ""
         if not name or name.startswith("_"):
             continue
         try:
-            if isinstance(getattr(_import(f"sinks.{name}"), "sink", None), Sink):
+            if isinstance(getattr(_import(f"{folder}.{name}"), attribute, None), kind):
                 names.append(name)
         except LogsyncError:
             names.append(name)  # loading it gives the reason; leaving it out would be silent

@@ -19,6 +19,11 @@ SourceArgument = Annotated[
     str, typer.Argument(metavar="SOURCE", help="A module in sources/ (shop), or any other: pkg.mod:source.")
 ]
 
+SourcesOption = Annotated[
+    list[str] | None,
+    typer.Option(metavar="SOURCE", help="May be given again. Default, if no sink is named: all under sources/."),
+]
+
 
 class LogFormat(StrEnum):
     """How a worker writes its log lines, on stderr."""

@@ -34,7 +34,9 @@ def create(
     from logsync.sources.managing import manager_of
 
     settings, loaded = load_settings(), load_source(source)
-    for line in manager_of(loaded).create(loaded.name, settings, failover=failover):
+    with loaded.addressing():
+        lines = manager_of(loaded).create(loaded.name, settings, failover=failover)
+    for line in lines:
         out.say(line)
 
 
@@ -53,7 +55,8 @@ def drop(source: SourceArgument, yes: YesOption = False) -> None:
         raise Refused(
             f"dropping {loaded.name} forgets what is not in the log yet", fix=f"`logsync source drop {source} --yes`"
         )
-    manager_of(loaded).drop(loaded.name, settings)
+    with loaded.addressing():
+        manager_of(loaded).drop(loaded.name, settings)
     out.say(f"dropped {loaded.name}")
 
 
@@ -73,7 +76,8 @@ def skip(
     settings, loaded = load_settings(), load_source(source)
     if not yes:
         raise Refused("the fact would never enter the log", fix=f"`logsync source skip {source} {at} ... --yes`")
-    manager_of(loaded).skip(loaded.name, settings, at, reason)
+    with loaded.addressing():
+        manager_of(loaded).skip(loaded.name, settings, at, reason)
     out.say(f"the relay will pass over {at}")
 
 
@@ -93,7 +97,8 @@ def adopt(source: SourceArgument, reason: ReasonOption, yes: YesOption = False) 
             f"what {loaded.name} has committed up to now, and the log does not have, would be left out",
             fix=f"`logsync source adopt {source} --reason ... --yes`",
         )
-    ledger = carry_out(loaded, settings, reason)
+    with loaded.addressing():
+        ledger = carry_out(loaded, settings, reason)
     out.say(f"{loaded.name} begins anew in {ledger.log.topic}, as incarnation {ledger.incarnation}")
 
 
@@ -116,7 +121,7 @@ def seed(
 
     settings, loaded = load_settings(), load_source(source)
     rows: dict[str, int] = {}
-    with out.progress("seeding") as report:
+    with loaded.addressing(), out.progress("seeding") as report:
 
         def told(table: str, count: int) -> None:
             rows[table] = count
@@ -136,12 +141,14 @@ def status(source: SourceArgument, as_json: JsonOption = False) -> None:
     from logsync.sources.managing import manager_of
 
     settings, loaded = load_settings(), load_source(source)
-    look = manager_of(loaded).look(loaded.name, settings)
+    with loaded.addressing():
+        look = manager_of(loaded).look(loaded.name, settings)
+    trouble = str(loaded.addressed(look.error)) if look.error else None
     ledger = look.ledger
     waits = (datetime.now(UTC) - look.oldest).total_seconds() if look.oldest else None
     facts = {
         "source": loaded.name,
-        "state": "trouble" if look.trouble else "relaying" if look.held_by else "no relay runs",
+        "state": "trouble" if trouble else "relaying" if look.held_by else "no relay runs",
         "held_by": look.held_by or None,
         "topic": ledger.log.topic if ledger else None,
         "term": ledger.term if ledger else None,
@@ -151,13 +158,13 @@ def status(source: SourceArgument, as_json: JsonOption = False) -> None:
         "outbox_rows": look.waiting,
         "oldest_waits_seconds": waits,
         "skipped": dict(look.skips),
-        "trouble": look.trouble or None,
+        "trouble": trouble,
     }
     if as_json:
         out.print_json({**facts, "audit": look.audit})
     else:
         out.print_table(["", ""], [(name.replace("_", " "), value) for name, value in facts.items() if value])
-    if look.trouble:
+    if trouble:
         raise typer.Exit(Exit.CONFIG)
 
 

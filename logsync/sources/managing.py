@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
 
-from logsync.errors import ConfigError
+from logsync.core.inspection import Finding
+from logsync.errors import ConfigError, LogsyncError
 from logsync.settings import Settings
 from logsync.sources.contract import Ledger
 from logsync.sources.kafka import KafkaChannel
@@ -32,8 +33,10 @@ class Look:
     """Does that follow to a standby? None: there is nothing that could."""
     retained: int | None = None
     """Bytes that the database keeps because this source has not confirmed them."""
-    trouble: str = ""
-    """What keeps a relay from running, in words."""
+    error: LogsyncError | None = None
+    """What keeps a relay from running; None: nothing."""
+    findings: list[Finding] = field(default_factory=list)
+    """What else a person should know of it: limits, standbys."""
     waiting: int | None = None
     """Rows in the outbox that are not in the log, or not deleted yet."""
     oldest: datetime | None = None

@@ -55,7 +55,8 @@ def _turn(relay: Relay, source: Source, *, until_end: bool) -> None:
             if relay.through or time.monotonic() >= end_by:
                 return
         try:
-            relay.step()
+            with source.addressing():
+                relay.step()
         except LogsyncError as error:
             relay.close()
             backoff.obey(error)

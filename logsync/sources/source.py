@@ -5,7 +5,8 @@ from __future__ import annotations
 import inspect
 import re
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
 from pydantic import BaseModel
@@ -13,7 +14,7 @@ from pydantic import BaseModel
 from logsync.core.codec import Encoded, encode
 from logsync.core.log import Log
 from logsync.core.raised import in_words, last_lines
-from logsync.errors import AppendRejected, ConfigError, FactError
+from logsync.errors import AppendRejected, ConfigError, FactError, LogsyncError, in_commands
 from logsync.sources.contract import Change, Fact, Origin, Unfit
 
 Mapping = Callable[[Change], BaseModel | None]
@@ -107,6 +108,20 @@ class Source:
                 fact, at, f"its mapping returned {type(event).__name__}, which is no event of {self.log!r}"
             )
         return event
+
+    def addressed(self, error: LogsyncError) -> LogsyncError:
+        """The same error, with the commands that mend it as this source is called on the command line."""
+        error.fix = in_commands(error.fix, self.address)
+        return error
+
+    @contextmanager
+    def addressing(self) -> Iterator[None]:
+        """Errors that leave the block are :meth:`addressed`."""
+        try:
+            yield
+        except LogsyncError as error:
+            self.addressed(error)
+            raise
 
     def __repr__(self) -> str:
         return f"Source({self.name!r}, {self.log!r})"

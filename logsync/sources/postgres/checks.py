@@ -30,7 +30,7 @@ def check(link: Link, source: str, declared: Declared) -> tuple[Row, Tables]:
     # The slot first: what it has passed was written into the row before.
     slot = catalog.slot(link, names_of(source).slot)
     row = ledger.find(link, source)
-    create = f"`logsync source create {source}`"
+    create = "`logsync source create SOURCE`"
     if row is None:
         if slot is not None and not slot.here:
             raise ConfigError(
@@ -41,7 +41,7 @@ def check(link: Link, source: str, declared: Declared) -> tuple[Row, Tables]:
     if row.slot != names_of(source).slot:
         raise ConfigError(
             f"the source {source} was created to poll its outbox, and not to read the write-ahead log",
-            fix=f"declare it with Polling, or `logsync source drop {source}` and {create}",
+            fix=f"declare it with Polling, or `logsync source drop SOURCE` and {create}",
         )
     if row.made.declared != declared:
         before = ", ".join(row.made.declared.names)
@@ -64,13 +64,10 @@ def check_slot(slot: Slot | None, source: str, row: Row) -> None:
     we have ever passed: each was written into the row before the slot was told. One that went back (a crash of the
     server, a standby's copy) only tells again what the log has, and the ledger says so.  # U5
     """
-    name, create = names_of(source).slot, f"`logsync source create {source}`"
+    name, create = names_of(source).slot, "`logsync source create SOURCE`"
     if row.passed is None:
         raise ConfigError(f"the source {source} was not created to its end", fix=f"{create} once more")
-    lost = (
-        f"`logsync source adopt {source} --reason ... --yes` goes on from now on, on record; then "
-        f"`logsync source seed {source}` brings the rows that are missing"
-    )
+    lost = f"`logsync source adopt SOURCE --reason ... --yes` goes on from now on, on record; {_missing(row.made)}"
     if slot is None:
         raise ConfigError(
             f"the replication slot {name} is gone: what was committed since {shown(row.passed)} is not read", fix=lost
@@ -95,6 +92,18 @@ def check_slot(slot: Slot | None, source: str, row: Row) -> None:
         )
 
 
+def _missing(made: Made | Declared) -> str:
+    """How to bring the rows that nobody has told."""
+    parts = []
+    if made.outbox:
+        parts.append("what still stands in the outbox is relayed")
+    if made.capture:
+        parts.append(f"`logsync source seed SOURCE` brings the rows of {', '.join(made.capture)}")
+    if made.append_only:
+        parts.append(f"those of {', '.join(made.append_only)} are appended as docs/operate-sources.md says")
+    return "; ".join(parts)
+
+
 def check_publications(link: Link, source: str, declared: Declared, made: str) -> None:
     """Raises ConfigError if they are not as they were made."""
     wanted = names_of(source).publications(declared)
@@ -107,7 +116,7 @@ def check_publications(link: Link, source: str, declared: Declared, made: str) -
         return
     raise ConfigError(
         f"{what}: rows that were committed meanwhile may be missing in the log",
-        fix=f"`logsync source create {source}` makes it anew, then `logsync source seed {source}` brings the rest",
+        fix=f"`logsync source create SOURCE` makes it anew; {_missing(declared)}",
     )
 
 
@@ -172,5 +181,5 @@ def _left(stream: Stream, server: Server, timeline: int) -> int | None:
 def _replaced(source: str, what: str) -> ConfigError:
     return ConfigError(
         f"the database of source {source} was restored or replaced: {what}",
-        fix=f"`logsync source adopt {source}` goes on with what comes from now on, on record",
+        fix="`logsync source adopt SOURCE` goes on with what comes from now on, on record",
     )

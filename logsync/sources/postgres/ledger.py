@@ -137,7 +137,7 @@ def begin(link: Link, source: str, lsn: int) -> None:
 def _replaced(source: str) -> PositionConflict:
     return PositionConflict(
         f"source {source}: another relay has taken over, or its row in logsync.source is gone",
-        fix=f"run one relay per source; `logsync source status {source}` shows what is there",
+        fix="run one relay per source; `logsync source status SOURCE` shows what is there",
     )
 
 

@@ -11,7 +11,7 @@ from logsync.outbox import DDL
 from logsync.settings import Settings
 from logsync.sources.contract import Ledger
 from logsync.sources.managing import Look
-from logsync.sources.postgres import catalog, ledger, setup
+from logsync.sources.postgres import catalog, inspect, ledger, setup
 from logsync.sources.postgres.checks import check, check_history
 from logsync.sources.postgres.database import Database
 from logsync.sources.postgres.declared import names_of
@@ -72,6 +72,9 @@ class PostgresManager:
                 look.failover = None if slot is None else slot.failover
                 look.held_by = slot.reader if slot is not None and slot.pid is not None else ""
                 kept = link.ask(_RETAINED, names_of(source).slot).fetchone()
+                facts = inspect.facts(link, names_of(source).slot)
+                if facts is not None and slot is not None and not slot.lost:
+                    look.findings += inspect.judge(names_of(source).slot, facts)
                 if kept is not None:
                     look.confirmed, look.retained = kept[0] or "", kept[1]
                 if row is not None:
@@ -85,7 +88,7 @@ class PostgresManager:
                     check_history(stream, source, row)
             except LogsyncError as error:
                 if not (look.held_by and isinstance(error, StoreUnavailable)):
-                    look.trouble = str(error)
+                    look.error = error
         return look
 
     def skip(self, source: str, settings: Settings, at: str, reason: str) -> None:

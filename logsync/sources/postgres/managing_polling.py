@@ -47,7 +47,10 @@ class PollingManager:
                 row = ledger.find(link, source)
                 look.held_by = polling.holder(link)
             if row is None or row.slot != polling.SLOT:
-                look.trouble = f"the source {source} was never created in this database, or for its write-ahead log"
+                look.error = ConfigError(
+                    f"the source {source} was never created in this database, or for its write-ahead log",
+                    fix="`logsync source create SOURCE`",
+                )
                 return look
             see_row(look, row)
             see_outbox(look, db)

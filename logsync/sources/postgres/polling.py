@@ -144,7 +144,7 @@ class Polling:
             raise ConfigError(
                 f"the source {self._source} was never created in this database"
                 + (", or for its write-ahead log" if row else ""),
-                fix=f"`logsync source create {self._source}`",
+                fix="`logsync source create SOURCE`",
             )
         if link.ask(_LOCK, *_KEY).fetchone() != (True,):
             raise StoreUnavailable(f"the outbox is held by {holder(link) or 'another relay'}")

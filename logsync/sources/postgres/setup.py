@@ -195,7 +195,7 @@ def created(link: Link, source: str) -> Row:
     row = ledger.find(link, source)
     if row is None:
         raise ConfigError(
-            f"the source {source} was never created in this database", fix=f"`logsync source create {source}`"
+            f"the source {source} was never created in this database", fix="`logsync source create SOURCE`"
         )
     return row
 

@@ -149,3 +149,27 @@ def test_a_log_that_was_made_anew_halts_and_is_adopted_with_what_comes_from_then
     relayed.start("--until-end").ends(0)
     assert len(relayed.counted()) > len(later.facts)
     assert relayed.shop.left() == 0
+
+
+def test_doctor_looks_at_a_source_as_at_a_sink(relayed: Relayed) -> None:
+    def doctor(code: int) -> dict[str, dict[str, str]]:
+        ran = subprocess.run(
+            [sys.executable, "-m", "logsync.cli", "doctor", "--source", NAME, "--json"],
+            env=relayed.env, cwd=relayed.folder, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert ran.returncode == code, ran.stdout + ran.stderr
+        return {found["check"]: found for found in json.loads(ran.stdout)}
+
+    assert doctor(10)["source.relay"]["fix"] == f"`logsync relay {NAME}`"
+    relay = relayed.start()
+    relay.sees("relaying")
+    assert "bytes are kept" in doctor(0)["source.slot"]["found"]
+    relay.terminate()
+    relayed.shop.db.execute(
+        "SELECT pg_replication_slot_advance(%s, pg_current_wal_flush_lsn())", (f"logsync_{relayed.shop.name}",)
+    )
+    found = doctor(11)["source.relay"]
+    assert "advanced by hand" in found["found"]
+    assert f"source adopt {NAME} --reason" in found["fix"]
+    assert f"source adopt {NAME} --reason" in relayed.start().ends(3)
+    assert f"source adopt {NAME} --reason" in str(status(relayed, 3)["trouble"])

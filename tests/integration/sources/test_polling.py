@@ -254,7 +254,7 @@ def test_a_pooler_is_refused_because_it_would_give_the_lock_away(place: Place) -
 
 
 def test_a_source_that_was_never_created_is_refused(place: Place) -> None:
-    with pytest.raises(ConfigError, match=r"never created.*(?s:.)*logsync source create other"):
+    with pytest.raises(ConfigError, match=r"never created.*(?s:.)*logsync source create SOURCE"):
         place.open("other")
 
 

@@ -162,7 +162,7 @@ def test_dropping_it_leaves_nothing_but_the_outbox(shop: Shop) -> None:
 
 def test_one_that_was_never_created(shop: Shop) -> None:
     origin = shop.origin(made=False)
-    refused(lambda: origin.open(shop.name, shop.settings), "never created", f"source create {shop.name}")
+    refused(lambda: origin.open(shop.name, shop.settings), "never created", "source create SOURCE")
     assert shop.db.execute(
         "SELECT count(*) FROM pg_replication_slots WHERE database = current_database()"
     ).fetchone() == (0,)
@@ -180,7 +180,12 @@ def test_one_that_somebody_else_reads(shop: Shop) -> None:
 def test_a_slot_that_is_gone(shop: Shop) -> None:
     origin = shop.origin()
     drop_slot(shop)
-    refused(lambda: origin.open(shop.name, shop.settings), "gone", "source adopt", "source seed")
+    refused(
+        lambda: origin.open(shop.name, shop.settings),
+        "gone",
+        "source adopt",
+        "what still stands in the outbox is relayed",
+    )
     refused(lambda: shop.create(origin), "gone", "source adopt")  # a deployment that creates it each time hides nothing
 
 
@@ -206,7 +211,12 @@ def test_a_slot_that_is_lost(shop: Shop) -> None:
             shop.db.execute("CHECKPOINT")
         found = shop.db.execute("SELECT wal_status FROM pg_replication_slots WHERE slot_name = %s", (name,)).fetchone()
         assert found == ("lost",)
-        refused(lambda: origin.open(shop.name, shop.settings), "lost", "source adopt", "source seed")
+        refused(
+            lambda: origin.open(shop.name, shop.settings),
+            "lost",
+            "source adopt",
+            "what still stands in the outbox is relayed",
+        )
         refused(lambda: shop.create(origin), "lost", "source adopt")
     finally:
         shop.db.execute("ALTER SYSTEM RESET max_slot_wal_keep_size")
@@ -238,11 +248,21 @@ def test_a_publication_that_was_changed_confirms_nothing_and_opens_no_more(shop:
     shop.put("e1")
     facts, end = take(origin, 1)
     shop.db.execute(CHANGES[change].format(inserts(shop)))
-    refused(lambda: confirm(origin, facts, end), "publication", "source create", "source seed")
+    refused(
+        lambda: confirm(origin, facts, end),
+        "publication",
+        "source create",
+        "what still stands in the outbox is relayed",
+    )
     assert shop.left() == 1
     origin.close()
     wait_for(lambda: shop.reader() is None)
-    refused(lambda: origin.open(shop.name, shop.settings), "publication", "source create", "source seed")
+    refused(
+        lambda: origin.open(shop.name, shop.settings),
+        "publication",
+        "source create",
+        "what still stands in the outbox is relayed",
+    )
 
 
 def test_a_table_that_was_dropped_and_made_anew(shop: Shop) -> None:

@@ -53,7 +53,7 @@ def halts(shop: Shop, origin: PostgresLog) -> str:
         origin.open(shop.name, shop.settings)
     with pytest.raises(ConfigError, match="source adopt"):
         origin.manager().create(shop.name, shop.settings)
-    assert origin.manager().look(shop.name, shop.settings).trouble == str(caught.value)
+    assert str(origin.manager().look(shop.name, shop.settings).error) == str(caught.value)
     return str(caught.value)
 
 
