@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import defaultdict
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from random import Random
 
+import psutil
 import pytest
 
 from logsync.core.event import Record
@@ -238,3 +241,50 @@ def test_a_second_relay_waits_for_the_first_and_goes_on_when_it_is_killed(relaye
     app.join()
     relayed.relayed(app.count)
     assert relayed.counted() == app.facts
+
+
+def test_a_database_whose_disk_is_full_is_waited_for_and_nothing_is_lost_or_doubled(relayed: Relayed) -> None:
+    """As the server says it: the ledger cannot be written, so nothing is confirmed, and the app is in trouble as well.
+
+    Seen on a disk that was really full: the same error, and where the write-ahead log has no room, a crash.
+    """
+    app, db = App(relayed, 1), relayed.shop.db
+    app.start()
+    relay = relayed.start()
+    relay.sees("relaying")
+    relayed.relayed(20)
+    db.execute(
+        "CREATE FUNCTION full_disk() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN "
+        "RAISE EXCEPTION 'could not extend file: No space left on device' USING ERRCODE = 'disk_full'; END $$"
+    )
+    db.execute("CREATE TRIGGER full_disk BEFORE UPDATE ON logsync.source EXECUTE FUNCTION full_disk()")
+    relay.sees("No space left on device")
+    kept = db.execute("SELECT kept::text, passed FROM logsync.source").fetchone()
+    more = app.count + 100
+    until(lambda: app.count > more, "facts that are committed meanwhile")
+    assert db.execute("SELECT kept::text, passed FROM logsync.source").fetchone() == kept
+    db.execute("DROP TRIGGER full_disk ON logsync.source")
+    relay.sees("relaying", 2)
+    app.ends.set()
+    app.join()
+    relay.terminate()
+    assert relayed.start("--until-end").ends(0)
+    assert relayed.counted() == app.facts
+    until(lambda: relayed.shop.left() == 0, "an empty outbox")
+
+
+def test_a_transaction_of_many_rows_takes_a_relay_little_memory(relayed: Relayed) -> None:
+    """The bound that a user is told; docs/sources.md has what a million rows took."""
+    rows = 50_000
+    relayed.shop.db.execute(
+        "INSERT INTO payments (account, amount) SELECT 'a' || mod(n, 100), 1 FROM generate_series(1, %s::int) AS n",
+        (rows,),
+    )
+    relay, most = relayed.start("--until-end"), 0
+    with suppress(psutil.Error):  # it ends meanwhile
+        while relay.running:
+            most = max(most, psutil.Process(relay.pid).memory_info().rss)
+            time.sleep(0.02)
+    relay.ends(0)
+    assert relayed.count() == rows
+    assert 0 < most < 150_000_000
