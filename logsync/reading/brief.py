@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 
-from logsync.settings import Settings
+from logsync.settings import Settings, load_settings
 
 LOOK_TIMEOUT = 2.0
 """Seconds that one look at a store may take before the connection is given up."""
@@ -22,3 +23,9 @@ class Brief:
 
     def address(self, kind: str) -> str:
         return self.settings.address(kind)
+
+
+@cache
+def own_environment() -> str:
+    """The environment of this process: the settings are read once."""
+    return load_settings().environment

@@ -10,18 +10,17 @@ from __future__ import annotations
 import random
 from collections.abc import Mapping
 from dataclasses import replace
-from functools import cache
 from time import monotonic
 from typing import Any
 
 from logsync.core.sink import Sink
 from logsync.core.view import LooksInSql, Sight
 from logsync.errors import ConfigError
+from logsync.reading.brief import own_environment
 from logsync.reading.judging import Receipts, asked_for, judge, to_ask
 from logsync.reading.lines import Ask, Facts, Row, Steps, line, line_async, run, run_async
 from logsync.reading.pace import JITTER, Pace, between_looks
 from logsync.reading.seen import Seen, worst
-from logsync.settings import load_settings
 
 _THERE = "logsync: the tables are there"
 _FROZEN = ("repeatable read", "serializable")
@@ -93,7 +92,7 @@ class _Question:
                 f"sink {sink.name} fills a store of kind {sink.store.kind}, which no connection to a database leads to",
                 fix="ask with Views, or for Redis with redis_question",
             )
-        self._sink, self._environment = sink, environment or _environment()
+        self._sink, self._environment = sink, environment or own_environment()
         self._receipts, self.answer = to_ask(receipts, sink)
         self._look = sink.store.sql_look(sink.name, *asked_for(self._receipts))
 
@@ -156,8 +155,3 @@ def _ask(statement: str, parameters: Mapping[str, str] | None = None) -> Steps[R
     row = yield Ask(statement, parameters or {})
     assert row is not None
     return row
-
-
-@cache
-def _environment() -> str:
-    return load_settings().environment

@@ -48,7 +48,7 @@ REDIS = (
           "self._delete(book, here.parked_keys,", "self._delete(book, [],", **parking("redis")),
     Guard("Redis: overlapping prefixes", "logsync/stores/redis/book.lua",
           "    if other ~= ARGV[3] and string.sub", "    if false and string.sub", **parking("redis")),
-    Guard("Redis: another prefix than before", "logsync/stores/redis/connection.py",
+    Guard("Redis: another prefix than before", "logsync/stores/redis/kept.py",
           "        if stored not in (None, self.prefix.encode()):", "        if False:", **parking("redis")),
     Guard("Redis: the book's revision", "logsync/stores/redis/book.lua",
           "if found ~= tonumber(ARGV[1]) then", "if false then", **parking("redis")),

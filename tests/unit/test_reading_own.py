@@ -59,7 +59,7 @@ class FakeLine:
 def line(monkeypatch: pytest.MonkeyPatch) -> FakeLine:
     found = FakeLine()
     monkeypatch.setattr(own, "line", lambda _: found)
-    monkeypatch.setattr(own, "_environment", lambda: "default")
+    monkeypatch.setattr(own, "own_environment", lambda: "default")
     return found
 
 
@@ -131,7 +131,7 @@ def test_another_database_and_another_store_are_refused(line: FakeLine) -> None:
 
 
 def test_what_is_no_connection_is_refused_and_told_what_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(own, "_environment", lambda: "default")
+    monkeypatch.setattr(own, "own_environment", lambda: "default")
     with pytest.raises(
         ConfigError, match=r"seen_on takes a Connection or Cursor of psycopg 3.*object of builtins\.str"
     ):

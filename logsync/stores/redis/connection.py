@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 import re
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator
 
 from logsync.core.book import Book
 from logsync.core.parked import Parked, SequenceSummary
 from logsync.core.position import Position
 from logsync.errors import ConfigError
 from logsync.stores.redis.client import RedisClient
+from logsync.stores.redis.kept import Kept
 from logsync.stores.redis.parking import ParkedReader
 
 log = logging.getLogger("logsync.stores.redis.store")
@@ -23,19 +22,14 @@ _SCAN = 1000
 """Keys looked at per SCAN, and deleted in one step."""
 
 
-class Connection:
+class Connection(Kept):
     """What the store and ``inspect`` share. Opens nothing before it is asked."""
 
     def __init__(self, client: RedisClient, sink: str, prefix: str, tag: str) -> None:
-        """``tag``: what of the prefix decides the slot in a cluster, and stands in the names of the bookkeeping too."""
-        self.client, self.sink, self.prefix, self.tag = client, sink, prefix, tag
-        names = f"logsync:{sink}:{tag}"
-        self.book, self.position_key, self.evicted = (
-            (names + name).encode() for name in ("book", "positions", "evicted")
-        )
-        self.prefixes = f"logsync:{tag}prefixes".encode()
-        self._parked = ParkedReader(names)
-        self.parked_keys, self.parked_scripts = self._parked.keys, self._parked.scripts
+        super().__init__(client.where, sink, prefix, tag)
+        self.client = client
+        self._parked = ParkedReader(self.parked_keys)
+        self.parked_scripts = self._parked.scripts
         self.watched = -math.inf
         """When evictions were looked at last."""
 
@@ -43,8 +37,7 @@ class Connection:
         self.client.close()
 
     def read_book(self) -> Book | None:
-        text = self.client.call("GET", self.book)
-        return None if text is None else Book.read(text, f"{self.client.where}: {self.book.decode()}")
+        return self.as_book(self.client.call("GET", self.book))
 
     def sequences(self, partition: int) -> dict[str, SequenceSummary]:
         with self.legible(self.parked_keys[1]):
@@ -66,20 +59,6 @@ class Connection:
         self.check_evictions()
         return self.read_positions(self.client.call("HGETALL", self.position_key))
 
-    def check_prefix(self, stored: bytes | None) -> None:
-        """Raise ConfigError if the content lies under another prefix than this one."""
-        if stored not in (None, self.prefix.encode()):
-            raise self._moved(str(stored, errors="replace"))
-
-    def read_positions(self, flat: Sequence[bytes]) -> dict[int, Position]:
-        """What HGETALL gives. Raises ConfigError if a script died half-way."""
-        kept = dict(zip(flat[::2], flat[1::2], strict=True))
-        begun, ended = kept.pop(b"begun", b"0"), kept.pop(b"ended", b"0")
-        if begun != ended:
-            raise self.poisoned(begun, ended)
-        with self.legible(self.position_key):
-            return {int(partition): Position.from_dict(json.loads(text)) for partition, text in kept.items()}
-
     def own_keys(self) -> Iterator[list[bytes]]:
         """The sink's keys in batches that are not empty. SCAN returns every key that is there all the time."""
         pattern = re.sub(r"([*?\[\]\\])", r"\\\1", self.prefix) + "*"
@@ -96,7 +75,7 @@ class Connection:
         return dict(line.split(":", 1) for line in text.splitlines() if ":" in line)
 
     def check_server(self) -> None:
-        where = self.client.where
+        where = self.where
         version = self.info("server").get("redis_version", "0")
         if int(version.split(".")[0]) < 7:
             raise ConfigError(f"{where}: expected Redis 7.0 or later, found {version}", fix="upgrade the server")
@@ -119,7 +98,7 @@ class Connection:
         policy = self.info("memory").get("maxmemory_policy", "unknown")
         if policy != "noeviction":  # R2
             raise ConfigError(
-                f"{self.client.where}: expected maxmemory-policy noeviction, found {policy}: an evicted key would "
+                f"{self.where}: expected maxmemory-policy noeviction, found {policy}: an evicted key would "
                 "silently differ from the log",
                 fix="`CONFIG SET maxmemory-policy noeviction`, and the same in redis.conf",
             )
@@ -141,7 +120,7 @@ class Connection:
             before = int(text) if begun_under == run_id else 0
         if evicted > before:
             raise ConfigError(
-                f"{self.client.where}: Redis evicted {evicted} keys since it started: some may have been of sink "
+                f"{self.where}: Redis evicted {evicted} keys since it started: some may have been of sink "
                 f"{self.sink}, and its content then differs from the log",
                 fix="`logsync rebuild SINK --yes`",
             )
@@ -154,39 +133,10 @@ class Connection:
     def _evictions(self) -> tuple[int, str]:
         return int(self.info("stats")["evicted_keys"]), self.info("server")["run_id"]
 
-    @contextmanager
-    def legible(self, key: bytes) -> Iterator[None]:
-        """What is read inside is what logsync wrote there. Raises ConfigError if something else has written it."""
-        try:
-            yield
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
-            raise ConfigError(
-                f"{self.client.where}: {key.decode()} of logsync's own bookkeeping was overwritten by something else",
-                fix="`logsync rebuild SINK --yes`, once it is known what writes there",
-            ) from error
-
     def overlap(self, other: str, prefix: str) -> ConfigError:
         return ConfigError(
-            f"{self.client.where}: sink {self.sink} has the prefix {self.prefix!r}, sink {other} has {prefix!r}: one "
+            f"{self.where}: sink {self.sink} has the prefix {self.prefix!r}, sink {other} has {prefix!r}: one "
             "begins with the other, so a rebuild of one would delete keys of the other",
             fix=f"choose another prefix; if sink {other} and its keys are no more: "
             f"`HDEL {self.prefixes.decode()} {other}` in redis-cli",
         )
-
-    def _moved(self, prefix: str) -> ConfigError:
-        return ConfigError(
-            f"{self.client.where}: the content of sink {self.sink} has the prefix {prefix!r}, and now it is "
-            f"{self.prefix!r}",
-            fix=f"set it back, or `logsync rebuild SINK --yes`; the keys under {prefix!r} stay until you delete them",
-        )
-
-    def poisoned(self, begun: bytes | None, ended: bytes | None) -> ConfigError:
-        return ConfigError(
-            f"{self.client.where}: sink {self.sink}: a script died half-way (begun {_count(begun)}, ended "
-            f"{_count(ended)}): its keys are neither the old nor the new",
-            fix="see Redis' log for the cause, then `logsync rebuild SINK --yes`",
-        )
-
-
-def _count(stored: bytes | None) -> str:
-    return str(stored or b"0", errors="replace")[:20]

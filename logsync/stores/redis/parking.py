@@ -48,15 +48,19 @@ def changes(plan: Plan) -> list[bytes]:
     return words
 
 
+def parked_keys(bookkeeping: str) -> list[bytes]:
+    """In the order in which apply.lua takes them. ``bookkeeping``: what stands before the names of the sink's keys."""
+    return [(bookkeeping + name).encode() for name in ("parked", "parked:about", "parked:order")]
+
+
 class ParkedReader:
     """Reads what is parked, a bounded piece per call, so that no other client of the server waits for long."""
 
-    def __init__(self, bookkeeping: str) -> None:
-        """``bookkeeping``: what stands before the names of the sink's own keys. Opens nothing."""
+    def __init__(self, keys: list[bytes]) -> None:
+        """``keys``: what ``parked_keys`` says. Opens nothing."""
         from logsync.stores.redis.client import Script
 
-        self.keys = [(bookkeeping + name).encode() for name in ("parked", "parked:about", "parked:order")]
-        """In the order in which apply.lua takes them."""
+        self.keys = keys
         self._read, self._sequences = Script("parked.lua"), Script("sequences.lua")
         self.scripts = [self._read, self._sequences]
 

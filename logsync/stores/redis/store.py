@@ -19,7 +19,7 @@ import logging
 import re
 import time
 from bisect import bisect_left
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -29,11 +29,12 @@ from logsync.core.parked import Parked, SequenceSummary
 from logsync.core.plan import Plan
 from logsync.core.position import Position
 from logsync.core.store import StoreSettings, Traits
-from logsync.core.view import View
+from logsync.core.view import NO_RETRIES, CommandLook, Place, Retried, View
 from logsync.errors import ConfigError, PositionConflict, StoreUnavailable, WriteRejected
 from logsync.stores.clients import importing
 from logsync.stores.redis import parking
 from logsync.stores.redis.compile import ACCEPTS, Program, RedisRefusal, compile_writes
+from logsync.stores.redis.kept import Kept
 
 if TYPE_CHECKING:
     from logsync.stores.redis.client import Script
@@ -248,6 +249,13 @@ class Redis:
         from logsync.stores.redis.view import RedisView
 
         return RedisView(lambda: self._connect(sink, settings))
+
+    def command_look(
+        self, sink: str, asked: Collection[Place], retried: Mapping[Place, Retried] = NO_RETRIES
+    ) -> CommandLook:
+        from logsync.stores.redis.view import command_look
+
+        return command_look(Kept("Redis", sink, self.prefix, self._tag), asked, retried)
 
     def inspect(self, sink: str, settings: StoreSettings) -> Inspection:
         from logsync.stores.redis.inspect import inspect

@@ -3,16 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from typing import TYPE_CHECKING
+from importlib.resources import files
+from typing import TYPE_CHECKING, Any
 
-from logsync.core.book import Book
-from logsync.core.parked import Parked, bears
-from logsync.core.view import NO_RETRIES, Place, Retried, Sight
-from logsync.stores.redis.parking import field
+from logsync.core.view import NO_RETRIES, CommandLook, Place, Retried, Sight
+from logsync.stores.redis.kept import Kept
 
 if TYPE_CHECKING:
     from logsync.stores.redis.client import Script
     from logsync.stores.redis.connection import Connection
+
+
+def command_look(kept: Kept, asked: Collection[Place], retried: Mapping[Place, Retried]) -> CommandLook:
+    """See ``logsync.core.view.LooksInCommands``. The script goes along: an EVALSHA may fail, and a MULTI with it."""
+    places = list(asked)
+    script = files("logsync.stores.redis").joinpath("look.lua").read_text(encoding="utf-8")
+    keys, args = ([word.decode() for word in words] for words in kept.look(places, retried))
+    return CommandLook(
+        ("EVAL_RO", script, str(len(keys)), *keys, *args), lambda answer: kept.sight(places, _undecoded(answer))
+    )
+
+
+def _undecoded(answer: Any) -> Any:
+    """As it was on the wire: the app's client may decode what it reads."""
+    if isinstance(answer, list | tuple):
+        return [_undecoded(item) for item in answer]
+    return answer.encode() if isinstance(answer, str) else answer
 
 
 class RedisView:
@@ -30,18 +46,7 @@ class RedisView:
 
             self._script = Script("look.lua")
         places = list(asked)
-        keys = [here.book, here.position_key, here.parked_keys[0], here.prefixes, here.parked_keys[2]]
-        args = [here.sink.encode()]
-        for place in places:
-            first = retried.get(place)
-            since, wanted = (first.since, bears(first.event_id)) if first is not None else (place[1], "")
-            args += (field(*place), field(place[0], since), wanted.encode())
-        prefix, body, flat, entries = here.client.ask(self._script, keys, args)
-        here.check_prefix(prefix)
-        book = None if body is None else Book.read(body, f"{here.client.where}: {here.book.decode()}")
-        with here.legible(here.parked_keys[0]):
-            parked = {place: Parked.from_json(text).reason for place, text in zip(places, entries, strict=True) if text}
-        return Sight(book, here.read_positions(flat), parked)
+        return here.sight(places, here.client.ask(self._script, *here.look(places, retried)))
 
     def close(self) -> None:
         here, self._here = self._here, None

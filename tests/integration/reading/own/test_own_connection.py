@@ -29,7 +29,7 @@ FROZEN = "SET TRANSACTION ISOLATION LEVEL {}"
 
 @pytest.fixture(autouse=True)
 def _environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("logsync.reading.own._environment", lambda: ENVIRONMENT)
+    monkeypatch.setattr("logsync.reading.own.own_environment", lambda: ENVIRONMENT)
     monkeypatch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "1")  # one test for all kinds, in an event loop
 
 
