@@ -8,6 +8,7 @@ import pytest
 
 from logsync.settings import Settings
 
+from .cache import Cache
 from .followed import Followed, database
 
 
@@ -25,3 +26,11 @@ def begun(followed: Followed) -> Followed:
     """Its sink stands at offset 0."""
     followed.begin()
     return followed
+
+
+@pytest.fixture
+def cache(settings: Settings, unique: str) -> Iterator[Cache]:
+    found = Cache(settings.redis.get_secret_value(), unique, settings)
+    yield found
+    found.store.wipe(found.book)
+    found.store.close()
