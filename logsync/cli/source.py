@@ -24,6 +24,7 @@ def create(
         bool | None,
         typer.Option(help="Does the slot follow to standbys? Postgres 17. Default: as it is; at first, no."),
     ] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Also if somebody changed the publication meanwhile.")] = False,
 ) -> None:
     """Make publication and replication slot. May be repeated: publishes what is declared now, and keeps the slot.
 
@@ -35,7 +36,7 @@ def create(
 
     settings, loaded = load_settings(), load_source(source)
     with loaded.addressing():
-        lines = manager_of(loaded).create(loaded.name, settings, failover=failover)
+        lines = manager_of(loaded).create(loaded.name, settings, failover=failover, anew=yes)
     for line in lines:
         out.say(line)
 

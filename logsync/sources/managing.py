@@ -51,11 +51,12 @@ class Manager(Protocol):
     Raises StoreUnavailable, ConfigError.
     """
 
-    def create(self, source: str, settings: Settings, *, failover: bool | None = None) -> list[str]:
+    def create(self, source: str, settings: Settings, *, failover: bool | None = None, anew: bool = False) -> list[str]:
         """Make what a relay needs in the database. May be repeated. Returns what is there now, in words.
 
         What was lost since it was made is not made anew here: that is for ``adopt``, on record. ``failover``: whether
-        what the database keeps for a relay follows to its standbys; None: as it is.
+        what the database keeps for a relay follows to its standbys; None: as it is. ``anew``: make what somebody else
+        has changed as it should be, although what was committed meanwhile may be missing.
         """
 
     def drop(self, source: str, settings: Settings) -> None:

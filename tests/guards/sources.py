@@ -98,6 +98,8 @@ SOURCES = (
          "            self._pass(link, free)\n", "            pass\n", SLOTS),
         ("U5 a slot that is gone is not made anew in silence", "setup",
          "        check_slot(slot, source, row)\n", "        pass\n", SLOTS),
+        ("U5 a publication that was changed is not made anew in silence", "setup",
+         "        if not accept:\n", "        if False:\n", SLOTS),
         ("places never go back within a transaction", "reading",
          "        if lsn > self._lsn:\n", "        if True:\n", FACTS),
         ("only committed messages of ours are facts", "reading",

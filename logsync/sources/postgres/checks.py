@@ -116,7 +116,7 @@ def check_publications(link: Link, source: str, declared: Declared, made: str) -
         return
     raise ConfigError(
         f"{what}: rows that were committed meanwhile may be missing in the log",
-        fix=f"`logsync source create SOURCE` makes it anew; {_missing(declared)}",
+        fix=f"`logsync source create SOURCE --yes` makes it anew, on record; {_missing(declared)}",
     )
 
 

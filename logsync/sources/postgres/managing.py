@@ -44,13 +44,13 @@ class PostgresManager:
     def __init__(self, origin: PostgresLog) -> None:
         self._origin = origin
 
-    def create(self, source: str, settings: Settings, *, failover: bool | None = None) -> list[str]:
+    def create(self, source: str, settings: Settings, *, failover: bool | None = None, anew: bool = False) -> list[str]:
         declared = self._origin.declared
         with self._connected(source, settings) as (db, stream):
             if declared.outbox:
                 with db.transaction("create the outbox") as link:
                     link.execute(DDL.encode())
-            brought = setup.create(db, stream, source, declared, failover=failover)
+            brought = setup.create(db, stream, source, declared, failover=failover, anew=anew)
         names = names_of(source)
         before = [f"{brought:,} events that stood in the outbox before are relayed as well"] if brought else []
         return [

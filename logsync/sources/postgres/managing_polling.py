@@ -26,7 +26,14 @@ class PollingManager:
     def __init__(self, origin: Polling) -> None:
         self._origin = origin
 
-    def create(self, source: str, settings: Settings, *, failover: bool | None = None) -> list[str]:
+    def create(
+        self,
+        source: str,
+        settings: Settings,
+        *,
+        failover: bool | None = None,
+        anew: bool = False,  # noqa: ARG002
+    ) -> list[str]:
         if failover:
             raise ConfigError(
                 f"the source {source} polls an outbox: there is no slot that could follow to a standby",

@@ -9,7 +9,7 @@ from logsync.errors import ConfigError, StoreUnavailable
 from logsync.sources.contract import Ledger
 from logsync.sources.postgres import catalog, ledger, seed
 from logsync.sources.postgres.catalog import Slot, Table
-from logsync.sources.postgres.checks import check_slot, check_wal_level, read_tables
+from logsync.sources.postgres.checks import check_publications, check_slot, check_wal_level, read_tables
 from logsync.sources.postgres.declared import OUTBOX, Declared, Names, names_of
 from logsync.sources.postgres.ledger import Made, Row, entry
 from logsync.sources.postgres.left import bring
@@ -22,14 +22,23 @@ if TYPE_CHECKING:
 _INSERTS, _CHANGES = "insert", "insert, update, delete, truncate"
 
 
-def create(db: Database, stream: Stream, source: str, declared: Declared, *, failover: bool | None = None) -> int:
+def create(
+    db: Database,
+    stream: Stream,
+    source: str,
+    declared: Declared,
+    *,
+    failover: bool | None = None,
+    anew: bool = False,
+) -> int:
     """Make publications, then the slot. Returns how many events that stood in the outbox before will be told as well.
 
     Raises ConfigError, StoreUnavailable.
 
     May be repeated: publications are made as declared now, and the slot is kept. One that is gone, lost or moved by
     somebody else is not made anew here: what was committed meanwhile would be missing without a word. ``adopt`` does
-    it, on record.
+    it, on record. Publications that somebody changed are made anew only if ``anew`` says so, on record as well, and
+    what was seeded is told again then.
 
     ``failover``: whether standbys keep the slot in step; None: as it is. A slot begins when all transactions that were
     open are over: until then this waits, within the bound of a call.
@@ -49,9 +58,11 @@ def create(db: Database, stream: Stream, source: str, declared: Declared, *, fai
             fix=f"give this source another name, or SELECT pg_drop_replication_slot('{names.slot}') if nobody needs it",
         )
     _unread(slot, source)
+    changed = False
     if row is not None and row.passed is not None:
         check_slot(slot, source, row)
-    _make(db, stream, source, declared, row, failover=failover)
+        changed = _changed(db, source, row, accept=anew)
+    _make(db, stream, source, declared, row, failover=failover, anew=changed)
     brought = bring(db, source, declared)
     if row is None or row.passed is None:
         with db.transaction("note where the slot begins") as link:
@@ -59,8 +70,27 @@ def create(db: Database, stream: Stream, source: str, declared: Declared, *, fai
     return brought
 
 
+def _changed(db: Database, source: str, row: Row, *, accept: bool) -> bool:
+    """Did somebody change the publications? Raises ConfigError if so and nobody accepts it."""
+    try:
+        with db.call("compare the publications") as link:
+            check_publications(link, source, row.made.declared, row.made.publications)
+    except ConfigError:
+        if not accept:
+            raise
+        return True
+    return False
+
+
 def _make(
-    db: Database, stream: Stream, source: str, declared: Declared, row: Row | None, *, failover: bool | None
+    db: Database,
+    stream: Stream,
+    source: str,
+    declared: Declared,
+    row: Row | None,
+    *,
+    failover: bool | None,
+    anew: bool = False,
 ) -> None:
     """Publications and row, then the slot: it cannot be made in a transaction that has written something.
 
@@ -76,7 +106,9 @@ def _make(
         made = Made(server.system, server.timeline, fingerprint, *declared, wanted)
         if row is not None:  # whether it is the same database is not for this command to say
             made = made._replace(system=row.made.system, timeline=row.made.timeline)
-        ledger.write(link, source, names.slot, made, entry("create", tables=declared.names))
+        ledger.write(link, source, names.slot, made, entry("create", tables=declared.names, anew=anew))
+        if anew:
+            seed.forget(link, source)
     with db.call("look at the replication slot") as link:
         slot = catalog.slot(link, names.slot)
     if slot is None:

@@ -263,6 +263,13 @@ def test_a_publication_that_was_changed_confirms_nothing_and_opens_no_more(shop:
         "source create",
         "what still stands in the outbox is relayed",
     )
+    refused(lambda: shop.create(origin), "publication", "source create SOURCE --yes")
+    origin.manager().create(shop.name, shop.settings, anew=True)
+    shop.put("e2")
+    facts, end = take(shop.open(origin), 2)
+    assert ids(facts) == ["e1", "e2"]
+    audit = shop.db.execute("SELECT audit::jsonb -> -1 ->> 'anew' FROM logsync.source").fetchone()
+    assert audit == ("true",)
 
 
 def test_a_table_that_was_dropped_and_made_anew(shop: Shop) -> None:

@@ -230,3 +230,19 @@ def test_an_older_server_that_cannot_mark_one_is_named(shop: Shop, monkeypatch: 
     with pytest.raises(ConfigError, match=r"Postgres 17 .* found 16"):
         shop.origin(made=False).manager().create(shop.name, shop.settings, failover=True)
     assert one(shop, "SELECT count(*) FROM pg_replication_slots WHERE slot_name = %s", slot(shop)) == 0
+
+
+def test_what_was_seeded_before_a_publication_was_changed_is_told_again_when_it_is_made_anew(shop: Shop) -> None:
+    shop.db.execute("CREATE TABLE people (id int PRIMARY KEY); INSERT INTO people VALUES (1)")
+    origin = shop.origin(capture=["people"])
+    manager = origin.manager()
+    manager.seed(shop.name, shop.settings, [], chunk=9, told=lambda *_: None)
+    changes = names_of(shop.name).changes
+    shop.db.execute(f"ALTER PUBLICATION {changes} DROP TABLE people".encode())
+    shop.db.execute("INSERT INTO people VALUES (2)")
+    with pytest.raises(ConfigError, match="--yes"):
+        manager.create(shop.name, shop.settings)
+    manager.create(shop.name, shop.settings, anew=True)
+    manager.seed(shop.name, shop.settings, [], chunk=9, told=lambda *_: None)
+    facts = take(shop.open(origin), 3)[0]
+    assert [fact.of.new for fact in facts if isinstance(fact.of, Change)] == [{"id": 1}, {"id": 1}, {"id": 2}]
