@@ -57,6 +57,8 @@ def _turn(relay: Relay, source: Source, *, until_end: bool) -> None:
         try:
             with source.addressing():
                 relay.step()
+                if until_end and not goal and relay.status.state is RelayState.RUNNING:
+                    goal = source.origin.now()
         except LogsyncError as error:
             relay.close()
             backoff.obey(error)
@@ -67,10 +69,8 @@ def _turn(relay: Relay, source: Source, *, until_end: bool) -> None:
             continue
         if relay.status.state is RelayState.RUNNING:
             backoff.over()
-            if until_end:
-                goal = goal or source.origin.now()
-                if relay.status.confirmed >= goal:
-                    return
+            if goal and relay.status.confirmed >= goal:
+                return
 
 
 def _told_to_stop(relay: Relay) -> bool:
