@@ -118,9 +118,9 @@ def test_a_relay_that_is_killed_again_and_again_brings_every_event_once(
                 assert last.wait(300) == 0, last.stderr and last.stderr.read()
             assert db.execute("SELECT count(*) FROM logsync.outbox").fetchone() == (0,)
             seen = manager.look("shop", settings)
-            assert (seen.waiting, seen.held_by, seen.trouble) == (0, "", "")
+            assert (seen.waiting, seen.held_by, seen.error) == (0, "", None)
             manager.drop("shop", settings)
-            assert "never created" in manager.look("shop", settings).trouble
+            assert "never created" in str(manager.look("shop", settings).error)
             (written,) = db.execute("SELECT n FROM counter").fetchone() or (0,)
         server.execute(f"DROP DATABASE {unique} WITH (FORCE)".encode())
     found = records(settings, unique)
