@@ -95,6 +95,11 @@ class CloudEvents:
             out.append(_header(header, text))
         return _new(Encoded, (key_bytes, value, out))
 
+    def renamed(self, encoded: Encoded, event_id: str) -> Encoded:
+        """See ``Codec.renamed``."""
+        spec, _, *rest = encoded.headers  # the order of _PLAIN
+        return encoded._replace(headers=[spec, ("ce_id", event_id.encode()), *rest])
+
     def decoder(self, log: EventTypes, handled: Iterable[str]) -> Decode:
         """See ``Codec.decoder``."""
         return _Decoder(log, handled)

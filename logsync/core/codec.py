@@ -83,6 +83,9 @@ class Codec(Protocol):
     ) -> Encoded:
         """The bytes of ``event``. Raises AppendRejected, before anything is sent, for what cannot be an event."""
 
+    def renamed(self, encoded: Encoded, event_id: str) -> Encoded:
+        """What ``encode`` gives for the same event with this id: for ids that are made of the value."""
+
     def decoder(self, log: EventTypes, handled: Iterable[str]) -> Decode:
         """Decoding for one sink. ``handled`` are the event names that it has handlers for. # T1"""
 

@@ -10,9 +10,8 @@ import re
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from itertools import count
+from itertools import count, islice
 from typing import Any
-from uuid import uuid5
 
 from logsync.appending import Item, enveloped, prepare
 from logsync.core.log import Log
@@ -29,7 +28,7 @@ from logsync.sources.channel import Channel
 from logsync.sources.contract import Fact, Ledger, Portion
 from logsync.sources.kafka import KafkaChannel
 from logsync.sources.relay import Relay
-from logsync.sources.source import FACTS, Source
+from logsync.sources.source import Source, fact_id
 
 _DIGITS = 19  # of a place that is a number
 _PLACE = re.compile("[!-~]{1,150}")
@@ -84,7 +83,7 @@ class _File:
             self._read_one()
             if time.monotonic() >= until:
                 break
-        facts = [self._unconfirmed[n] for n in range(self._given, min(self._given + limit, len(self._unconfirmed)))]
+        facts = list(islice(self._unconfirmed, self._given, self._given + limit))
         self._given += len(facts)
         return Portion(facts, facts[-1].at if facts else None)
 
@@ -113,11 +112,12 @@ class _File:
             )
         given = enveloped(item)
         made = prepare(self._log, given.event, given.headers, given.id or "0", given.time)
-        if not given.id:  # of its bytes, so these are made once more
-            text = f"{self._source} {place} {(made.encoded.value or b'').hex()}"
-            made = prepare(self._log, given.event, given.headers, str(uuid5(FACTS, text)), made.time)
+        event_id, encoded = made.id, made.encoded
+        if not given.id:
+            event_id = fact_id(f"{self._source} {place} {(encoded.value or b'').hex()}")
+            encoded = self._log.codec.renamed(encoded, event_id)
         self._last, self.taken = place, self.taken + 1
-        self._unconfirmed.append(Fact(place, made.encoded, made.id, made.time))
+        self._unconfirmed.append(Fact(place, encoded, event_id, made.time))
 
 
 def _written(place: int | str) -> str:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import inspect
 import re
-import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
 from pydantic import BaseModel
+from uuid_utils import UUID, uuid5
 
 from logsync.core.codec import Encoded, encode
 from logsync.core.log import Log
@@ -20,8 +20,12 @@ from logsync.sources.contract import Change, Fact, Origin, Unfit
 Mapping = Callable[[Change], BaseModel | None]
 F = TypeVar("F", bound=Mapping)
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,39}")
-FACTS = uuid.UUID("6a2f2a0c-5d0c-5a57-9f0e-7c1b0f6f8a11")
-"""The namespace of ids that are made of facts (RFC 9562, UUIDv5)."""
+_FACTS = UUID("6a2f2a0c-5d0c-5a57-9f0e-7c1b0f6f8a11")
+
+
+def fact_id(text: str) -> str:
+    """The id of the event that is made of the fact ``text``: the same whenever it is made (RFC 9562, UUIDv5)."""
+    return str(uuid5(_FACTS, text))
 
 
 class Source:
@@ -78,7 +82,7 @@ class Source:
 
     def id_of(self, fact: Fact, at: str) -> str:
         """The id of the fact's event."""
-        return fact.id or str(uuid.uuid5(FACTS, f"{self.name} {at} {fact.time.isoformat()}"))
+        return fact.id or fact_id(f"{self.name} {at} {fact.time.isoformat()}")
 
     def refused(self, fact: Fact, at: str, why: str) -> FactError:
         """The error that halts a relay at this fact."""

@@ -260,3 +260,11 @@ def test_a_key_that_cannot_be_taken_is_refused() -> None:
     odd.event("odd", key=lambda event: event.missing)(Odd)
     with pytest.raises(AppendRejected, match="the key of odd could not be taken"):
         encode(odd, Odd(x=1), event_id="i", time=NOW)
+
+
+def test_an_event_under_another_id_is_what_that_id_would_have_made() -> None:
+    for event in (Paid(basket="b", cents=1), Paid2(basket_id=1, cents=1), Tombstone(key="b", of="basket.paid")):
+        first, second = (
+            encode(log, event, event_id=event_id, time=NOW, headers=[("traceparent", TRACE)]) for event_id in ("0", "b")
+        )
+        assert CLOUD_EVENTS.renamed(first, "b") == second
