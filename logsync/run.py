@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from logsync.core.sink import Sink
 from logsync.errors import LogUnavailable, StoreError
 from logsync.log.group import KafkaReader
+from logsync.log.member import Membership, membership
 from logsync.observe.health import ObservedWorker
 from logsync.observe.listening import Listening
 from logsync.observe.server import Health
@@ -51,7 +52,10 @@ def run_worker(
     within ``settings.drain_timeout``; a second one ends the process at once. Both are safe at any moment.
     A program that calls this itself, and not by `logsync consume`, ends as ``logsync.log.closing.late`` says.
     """
-    reader = KafkaReader(sink.log, sink.name, settings)
+    kind = membership(settings)
+    if until_end and kind is Membership.STAY:
+        kind = Membership.LEAVE  # it ends by itself, and nobody takes its place
+    reader = KafkaReader(sink.log, sink.name, settings, kind)
     worker = Worker(sink, reader, settings, from_log_start=from_log_start, accept_from_now=accept_from_now)
     with ExitStack() as stack:
         if health is not None:

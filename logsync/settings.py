@@ -8,7 +8,7 @@ import logging
 import os
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from dotenv.parser import parse_stream
 from pydantic import (
@@ -67,6 +67,8 @@ class Settings(BaseSettings):
     """Seconds that one call to a store may take."""
     drain_timeout: Annotated[float, Field(gt=0, le=_DAY)] = 25.0
     """Seconds from SIGTERM to the end of the process, whatever a store or Kafka does."""
+    membership: Literal["auto", "stay", "leave", "dynamic"] = "auto"
+    """What a worker is to its consumer group, and what becomes of its place when it is stopped (F3)."""
 
     def address(self, kind: str) -> str:
         """The address of the server for this kind of store, secrets and all."""

@@ -43,7 +43,8 @@ REFUSED: dict[str, str] = {
     "allow.auto.create.topics": "a topic made by accident has the broker's retention, and its events expire",
     # Reading
     "group.id": "the group is logsync.<environment>.<sink>; LOGSYNC_ENVIRONMENT sets its middle",
-    "group.instance.id": "all workers share these settings, and two members with one instance id evict each other",
+    "group.instance.id": "each worker takes one of its own (LOGSYNC_MEMBERSHIP); all workers share these settings, "
+    "and two members with one instance id evict each other",
     "group.protocol": "logsync hands out partitions itself after asking the store, which needs the classic protocol",
     "group.remote.assignor": "it belongs to the other group protocol",
     "partition.assignment.strategy": "all workers of a sink must agree on it, or none can join",
@@ -140,9 +141,11 @@ def producer_config(settings: Settings) -> Config:
     return _config(settings, _CLIENT, _PRODUCER, {"message.timeout.ms": timeout})
 
 
-def consumer_config(settings: Settings, group_id: str) -> Config:
-    """Settings of a member of ``group_id``. Raises ConfigError for a refused key."""
-    config = _fitting(_config(settings, _CLIENT, _CONSUMER, {"group.id": group_id}))
+def consumer_config(settings: Settings, group_id: str, instance_id: str | None = None) -> Config:
+    """Settings of a member of ``group_id``; with an ``instance_id``, a static one. Raises ConfigError for a refused
+    key."""
+    named: dict[str, Value] = {} if instance_id is None else {"group.instance.id": instance_id}
+    config = _fitting(_config(settings, _CLIENT, _CONSUMER, {"group.id": group_id, **named}))
     interval = (_number(config.get("max.poll.interval.ms", 300_000)) or math.inf) / 1000
     if interval < 2 * settings.store_timeout:
         # A worker inside a store call cannot poll: the group would take its partitions away, again and again.
@@ -211,7 +214,7 @@ _PUBLIC = (
     | _ADMIN.keys()
     | _PRODUCER.keys()
     | _CONSUMER.keys()
-    | {"bootstrap.servers", "group.id", "client.id"}
+    | {"bootstrap.servers", "group.id", "group.instance.id", "client.id"}
 )
 
 

@@ -59,7 +59,10 @@ class LogReader(Protocol):
         """Join the group. Raises ConfigError, LogUnavailable."""
 
     def close(self) -> None:
-        """Leave the group and make the last commits. Never raises; takes 10 seconds at most, whatever Kafka does."""
+        """Make the last commits, and leave the group, or keep the place in it for a successor.
+
+        Never raises; takes 10 seconds at most, whatever Kafka does.
+        """
 
     def poll(self, timeout: float, limit: int) -> Batch:
         """Up to ``limit`` records and BATCH_BYTES (one alone may have more). Keeps the membership alive.

@@ -25,14 +25,13 @@ from logsync.core.codec import LOOK_BACK, EventTypes, ids_of
 from logsync.core.event import Fault, Record
 from logsync.core.position import LogIdentity, Position
 from logsync.errors import LogUnavailable, PositionGap
-from logsync.log import closing
 from logsync.log.admin import Kafka, denied
-from logsync.log.config import build, consumer_config
 from logsync.log.contract import BATCH_BYTES, Batch, Part
 from logsync.log.facts import check_topic, tell
 from logsync.log.faults import BROKEN, REFUSED, Quiet, without_headers
 from logsync.log.ids import IdWindow
 from logsync.log.lookup import ANSWER, Lookup
+from logsync.log.member import FENCED, PASSING, Member, Membership
 from logsync.settings import Settings
 
 log = logging.getLogger("logsync.log")
@@ -43,24 +42,18 @@ _WINDOWS = 8  # partitions whose ids are remembered: a few megabytes each
 _AGAIN = 5  # errors at one offset, which another client reads, until it counts as unreadable for this worker
 _OWED_EVERY = 0.5
 """Seconds between two attempts to make a commit that failed."""
-# Ordinary during a rebalance: the store's position is what counts, and the commit is made again.
-_PASSING = {
-    KafkaError.ILLEGAL_GENERATION,
-    KafkaError.UNKNOWN_MEMBER_ID,
-    KafkaError.REBALANCE_IN_PROGRESS,
-    KafkaError._NO_OFFSET,
-    KafkaError._ASSIGNMENT_LOST,
-    KafkaError._WAIT_COORD,
-    KafkaError._DESTROY,
-}
 
 
 class KafkaReader:
     """Member of the group ``logsync.<environment>.<sink>`` on one topic."""
 
-    def __init__(self, log: EventTypes, sink: str, settings: Settings) -> None:
+    def __init__(
+        self, log: EventTypes, sink: str, settings: Settings, membership: Membership = Membership.DYNAMIC
+    ) -> None:
         self._log, self.topic = log, log.topic
         self.group = group_id(settings.environment, sink)
+        self._member = Member(settings, self.topic, self.group, membership)
+        self._fenced = False  # another member has our instance id
         self._settings = settings
         self._kafka: Kafka | None = None
         self._warned = False
@@ -83,10 +76,11 @@ class KafkaReader:
 
     def open(self) -> None:
         self._kafka = Kafka(self._settings, timeout=ANSWER)
-        config = consumer_config(self._settings, self.group)
-        self._consumer = build(lambda given: Consumer({**given, "on_commit": self._on_commit}), config)
-        self._consumer.subscribe(
-            [self.topic], on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
+        self._join()
+
+    def _join(self) -> None:
+        self._consumer = self._member.join(
+            on_commit=self._on_commit, on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
         )
 
     def close(self) -> None:
@@ -95,7 +89,7 @@ class KafkaReader:
         self._sent, self._send_at = {}, 0.0  # the last commits follow at once; closing waits for them
         self._send()
         self._owed, self._sent = {}, {}  # and none of them is made again
-        closing.close(self._consumer, self._lookup)
+        self._member.close(self._consumer, self._lookup)
         self._consumer = None
 
     def interrupt(self) -> None:
@@ -105,6 +99,8 @@ class KafkaReader:
 
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         consumer.incremental_assign([])
+        if consumer is not self._consumer:
+            return  # it was fenced, and is being closed
         self._held.update(part.partition for part in partitions)
         self._assigned += [part.partition for part in partitions]
 
@@ -113,6 +109,8 @@ class KafkaReader:
         # A callback that takes nothing away makes the client take away all of them by itself, and it raises if one is
         # not being read: seen when a waiting worker lost its partition. An empty list counts as having done it.
         consumer.incremental_unassign([])
+        if consumer is not self._consumer:
+            return
         self._drop(consumer, gone)
         self._held -= gone
         for number in gone:
@@ -128,16 +126,30 @@ class KafkaReader:
 
     def _on_commit(self, error: KafkaError | None, partitions: list[TopicPartition]) -> None:
         sent, self._sent = self._sent, {}
+        if error is not None and error.code() in FENCED:
+            self._fenced = True  # told before the heartbeat would: until then both apply, and run into each other
+            return
         for part in partitions:
             if (error or part.error) and part.partition in self._held & sent.keys():
                 # Made again: the next event might repair it, but on an idle partition there is none.
                 self._owed.setdefault(part.partition, sent[part.partition])
                 self._send_at = time.monotonic() + _OWED_EVERY
-        if error is not None and error.code() not in _PASSING:
+        if error is not None and error.code() not in PASSING:
             log.warning("commit failed; the store's position is not affected", extra={"error": error.str()})
         self._send()
 
+    def _anew(self) -> None:
+        """Be another member, without an instance id: whoever has ours has our partitions, too. # F3"""
+        fenced, self._consumer = self._use(), None
+        self._member.fenced(fenced)
+        self._revoked += sorted(self._held)
+        self._held, self._started = set(), set()
+        self._assigned, self._early, self._owed, self._sent, self._fenced = [], [], {}, {}, False
+        self._join()
+
     def poll(self, timeout: float, limit: int) -> Batch:
+        if self._fenced:
+            self._anew()
         consumer = self._use()
         self._send()
         messages, self._early = self._early, []
@@ -239,7 +251,9 @@ class KafkaReader:
     def _note(self, message: Any, ends: dict[int, int]) -> None:
         error = message.error()
         partition = message.partition()
-        if error.code() == KafkaError._PARTITION_EOF:
+        if error.code() in FENCED:
+            self._fenced = True  # what the client has brought before that is whole; the next poll begins anew
+        elif error.code() == KafkaError._PARTITION_EOF:
             ends[partition] = message.offset()
         elif error.code() == KafkaError._AUTO_OFFSET_RESET and partition in self._started:
             (low, high), following = self.bounds(partition), self._following[partition]

@@ -33,6 +33,7 @@ from logsync.core.position import Position
 from logsync.core.store import Store
 from logsync.log.contract import Batch
 from logsync.log.group import KafkaReader
+from logsync.log.member import Membership
 from logsync.observe.logs import log_to_stderr
 from logsync.settings import Settings, load_settings
 from tests.waiting import PATIENCE
@@ -114,8 +115,8 @@ class DeadlyReader(KafkaReader):
 
     fate: Fate
 
-    def __init__(self, log: Log, sink: str, settings: Settings) -> None:
-        super().__init__(log, sink, settings)
+    def __init__(self, log: Log, sink: str, settings: Settings, membership: Membership) -> None:
+        super().__init__(log, sink, settings, membership)
         commits = self.fate.commits
         commits.group, commits.topic, commits.servers = self.group, self.topic, settings.kafka
         # Waiting commits are sent when earlier ones are answered, and answers arrive in poll. The records that it

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -229,9 +229,15 @@ class Case:
 
     # Processes
 
-    def start(self, kind: str, *options: str, env: Mapping[str, str] | None = None) -> Process:
+    def start(
+        self,
+        kind: str,
+        *options: str,
+        env: Mapping[str, str] | None = None,
+        command: Sequence[str] = ("logsync.cli", "consume"),
+    ) -> Process:
         """``logsync consume`` for one sink."""
-        return self._spawn(["logsync.cli", "consume", named(kind), *options], env)
+        return self._spawn([*command, named(kind), *options], env)
 
     def start_deadly(
         self, step: str, count: int, kind: str, action: str = "kill", env: Mapping[str, str] | None = None
