@@ -4,15 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import signal
-import subprocess
-import sys
 import threading
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from http.client import HTTPException
 from pathlib import Path
 
@@ -20,6 +16,7 @@ import psutil
 import pytest
 
 from tests.waiting import PATIENCE
+from tests.webservers import serving
 
 from .conftest import Shop
 
@@ -57,36 +54,12 @@ class Load:
         assert not any(thread.is_alive() for thread in self._threads)
 
 
-@contextmanager
-def serving(name: str, env: dict[str, str], log: Path, wait_until: WaitUntil) -> Iterator[tuple[psutil.Popen, str]]:
-    """The server and its address. Whatever happens, none of its processes is left."""
-    with log.open("w") as out:
-        server = psutil.Popen([sys.executable, "-m", *SERVERS[name]], env=env, stdout=out, stderr=subprocess.STDOUT)
-    found: list[str] = []
-
-    def told() -> bool:
-        assert server.poll() is None, log.read_text()
-        found[:] = re.findall(r"http://127\.0\.0\.1:[1-9]\d*", log.read_text())
-        return bool(found)
-
-    family: list[psutil.Process] = []
-    try:
-        wait_until(told)
-        yield server, found[0]
-    finally:
-        if server.poll() is None:
-            family = [server, *server.children(recursive=True)]
-        for process in family:
-            process.kill()
-        server.wait(PATIENCE)
-
-
 @pytest.mark.parametrize("name", SERVERS)
 def test_workers_killed_under_load_lose_and_double_nothing(
     name: str, shop: Shop, env: dict[str, str], tmp_path: Path, wait_until: WaitUntil
 ) -> None:
     env = {**os.environ, **env, "LOGSYNC_TEST_TOPIC": shop.log.topic, "LOGSYNC_TEST_USED": "1"}
-    with serving(name, env, tmp_path / "log", wait_until) as (server, url):
+    with serving(SERVERS[name], env, tmp_path / "log") as (server, url):
         load = Load(url)
         try:
             more(load, 100, wait_until)
