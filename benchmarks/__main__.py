@@ -29,7 +29,9 @@ from devstack import Stack
 
 RESULTS = ROOT / "benchmarks" / "results"
 PARTS = ("base", "kill", "axes", "models", "long", "year")
-OTHERS = tuple(one for one in ("writers", "latency", "idle", "relay", "after") if find_spec(f"benchmarks.{one}"))
+OTHERS = tuple(
+    one for one in ("writers", "latency", "idle", "relay", "after", "reading") if find_spec(f"benchmarks.{one}")
+)
 CLIENTS = ("logsync", "confluent-kafka", "pydantic", "psycopg", "redis", "opensearch-py")
 
 
