@@ -97,10 +97,12 @@ class _Question:
         self._look = sink.store.sql_look(sink.name, *asked_for(self._receipts))
 
     def look(self, facts: Facts) -> Steps[Seen]:
+        self._check(facts)
         return self._judged((yield from self._sight(facts)), Pace())
 
     def wait(self, facts: Facts, timeout: float) -> Steps[Seen]:
         began, pace = monotonic(), Pace()
+        self._check(facts)
         yield from self._refuse_frozen()
         while True:
             looked = monotonic()
@@ -116,14 +118,16 @@ class _Question:
         answers = [(one, judge(one, self._sink, self._environment, sight)) for one in self._receipts]
         return worst([replace(seen, seconds=pace.seconds(one, seen)) for one, seen in answers])
 
+    def _check(self, facts: Facts) -> None:
+        if facts.database != self._look.database:
+            raise ConfigError(
+                f"the connection is one to {facts.database}, and sink {self._sink.name} fills {self._look.database}",
+                fix="give the connection on which the app asks for the rows of this sink",
+            )
+
     def _sight(self, facts: Facts) -> Steps[Sight]:
         """One SELECT; before the first one on this connection, whether it can be asked at all."""
         look, notes = self._look, facts.notes
-        if facts.database != look.database:
-            raise ConfigError(
-                f"the connection is one to {facts.database}, and sink {self._sink.name} fills {look.database}",
-                fix="give the connection on which the app asks for the rows of this sink",
-            )
         if _THERE not in notes:
             there, allowed = yield from _ask(look.there)
             if not there:

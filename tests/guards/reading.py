@@ -47,7 +47,7 @@ READING = (
     Guard("own connection: waiting in autocommit", _OWN,
           "        if again == transaction:", "        if True:", _ON_OWN),
     Guard("logsync.seen: on older installations, too", "logsync/stores/postgres/schema.py",
-          "!= (len(_OWN), 1)", "[0] != len(_OWN)", **_IN_SQL),
+          "!= (len(_OWN), True)", "[0] != len(_OWN)", **_IN_SQL),
     Guard("logsync.seen: escapes that Postgres cannot decode", "logsync/stores/postgres/bookkeeping.sql",
           "SELECT replace(replace(seen.receipt, '\\\\', '//'), '\\u', '/u')::json", "SELECT seen.receipt::json",
           **_IN_SQL),

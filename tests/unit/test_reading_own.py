@@ -124,8 +124,10 @@ def test_a_frozen_snapshot_is_refused_only_if_it_lasts(line: FakeLine, monkeypat
 
 def test_another_database_and_another_store_are_refused(line: FakeLine) -> None:
     line.facts = Facts("sqlite", {})
-    with pytest.raises(ConfigError, match="one to sqlite, and sink db fills postgresql"):
-        seen_on(None, RECEIPT, SINK)
+    for ask in (seen_on, wait_on):
+        with pytest.raises(ConfigError, match="one to sqlite, and sink db fills postgresql"):
+            ask(None, RECEIPT, SINK)
+    assert line.asked == []
     with pytest.raises(ConfigError, match="of kind memory"):
         seen_on(None, RECEIPT, make_sink(Memory()))
 

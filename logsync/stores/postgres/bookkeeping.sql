@@ -1,7 +1,8 @@
 -- What logsync keeps beside your tables, in a schema of its own.
 -- A role that only applies events needs: USAGE on schema logsync; SELECT, INSERT, UPDATE, DELETE on its
 -- tables and on the sink's own tables; TRUNCATE on the sink's own tables for `logsync rebuild`. A newer logsync may
--- add a table here: grant again after running this again.
+-- add a table here: grant again after running this again. An app that only asks where a sink stands needs USAGE on the
+-- schema, and SELECT on logsync.book, logsync.position and logsync.parked.
 CREATE SCHEMA IF NOT EXISTS logsync;
 
 -- Where each sink is in the log. One row per partition, moved in the transaction that holds the writes.

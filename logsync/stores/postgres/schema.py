@@ -21,7 +21,7 @@ _EXISTING = """
 WITH own AS (SELECT oid FROM pg_catalog.pg_namespace WHERE nspname = 'logsync')
 SELECT (SELECT count(*) FROM pg_catalog.pg_attribute AS a JOIN pg_catalog.pg_class AS c ON c.oid = a.attrelid
         WHERE c.relnamespace IN (TABLE own) AND c.relname || '.' || a.attname = ANY(%s)),
-       (SELECT count(*) FROM pg_catalog.pg_proc WHERE pronamespace IN (TABLE own) AND proname = 'seen')
+       EXISTS (SELECT FROM pg_catalog.pg_proc WHERE pronamespace IN (TABLE own) AND proname = 'seen')
 """
 # One column of each table: the one that came last.
 _OWN = ["applied_schema.hash", "book.body", "parked.body", "position.format", "position.releases", "position.sources"]
@@ -93,7 +93,7 @@ class SinkSchema:
 
 def _own_missing(link: Link) -> bool:
     """True also if an earlier version made what is there."""
-    return link.ask(_EXISTING, _OWN).fetchone() != (len(_OWN), 1)
+    return link.ask(_EXISTING, _OWN).fetchone() != (len(_OWN), True)
 
 
 def bookkeeping() -> str:
