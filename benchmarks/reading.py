@@ -76,6 +76,7 @@ def one(store: str, probes: int, run: str, stack: Stack, settings: Settings) -> 
             asked = [timed(lambda: content.visible([key])) for _ in range(probes)]
             if isinstance(content, OpenSearchView):
                 for number in range(probes // 4):
+                    time.sleep(random.uniform(0.25, 0.35))  # the last refresh does not hold up this one
                     receipt, began = append(f"s{number}"), time.perf_counter()
                     seen_by = views.wait(receipt, sink.name, timeout=LONGEST, searchable=True)
                     assert seen_by.state is State.SEARCHABLE

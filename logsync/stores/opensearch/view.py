@@ -28,15 +28,17 @@ class OpenSearchView:
     def __init__(self, connect: Callable[[], Connection]) -> None:
         self._connect = connect
         self._connection: Connection | None = None
+        self._epoch: int | None = None
+        """Of the last look: the next one asks there, and the book, read in the end, says whether that was right."""
 
     def look(self, asked: Collection[Place], retried: Mapping[Place, Retried] = NO_RETRIES) -> Sight:
         here = self._here
         with here.client.bound():
-            book = here.books.read()[0]
             for _ in range(_LOOKS):
-                if book is None:
+                if self._epoch is None and (book := here.books.read()[0]) is not None:
+                    self._epoch = book.epoch
+                if (epoch := self._epoch) is None:
                     return Sight(None, {}, {})
-                epoch = book.epoch
                 positions = lowest(here.documents.marks(epoch))
                 passed = [
                     place for place in asked if place[0] in positions and place[1] < positions[place[0]].next_offset
@@ -45,8 +47,8 @@ class OpenSearchView:
                 if parked is not None:
                     again = {place: retried[place] for place in passed if place in retried and place not in parked}
                     parked.update(self._originals(here, epoch, again))
-                if passed:
-                    book = here.books.read()[0]
+                book = here.books.read()[0]
+                self._epoch = book.epoch if book is not None else None
                 if parked is not None and book is not None and book.epoch == epoch:
                     return Sight(book, positions, parked)
         raise StoreUnavailable("OpenSearch: rebuilds follow each other faster than a look takes")
