@@ -13,7 +13,7 @@ from logsync import Tombstone
 from tests.integration.worker.harness import Process, until
 from tests.waiting import PATIENCE
 
-from .fault import NotHere, Steps, fault
+from .fault import NotHere, Steps, elsewhere, fault
 from .fold import TOPIC
 from .plain import index_setting
 from .world import WAITING, Lane
@@ -176,3 +176,16 @@ def clock_jumps(lane: Lane, chance: Random) -> Steps:
     yield
     jumping.kill()
     lane.start()
+
+
+_AFTER = "integration/reading/test_after.py"
+_FIRST = {"db": "is the one that goes first", "cache": "comes after nobody here"}
+elsewhere("worker", "of the sink that goes first (`after=[db]`): killed, frozen, or its server is", cannot=_FIRST,
+          search=("no hit without its row, whatever is killed of either; waits, and goes on by itself",
+                  f"{_AFTER}::test_no_hit_leads_to_a_missing_row_whatever_is_killed"))  # fmt: skip
+elsewhere("worker", "of the sink that goes first: not running", cannot=_FIRST,
+          search=("waits at its position; `logsync status` and `/ready` say for whom",
+                  f"{_AFTER}::test_it_waits_for_a_sink_that_does_not_run_and_status_says_for_whom"))  # fmt: skip
+elsewhere("content", "of the sink that goes first: wiped by a rebuild", cannot=_FIRST,
+          search=("waits until the rebuild is back where it is",
+                  f"{_AFTER}::test_it_waits_while_the_other_is_rebuilt_and_goes_on_when_it_is_back"))  # fmt: skip
