@@ -245,7 +245,7 @@ def test_a_right_that_a_producer_turns_out_to_lack_is_no_error_of_the_client(
     """Other brokers may not tell beforehand. Then the client ends for good, also while it is being served."""
     log = Log(case.names["topic"])
     log.event("thing.made", key="name")(ThingMade)
-    monkeypatch.setattr(Kafka, "writable", lambda kafka, topic: kafka.identify(topic).partitions)
+    monkeypatch.setattr(Kafka, "writable", Kafka.identify)
     with pytest.raises((AppendRejected, AppendIncomplete, AppendOutcomeUnknown), match=r"authoriz|Purged|Fatal"):
         WRITERS[case.task.name](log, as_user, [ThingMade(name="one"), ThingMade(name="two")])
     assert records(broker, log.topic) == 0

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource, NewTopic, ResourceType
 
 from tests.waiting import PATIENCE
@@ -45,12 +46,19 @@ class FrailCase(ClusterCase):
         until(lambda: self.cluster.leader(self.name) == KEEPS, "the first leader")
 
     def ends(self) -> dict[int, int]:
-        """Asked of a new client: an old one may ask a broker that is dead, and no other."""
-        consumer = Consumer({"bootstrap.servers": self.servers, "group.id": "ends", "log_level": 0})
-        try:
-            return {0: consumer.get_watermark_offsets(TopicPartition(self.name, 0), timeout=20)[1]}
-        finally:
+        """Asked of a new client: an old one may ask a broker that is dead, and no other. A broker may tell of a leader
+        that does not know yet that it is one."""
+        found: dict[int, int] = {}
+
+        def told() -> bool:
+            consumer = Consumer({"bootstrap.servers": self.servers, "group.id": "ends", "log_level": 0})
+            with suppress(KafkaException):
+                found[0] = consumer.get_watermark_offsets(TopicPartition(self.name, 0), timeout=20)[1]
             consumer.close()
+            return bool(found)
+
+        until(told, "the end of the log")
+        return found
 
     def loses_its_tail(self, count: int) -> None:
         """``count`` events are acknowledged by KEEPS alone, and then it dies."""
