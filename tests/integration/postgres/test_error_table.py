@@ -238,7 +238,7 @@ def a_statement_is_none(case: Case) -> Iterator[LogsyncError]:
 
 @row("55000", ConfigError)
 def a_key_is_deferrable(case: Case) -> Iterator[LogsyncError]:
-    case.sql(f"ALTER TABLE {case.table} ADD CONSTRAINT late UNIQUE (t) DEFERRABLE")
+    case.sql(f"ALTER TABLE {case.table} ADD CONSTRAINT {case.bench.name}_late UNIQUE (t) DEFERRABLE")
     yield case.apply(Upsert(case.table, {"t": "x"}, {"id": 2}))
 
 
