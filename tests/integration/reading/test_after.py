@@ -75,7 +75,7 @@ def test_no_hit_leads_to_a_missing_row_whatever_is_killed(case: Case, stack: Ask
     puts(case, 20, 0)
     case.finish("db", "search")
     with reader.reading():
-        for _ in range(8):
+        for _ in range(5):
             puts(case, 40, sent := sent + 40)
             what = chance.choice(["kill", "kill", "freeze", "server", "deadly", "nothing"])
             kind = chance.choice(["db", "search"])
