@@ -1,28 +1,29 @@
-"""Settings for those who only look: they have less patience than a worker."""
+"""How those who only look reach a store: with less patience than a worker, and in one environment."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import cache
+from collections.abc import Callable
+from functools import cache, partial
 
+from logsync.core.sink import Sink
+from logsync.core.view import View, Viewed
+from logsync.errors import ConfigError
 from logsync.settings import Settings, load_settings
 
 LOOK_TIMEOUT = 2.0
 """Seconds that one look at a store may take before the connection is given up."""
 
 
-@dataclass(frozen=True, slots=True)
-class Brief:
-    """What a view is opened with."""
-
-    settings: Settings
-
-    @property
-    def store_timeout(self) -> float:
-        return min(LOOK_TIMEOUT, self.settings.store_timeout)
-
-    def address(self, kind: str) -> str:
-        return self.settings.address(kind)
+def viewer(sink: Sink, settings: Settings) -> Callable[[], View]:
+    """What makes views of this sink. Opens nothing. Raises ConfigError for a store that cannot be looked at."""
+    store = sink.store
+    if not isinstance(store, Viewed):
+        raise ConfigError(
+            f"sink {sink.name}: a store of kind {store.kind} cannot be looked at",
+            fix="give it a method view(sink, settings): logsync.core.view",
+        )
+    patience = min(LOOK_TIMEOUT, settings.store_timeout)
+    return partial(store.view, sink.name, settings.model_copy(update={"store_timeout": patience}))
 
 
 @cache

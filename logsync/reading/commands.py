@@ -7,9 +7,10 @@ from typing import Any
 from logsync.core.sink import Sink
 from logsync.core.view import LooksInCommands
 from logsync.errors import ConfigError
+from logsync.reading import judging
 from logsync.reading.brief import own_environment
-from logsync.reading.judging import Receipts, asked_for, judge, to_ask
-from logsync.reading.seen import Seen, worst
+from logsync.reading.judging import Receipts, asked_for, to_ask
+from logsync.reading.seen import Seen
 
 
 class RedisQuestion:
@@ -37,7 +38,7 @@ class RedisQuestion:
         that was deleted.
         """
         sight = self._look.sight(answer)
-        return self._answer or worst([judge(one, self._sink, self._environment, sight) for one in self._receipts])
+        return self._answer or judging.answer(self._receipts, self._sink, self._environment, sight)
 
 
 def redis_question(receipts: Receipts, sink: Sink, *, environment: str | None = None) -> RedisQuestion:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 
+from logsync.core.book import Book
 from logsync.core.codec import LOOK_BACK
 from logsync.core.offsets import Offsets
 from logsync.core.receipt import Receipt
 from logsync.core.sink import Sink
 from logsync.core.view import Place, Retried, Sight
 from logsync.errors import ConfigError, LogIdentityError
+from logsync.reading.pace import Pace
 from logsync.reading.seen import Seen, State, worst
 
 Receipts = Receipt | Iterable[Receipt]
@@ -61,6 +64,24 @@ def to_ask(receipts: Receipts, sink: Sink) -> tuple[list[Receipt], Seen | None]:
     return [], worst([seen for _, seen in told if seen]) if told else Seen(State.APPLIED, sink.name)
 
 
+def check_environment(book: Book, sink: str, environment: str) -> None:
+    """Raise ConfigError for a store that the workers of another environment fill. # P3"""
+    if book.environment != environment:
+        raise ConfigError(
+            f"sink {sink}: this store belongs to environment {book.environment!r}, and this is {environment!r}",
+            fix=f"set LOGSYNC_ENVIRONMENT={book.environment}, or point at the store of this environment",
+        )
+
+
+def answer(receipts: Iterable[Receipt], sink: Sink, environment: str, sight: Sight, pace: Pace | None = None) -> Seen:
+    """Of these events what is said of the one that is furthest from APPLIED; with a pace, how long it takes.
+
+    Raises what ``judge`` raises.
+    """
+    answers = [(receipt, judge(receipt, sink, environment, sight)) for receipt in receipts]
+    return worst([seen if pace is None else replace(seen, seconds=pace.seconds(one, seen)) for one, seen in answers])
+
+
 def judge(receipt: Receipt, sink: Sink, environment: str, sight: Sight) -> Seen:
     """What ``sight`` says of the event; whether searches find it, it does not say.
 
@@ -70,11 +91,7 @@ def judge(receipt: Receipt, sink: Sink, environment: str, sight: Sight) -> Seen:
     book, number, name = sight.book, receipt.partition, sink.name
     if book is None:
         return Seen(State.NOT_STARTED, name, "the store has never seen this sink")
-    if book.environment != environment:
-        raise ConfigError(
-            f"sink {name}: this store belongs to environment {book.environment!r}, and this is {environment!r}",
-            fix=f"set LOGSYNC_ENVIRONMENT={book.environment}, or point at the store of this environment",
-        )
+    check_environment(book, name, environment)
     if (receipt.topic_id and receipt.topic_id != book.log.topic_id) or number >= book.log.partitions:
         other = receipt.topic_id or f"it has a partition {number}"
         raise LogIdentityError(

@@ -9,18 +9,18 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping
-from dataclasses import replace
 from time import monotonic
 from typing import Any
 
 from logsync.core.sink import Sink
 from logsync.core.view import LooksInSql, Sight
 from logsync.errors import ConfigError
+from logsync.reading import judging
 from logsync.reading.brief import own_environment
-from logsync.reading.judging import Receipts, asked_for, judge, to_ask
+from logsync.reading.judging import Receipts, asked_for, to_ask
 from logsync.reading.lines import Ask, Facts, Row, Steps, line, line_async, run, run_async
 from logsync.reading.pace import JITTER, Pace, between_looks
-from logsync.reading.seen import Seen, worst
+from logsync.reading.seen import Seen
 
 _THERE = "logsync: the tables are there"
 _FROZEN = ("repeatable read", "serializable")
@@ -98,7 +98,7 @@ class _Question:
 
     def look(self, facts: Facts) -> Steps[Seen]:
         self._check(facts)
-        return self._judged((yield from self._sight(facts)), Pace())
+        return self._judged((yield from self._sight(facts)))
 
     def wait(self, facts: Facts, timeout: float) -> Steps[Seen]:
         began, pace = monotonic(), Pace()
@@ -114,9 +114,8 @@ class _Question:
                 return seen
             yield min(left, between_looks(looked - began) * random.uniform(*JITTER))
 
-    def _judged(self, sight: Sight, pace: Pace) -> Seen:
-        answers = [(one, judge(one, self._sink, self._environment, sight)) for one in self._receipts]
-        return worst([replace(seen, seconds=pace.seconds(one, seen)) for one, seen in answers])
+    def _judged(self, sight: Sight, pace: Pace | None = None) -> Seen:
+        return judging.answer(self._receipts, self._sink, self._environment, sight, pace)
 
     def _check(self, facts: Facts) -> None:
         if facts.database != self._look.database:

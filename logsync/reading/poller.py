@@ -13,16 +13,16 @@ import random
 import threading
 import weakref
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from time import monotonic
 
 from logsync.core.receipt import Receipt
 from logsync.core.sink import Sink
 from logsync.core.view import Searches, Sight, View
 from logsync.errors import LogsyncError, StoreError
-from logsync.reading.judging import asked_for, judge
+from logsync.reading.judging import answer, asked_for
 from logsync.reading.pace import JITTER, Pace, between_looks
-from logsync.reading.seen import Seen, State, worst
+from logsync.reading.seen import Seen, State
 
 log = logging.getLogger("logsync.reading")
 
@@ -150,12 +150,10 @@ class Poller:
         left, now = [], monotonic()
         for waiter in waiters:
             try:
-                answers = [judge(receipt, self._sink, self._environment, sight) for receipt in waiter.receipts]
+                seen = answer(waiter.receipts, self._sink, self._environment, sight, self._pace)
             except LogsyncError as error:
                 self._answer(waiter, error)
                 continue
-            seconds = [self._pace.seconds(one, seen) for one, seen in zip(waiter.receipts, answers, strict=True)]
-            seen = worst([replace(each, seconds=time) for each, time in zip(answers, seconds, strict=True)])
             waiter.last, waiter.told = seen, now
             if waiter.searchable and searches and seen.state is State.APPLIED:
                 left.append(waiter)
@@ -183,12 +181,12 @@ class Poller:
                 if waiter.once:
                     self._answer(waiter, waiter.last)
 
-    def _answer(self, waiter: Waiter, answer: Answer) -> None:
+    def _answer(self, waiter: Waiter, told: Answer) -> None:
         with self._woken:
             if waiter not in self._waiters:
                 return  # it left
             self._waiters.discard(waiter)
-        waiter.done(answer)
+        waiter.done(told)
 
     def after_fork(self) -> None:
         """In a child the thread does not exist, and the connection is the parent's."""

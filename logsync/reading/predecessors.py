@@ -15,9 +15,10 @@ from operator import attrgetter
 from logsync.core.event import Record
 from logsync.core.position import LogIdentity, Position
 from logsync.core.sink import Sink
-from logsync.core.view import Sight, View, Viewed
-from logsync.errors import ConfigError, StoreError, StoreUnavailable
-from logsync.reading.brief import Brief
+from logsync.core.view import Sight
+from logsync.errors import StoreError, StoreUnavailable
+from logsync.reading.brief import viewer
+from logsync.reading.judging import check_environment
 from logsync.settings import Settings
 
 SOONEST, LATEST = 0.002, 0.05
@@ -38,13 +39,10 @@ class Predecessors:
     ) -> None:  # fmt: skip
         """Raises ConfigError if a store of them cannot be looked at."""
         self._sink, self._environment, self._clock, self._pause = sink, settings.environment, clock, pause
-        self._views = {first.name: _view(first, settings) for first in sink.after}
+        self._views = {first.name: viewer(first, settings)() for first in sink.after}
         self._last: dict[int, str] = {}  # by partition, the sink that is the furthest behind
         self.waits_for = ""
         """The name of the sink that is waited for just now."""
-
-    def __bool__(self) -> bool:
-        return bool(self._views)
 
     def close(self) -> None:
         for view in self._views.values():
@@ -71,12 +69,7 @@ class Predecessors:
         book = sight.book
         if book is None:
             raise StoreUnavailable("no worker of it ever ran")
-        if book.environment != self._environment:
-            raise ConfigError(
-                f"sink {self._sink.name} comes after sink {name}, whose store belongs to environment "
-                f"{book.environment!r}, and this is {self._environment!r}",
-                fix="point both at the stores of one environment",
-            )
+        check_environment(book, name, self._environment)
         if differences := book.log.differences(log):
             raise StoreUnavailable(f"its position belongs to another log: {'; '.join(differences)}")
         return {number: at.next_offset for number, at in sight.positions.items()}
@@ -114,13 +107,3 @@ class Predecessors:
             turned()
             self._pause(wait)
             wait = min(LATEST, wait * 1.5)
-
-
-def _view(sink: Sink, settings: Settings) -> View:
-    store = sink.store
-    if not isinstance(store, Viewed):
-        raise ConfigError(
-            f"no sink can come after sink {sink.name}: a store of kind {store.kind} cannot be looked at",
-            fix="give it a method view(sink, settings): logsync.core.view",
-        )
-    return store.view(sink.name, Brief(settings))

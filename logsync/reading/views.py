@@ -11,9 +11,8 @@ from typing import Protocol
 
 from logsync.core.receipt import Receipt
 from logsync.core.sink import Sink
-from logsync.core.view import Viewed
 from logsync.errors import ConfigError, LogsyncError
-from logsync.reading.brief import Brief
+from logsync.reading.brief import viewer
 from logsync.reading.judging import Receipts, to_ask
 from logsync.reading.poller import Answer, Poller, Waiter
 from logsync.reading.seen import Seen, worst
@@ -34,16 +33,8 @@ class Views:
         """Raises ConfigError for a store that cannot be looked at. Opens nothing."""
         self.settings = settings or load_settings()
         self._sinks = {sink.name: sink for sink in sinks}
-        self._pollers = {sink.name: self._poller(sink) for sink in sinks}
-
-    def _poller(self, sink: Sink) -> Poller:
-        store = sink.store
-        if not isinstance(store, Viewed):
-            raise ConfigError(
-                f"sink {sink.name}: a store of kind {store.kind} cannot be looked at",
-                fix="give it a method view(sink, settings): logsync.core.view",
-            )
-        return Poller(sink, self.settings.environment, lambda: store.view(sink.name, Brief(self.settings)))
+        environment = self.settings.environment
+        self._pollers = {sink.name: Poller(sink, environment, viewer(sink, self.settings)) for sink in sinks}
 
     def wait(self, receipts: Receipts, *sinks: str, timeout: float = 2.0, searchable: bool = False) -> Seen:
         """Wait until all of ``sinks`` have settled the event, for ``timeout`` seconds at most.
