@@ -98,10 +98,12 @@ class Origin(Protocol):
     def ledger(self) -> Ledger | None:
         """What ``keep`` wrote last, durable; None before the first."""
 
-    def keep(self, ledger: Ledger) -> None:
+    def keep(self, ledger: Ledger, ids: Sequence[str] = ()) -> None:
         """Write the ledger, durable when this returns. Raises PositionConflict if one of a greater term stands there.
 
-        In one statement: a relay that is frozen in the middle of it must not write when it wakes up. # U3
+        ``ids``: the outbox rows whose facts are in the log since the last call. They go in the same step: no row stands
+        there whose fact is not above the floor, or whoever adopts the database would bring it again. In one statement:
+        a relay that is frozen in the middle of it must not write when it wakes up. # U3
         """
 
     def skips(self) -> Mapping[str, str]:
@@ -116,12 +118,8 @@ class Origin(Protocol):
         Called at least once a second, also while nothing more is wanted (``limit`` 0): it is what keeps the hold.
         """
 
-    def confirm(self, end: str | None, ids: Sequence[str]) -> None:
-        """All facts up to ``end`` are in the log, and in the ledger: the origin may forget them.
-
-        ``end`` None: only a part of a transaction is. ``ids``: the outbox rows that are in the log since the last call;
-        they may be deleted.
-        """
+    def confirm(self, end: str) -> None:
+        """All facts up to ``end`` are in the log, and in the ledger: the origin may forget them."""
 
     def close(self) -> None:
         """Let go. Never raises, may be called twice. Leaves nothing that holds up a shutdown of the database."""

@@ -68,7 +68,7 @@ class _File:
     def ledger(self) -> Ledger:
         return Ledger(self._channel.identity(), "", {})
 
-    def keep(self, ledger: Ledger) -> None:
+    def keep(self, ledger: Ledger, ids: Sequence[str] = ()) -> None:
         pass
 
     def skips(self) -> Mapping[str, str]:
@@ -87,8 +87,8 @@ class _File:
         self._given += len(facts)
         return Portion(facts, facts[-1].at if facts else None)
 
-    def confirm(self, end: str | None, ids: Sequence[str]) -> None:  # noqa: ARG002 - there are no rows
-        while end is not None and self._unconfirmed and self._unconfirmed[0].at <= end:
+    def confirm(self, end: str) -> None:
+        while self._unconfirmed and self._unconfirmed[0].at <= end:
             self._unconfirmed.popleft()
             self._given -= 1
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections import defaultdict, deque
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -15,7 +14,6 @@ from logsync.settings import Settings
 from logsync.sources.contract import Ledger
 from logsync.sources.kafka import KafkaChannel
 from logsync.sources.reading import log_so_far
-from logsync.sources.relay import WINDOW
 from logsync.sources.source import Source
 
 _INCARNATION = re.compile("[0-9a-f]{4}-")
@@ -106,14 +104,10 @@ def adopt(source: Source, settings: Settings, reason: str) -> Ledger:
     manager, channel = manager_of(source), KafkaChannel(source.log, settings)
     before, known = manager.look(source.name, settings).ledger, set[str]()
     floor = before.floor if before else ""
-    # A relay that ended between writing the ledger and deleting leaves rows of facts that are not above the floor.
-    last: dict[int, deque[str]] = defaultdict(lambda: deque(maxlen=WINDOW))
 
-    def note(partition: int, at: str, event_id: str | None) -> None:
-        if event_id is not None and at > floor:
+    def note(_: int, at: str, event_id: str | None) -> None:
+        if at > floor and event_id is not None:
             known.add(event_id)
-        elif event_id is not None:
-            last[partition].append(event_id)
 
     try:
         log = channel.open()
@@ -125,7 +119,7 @@ def adopt(source: Source, settings: Settings, reason: str) -> Ledger:
     term = max(greatest, before.term if before else 0) + 1
     places = {number: each.known.place for number, each in read.items()}
     ledger = Ledger(log, f"{incarnation:04x}-", places, term, incarnation)
-    manager.adopt(source.name, settings, ledger, reason, known.union(*last.values()))
+    manager.adopt(source.name, settings, ledger, reason, known)
     return ledger
 
 

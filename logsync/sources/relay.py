@@ -2,7 +2,7 @@
 
     channel.send(...)       a fact, numbered
     channel.read_back(...)  it counts only when it is read back as taken: an acknowledgement is no proof  # U2
-    origin.keep(...)        how far the log has the facts, in the origin's own database
+    origin.keep(...)        how far the log has the facts, in the origin's own database; rows of an outbox go with it
     origin.confirm(...)     only then may the origin forget them
 
 A crash between any two lines costs a new term, in which what was not confirmed is read again, and what the log has
@@ -14,7 +14,7 @@ from __future__ import annotations
 import logging
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -317,17 +317,19 @@ class Relay:
                 raise self._other_log(f"its log was replaced: {'; '.join(differences)}")
             self._looked_at = self._clock()
         self._floor = max(self._floor, *(point.at for point in reached[-1:]), "")
-        if self._floor != self._kept or behind:
-            self._keep(term)
+        ids = [each for point in reached for each in point.ids]
+        if self._floor != self._kept or behind or ids:
+            self._keep(term, ids)
         end = max((point.end for point in reached if point.end is not None), default=None)
-        self.origin.confirm(end, [each for point in reached for each in point.ids])
-        self.status.confirmed = end or self.status.confirmed
+        if end is not None:
+            self.origin.confirm(end)
+            self.status.confirmed = end
         self._confirmed_at = self._clock()
 
-    def _keep(self, term: Term) -> None:
+    def _keep(self, term: Term, ids: Sequence[str] = ()) -> None:
         for read in self._read.values():
             read.settle(self._floor)
-        self.origin.keep(Ledger(self._log, self._floor, self._places(), term.number, self._incarnation))
+        self.origin.keep(Ledger(self._log, self._floor, self._places(), term.number, self._incarnation), ids)
         self._kept = self._floor
 
     def _places(self) -> dict[int, tuple[int, str | None]]:

@@ -40,6 +40,7 @@ class World:
         self.in_transit: list[tuple[Hostile, int, Encoded]] = []  # in the order in which they were sent
         self.facts: list[Fact] = []
         self.confirmed = 0  # facts that the database has forgotten
+        self.rows: dict[str, str] = {}  # those that stand in the outbox, with their places
         self.ledger: Ledger | None = None
         self.holder: Database | None = None
         self.relays: list[Relay] = []
@@ -53,7 +54,8 @@ class World:
             number = len(self.facts)
             row = {"key": f"k{self.chance.randrange(4)}", "number": number}
             time = NOON + timedelta(seconds=number)
-            self.facts.append(Fact(f"{number:06d}", Change("things", "insert", row, None, time), None, time))
+            self.facts.append(Fact(at := f"{number:06d}", Change("things", "insert", row, None, time), f"r{at}", time))
+            self.rows[f"r{at}"] = at
 
     def start(self) -> None:
         database = Database(self)
@@ -162,11 +164,15 @@ class Database:
         self.world.disturb()
         return self.world.ledger
 
-    def keep(self, ledger: Ledger) -> None:
+    def keep(self, ledger: Ledger, ids: Sequence[str] = ()) -> None:
         self.world.disturb()
         if self.world.ledger is not None and self.world.ledger.term > ledger.term:
             raise PositionConflict("another relay has written")
         self.world.ledger = ledger
+        for each in ids:
+            self.world.rows.pop(each, None)
+        below = [at for at in self.world.rows.values() if f"0000-{at}" <= ledger.floor]
+        assert not below, "the ledger has facts whose rows still stand: whoever adopts the database brings them again"
 
     def skips(self) -> Mapping[str, str]:
         return {}
@@ -184,12 +190,11 @@ class Database:
         facts, self._buffered = self._buffered[:limit], self._buffered[limit:]
         return Portion(facts, f"{int(facts[-1].at) + 1:06d}" if facts else None)
 
-    def confirm(self, end: str | None, ids: Sequence[str]) -> None:
+    def confirm(self, end: str) -> None:
         self.world.disturb()
         if self.world.holder is not self:
             raise StoreUnavailable("the stream has ended")
-        if end is not None:
-            self.world.confirmed = max(self.world.confirmed, int(end))
+        self.world.confirmed = max(self.world.confirmed, int(end))
         counted = {number for numbers in self.world.counted() for number in numbers}
         assert counted | self.world.left_out >= set(range(self.world.confirmed)), "confirmed what no reader takes"
 

@@ -35,8 +35,8 @@ def test_a_record_that_the_client_refuses_halts_and_is_neither_confirmed_nor_del
     world.facts = [fact._replace(id=f"row-{number}") for number, fact in enumerate(world.facts)]
     relay = world.new()
     deleted = list[str]()
-    confirm = database(relay).confirm
-    database(relay).confirm = lambda end, ids: (deleted.extend(ids), confirm(end, ids))  # type: ignore[method-assign, assignment, func-returns-value]
+    keep = database(relay).keep
+    database(relay).keep = lambda ledger, ids=(): (deleted.extend(ids), keep(ledger, ids))  # type: ignore[method-assign, assignment, func-returns-value]
     refusing(relay, 2)
     with pytest.raises(FactError, match="too large"):
         world.run(relay)

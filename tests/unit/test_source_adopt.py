@@ -33,7 +33,6 @@ class Managed:
 
     def adopt(self, source: str, settings: object, ledger: Ledger, reason: str, known: object = ()) -> None:
         self.world.ledger = ledger
-        self.known = known
 
 
 def adopted(world: World, monkeypatch: pytest.MonkeyPatch) -> Ledger:
@@ -49,18 +48,6 @@ def test_a_relay_that_is_frozen_does_not_take_back_what_was_adopted(monkeypatch:
     ledger = adopted(world, monkeypatch)
     assert ledger.term > frozen.status.term
     assert ledger.floor == "0001-"
-
-
-def test_rows_that_the_log_has_are_known_also_below_the_floor(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A relay that is killed between writing its ledger and deleting leaves rows whose facts the ledger has already."""
-    world = Calm(3)
-    world.run(world.new())
-    assert world.ledger is not None
-    origin: Any = Managed(world)
-    monkeypatch.setattr(managing, "KafkaChannel", lambda log, settings: Hostile(world))
-    source = Source("shop", log, origin)
-    adopt(source, None, "failed over")  # type: ignore[arg-type]
-    assert len(origin.known) == 3
 
 
 def test_a_log_that_was_made_anew_is_followed_at_once(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from importlib import resources
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -20,6 +21,12 @@ if TYPE_CHECKING:
 # One statement, which looks again at a row that another one held: a relay that wakes late writes nothing. # U3
 _KEEP = """
 UPDATE logsync.source SET kept = %s WHERE name = %s AND coalesce((kept ->> 'term')::bigint, 0) <= %s
+"""
+# A row of the outbox and the fact's place below the floor are never both there.
+_KEEP_AND_FORGET = f"""
+WITH kept AS ({_KEEP} RETURNING name),
+     gone AS (DELETE FROM logsync.outbox WHERE id = ANY(%s) AND EXISTS (SELECT FROM kept))
+SELECT FROM kept
 """
 _FIND = "SELECT slot, made, kept, skips, audit, passed::text FROM logsync.source WHERE name = %s"
 _WRITE = """
@@ -114,9 +121,11 @@ def write(link: Link, source: str, slot: str, made: Made, entry: dict[str, Any])
     link.ask(_WRITE, source, slot, dump_made(made), json.dumps(entry))
 
 
-def keep(link: Link, source: str, ledger: Ledger) -> None:
-    """Raises PositionConflict if a greater term has written."""
-    if link.ask(_KEEP, dump_ledger(ledger), source, ledger.term).rowcount != 1:
+def keep(link: Link, source: str, ledger: Ledger, ids: Sequence[str] = ()) -> None:
+    """``ids``: rows of the outbox that go in the same step. Raises PositionConflict if a greater term has written."""
+    written = dump_ledger(ledger), source, ledger.term
+    kept = link.ask(_KEEP_AND_FORGET, *written, list(ids)) if ids else link.ask(_KEEP, *written)
+    if kept.rowcount != 1:
         raise _replaced(source)
 
 

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 _STEP = 1 << 20
 """Bytes of the write-ahead log that others have written, after which they are confirmed."""
 _PASS_EVERY = 1.0  # seconds between two such steps, at least
-_FORGET = "DELETE FROM logsync.outbox WHERE id = ANY(%s)"
 
 
 class PostgresLog:
@@ -141,13 +140,15 @@ class PostgresLog:
         """See Origin."""
         return self._kept
 
-    def keep(self, ledger: Ledger) -> None:
+    def keep(self, ledger: Ledger, ids: Sequence[str] = ()) -> None:
         """See Origin."""
         from logsync.sources.postgres.ledger import keep
 
         db, _, _ = self._opened()
         with db.transaction("keep how far the log is") as link:
-            keep(link, self._source, ledger)
+            if ids:
+                self._compare(link)
+            keep(link, self._source, ledger, ids)
         self._kept = ledger
 
     def skips(self) -> Mapping[str, str]:
@@ -194,26 +195,27 @@ class PostgresLog:
             self._pass(link, free)
         self._confirmed.confirm(free)
 
+    def _compare(self, link: Link) -> None:
+        """Before a row is deleted or a place confirmed: what was committed while a table was out was told to nobody."""
+        from logsync.sources.postgres.checks import check_publications
+
+        check_publications(link, self._source, self.declared, self._made)
+
     def _pass(self, link: Link, lsn: int) -> None:
         from logsync.sources.postgres.ledger import passed
 
         passed(link, self._source, lsn, term=self._kept.term if self._kept else 0)
         self._passed_at = monotonic()
 
-    def confirm(self, end: str | None, ids: Sequence[str]) -> None:
-        """See Origin. The outbox's rows go first: a row whose fact is never read again would stay forever."""
-        from logsync.sources.postgres.checks import check_publications
-
+    def confirm(self, end: str) -> None:
+        """See Origin."""
         db, stream, _ = self._opened()
-        with db.transaction("delete what is in the log") as link:
-            check_publications(link, self._source, self.declared, self._made)
-            if ids:
-                link.ask(_FORGET, list(ids))
-            if end is not None:
-                self._pass(link, places.lsn_of(end))
-        if end is not None:
-            self._confirmed.confirm(places.lsn_of(end))
-            stream.tell()
+        lsn = places.lsn_of(end)
+        with db.transaction("keep how far the slot may go") as link:
+            self._compare(link)
+            self._pass(link, lsn)
+        self._confirmed.confirm(lsn)
+        stream.tell()
 
     def close(self) -> None:
         """See Origin."""

@@ -78,7 +78,6 @@ SELECT rows - nth, number, id, key, value, headers, time FROM (
     FROM (SELECT * FROM logsync.outbox WHERE number > %s ORDER BY number LIMIT %s) AS next
 ) AS sized WHERE nth = 1 OR size <= %s ORDER BY number
 """
-_FORGET = "DELETE FROM logsync.outbox WHERE number <= %s OR id = ANY(%s)"
 
 
 class Polling:
@@ -163,12 +162,12 @@ class Polling:
         """See Origin."""
         return self._kept
 
-    def keep(self, ledger: Ledger) -> None:
+    def keep(self, ledger: Ledger, ids: Sequence[str] = ()) -> None:
         """See Origin."""
         from logsync.sources.postgres.ledger import keep
 
         with self._opened().call("keep how far the log is") as link:
-            keep(link, self._source, ledger)
+            keep(link, self._source, ledger, ids)
         self._kept = ledger
 
     def skips(self) -> Mapping[str, str]:
@@ -210,10 +209,8 @@ class Polling:
         self._last += count
         return count
 
-    def confirm(self, end: str | None, ids: Sequence[str]) -> None:
-        """See Origin: here they are deleted."""
-        with self._opened().call("delete what is in the log") as link:
-            link.ask(_FORGET, 0 if end is None else int(end, 16), list(ids))
+    def confirm(self, end: str) -> None:
+        """See Origin. The rows were the facts, and went with the ledger."""
 
     def close(self) -> None:
         """See Origin."""

@@ -121,8 +121,8 @@ def rows(facts: Sequence[Fact]) -> list[tuple[str, Any]]:
 
 def confirm(origin: PostgresLog, facts: Sequence[Fact], end: str) -> None:
     """As a relay does: the ledger first."""
-    origin.keep(Ledger(LOG, facts[-1].at, {0: (len(facts), None)}))
-    origin.confirm(end, [fact.id for fact in facts if fact.id])
+    origin.keep(Ledger(LOG, facts[-1].at, {0: (len(facts), None)}), [fact.id for fact in facts if fact.id])
+    origin.confirm(end)
 
 
 def wait_for(what: Callable[[], bool], keep: Callable[[], object] = lambda: None) -> None:

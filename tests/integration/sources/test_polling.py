@@ -135,7 +135,7 @@ def test_numbers_go_on_when_the_outbox_is_empty_and_never_begin_again(place: Pla
     origin = place.open()
     facts = take_all(origin)
     end = origin.take(10, 0).end or facts[-1].at
-    origin.confirm(end, ["a", "b"])
+    origin.keep(Ledger(LOG, end, {}), ["a", "b"])
     assert place.left() == []
     origin.close()
     place.put("c")
@@ -156,14 +156,17 @@ def test_a_limit_cuts_and_nothing_is_taken_twice_or_left_out(place: Place) -> No
     assert ends == sorted(ends)
 
 
-def test_confirming_deletes_up_to_the_end_and_what_is_named(place: Place) -> None:
+def test_the_ledger_takes_the_rows_that_are_named_with_it(place: Place) -> None:
     place.put("a", "b", "c", "d")
     origin = place.open()
     facts = take_all(origin)
-    origin.confirm(facts[1].at, ["a", "b"])
+    origin.keep(Ledger(LOG, facts[1].at, {}, term=3), ["a", "b"])
     assert place.left() == ["c", "d"]
-    origin.confirm(None, ["c"])
+    origin.keep(Ledger(LOG, facts[1].at, {}, term=3), ["c"])
     assert place.left() == ["d"]
+    with pytest.raises(PositionConflict):
+        origin.keep(Ledger(LOG, facts[2].at, {}, term=2), ["d"])
+    assert place.left() == ["d"], "a relay that was replaced deletes nothing"
 
 
 def test_the_end_is_told_also_of_an_outbox_that_is_empty(place: Place) -> None:
@@ -177,7 +180,7 @@ def test_the_end_is_told_also_of_an_outbox_that_is_empty(place: Place) -> None:
     place.put("a")
     place.put("b")
     facts = take_all(origin)
-    origin.confirm(facts[-1].at, [])
+    origin.confirm(facts[-1].at)
     origin.close()
     again = place.open()
     end = again.take(10, 0).end
@@ -226,7 +229,7 @@ def test_a_relay_whose_session_is_gone_writes_nothing_more(place: Place) -> None
     first = place.open()
     (fact,) = take_all(first)
     place.db.execute("SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory'")
-    for late in (lambda: first.confirm(fact.at, ["a"]), first.holds, lambda: first.take(1, 0), first.now):
+    for late in (lambda: first.keep(Ledger(LOG, fact.at, {}), ["a"]), first.holds, lambda: first.take(1, 0), first.now):
         with pytest.raises(StoreUnavailable):
             late()
     assert place.left() == ["a"]
@@ -325,7 +328,7 @@ def test_settings_of_the_role_change_nothing(place: Place) -> None:
     try:
         origin = place.open()
         (fact,) = take_all(origin)
-        origin.confirm(fact.at, ["a"])
+        origin.keep(Ledger(LOG, fact.at, {}), ["a"])
         assert place.left() == []
         assert fact.time.utcoffset() == timedelta(0)
     finally:
