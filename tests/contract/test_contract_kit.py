@@ -21,7 +21,7 @@ from logsync.core.book import Book
 from logsync.core.write import Target, Write
 from logsync.stores.memory import Memory
 from logsync.testing.store_contract import Sample, durability
-from tests.contract import faults, faults_kept, faults_of_machines, test_contract_memory
+from tests.contract import faults, faults_kept, faults_of_machines, faults_seen, test_contract_memory
 from tests.contract.machine import Machine
 from tests.contract.test_contract_memory import MemoryGiven
 
@@ -29,7 +29,7 @@ ROOT = Path(__file__).parents[2]
 ON_MACHINES = [each for each in vars(faults_of_machines).values() if getattr(each, "noticed_by", "")]
 IN_MEMORY = [
     each
-    for module in (faults, faults_kept)
+    for module in (faults, faults_kept, faults_seen)
     for each in vars(module).values()
     if isinstance(each, type) and issubclass(each, faults.Fault) and each.noticed_by
 ]
