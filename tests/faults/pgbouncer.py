@@ -13,12 +13,15 @@ import socket
 import subprocess
 import tempfile
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import cycle
 from pathlib import Path
 from types import TracebackType
 from urllib.parse import urlsplit
 
 import psycopg
+import pytest
 
 from tests.integration.worker.harness import until
 
@@ -132,3 +135,14 @@ class Stranger(threading.Thread):
                         client.execute(next(statements).encode())
             except psycopg.Error:
                 continue  # PgBouncer is down: that is the fault
+
+
+@contextmanager
+def shared(url: str) -> Iterator[PgBouncer]:
+    """A PgBouncer whose sessions a stranger uses as well. Where none is installed a test fails in CI, or skips."""
+    try:
+        pooler = PgBouncer(url)
+    except NotHere as error:
+        (pytest.fail if os.environ.get("CI") else pytest.skip)(str(error))
+    with pooler, Stranger(pooler.url):
+        yield pooler

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,8 +10,7 @@ import pytest
 from logsync.core.event import Event
 from logsync.errors import ConfigError, WriteRejected
 from logsync.stores.postgres import Increment, InTransaction, Sql, Upsert
-from tests.faults.fault import NotHere
-from tests.faults.pgbouncer import PgBouncer, Stranger
+from tests.faults.pgbouncer import PgBouncer, shared
 
 from .conftest import Bench
 from .watching import EVENT
@@ -20,11 +18,7 @@ from .watching import EVENT
 
 @pytest.fixture
 def pooler(bench: Bench) -> Iterator[PgBouncer]:
-    try:
-        pooler = PgBouncer(bench.dsn)
-    except NotHere as error:  # in CI it is installed
-        (pytest.fail if os.environ.get("CI") else pytest.skip)(str(error))
-    with pooler, Stranger(pooler.url):
+    with shared(bench.dsn) as pooler:
         yield pooler
         for store in bench.stores:
             store.close()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -16,8 +15,7 @@ from sqlalchemy.pool import NullPool
 
 from logsync.errors import ConfigError
 from logsync.reading import Seen, State
-from tests.faults.fault import NotHere
-from tests.faults.pgbouncer import PgBouncer, Stranger
+from tests.faults.pgbouncer import PgBouncer, shared
 from tests.integration.outbox.apps import url
 from tests.waiting import PATIENCE
 
@@ -59,11 +57,7 @@ KINDS: dict[str, Open] = {
 
 @pytest.fixture
 def pooler(begun: Followed) -> Iterator[PgBouncer]:
-    try:
-        pooler = PgBouncer(begun.dsn)
-    except NotHere as error:  # in CI it is installed
-        (pytest.fail if os.environ.get("CI") else pytest.skip)(str(error))
-    with pooler, Stranger(pooler.url):
+    with shared(begun.dsn) as pooler:
         yield pooler
 
 
