@@ -7,8 +7,9 @@ with it and no order; a log that is down takes the orders with it and no page.
 
 from __future__ import annotations
 
+import logging
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Annotated, Any, TypedDict
@@ -24,13 +25,14 @@ from starlette.exceptions import HTTPException
 from examples.shop.reads import FACETS, Product, StoreDown, Stores
 from examples.shop.tickets import SentDifferently, Tickets
 from examples.shop.visits import COOKIE, Visits, in_words
-from logsync import AppendOutcomeUnknown, AppendRejected, AsyncProducer
-from logsync.reading import Seen, Views
+from logsync import AppendOutcomeUnknown, AppendRejected, AsyncProducer, LogsyncError, Receipt
+from logsync.reading import Views
 from logsync.settings import load_settings
 from sinks import cache, db
 from sinks import search as search_sink
 from sinks.events import log
 
+logger = logging.getLogger(__name__)
 HERE = Path(__file__).parent
 templates = Jinja2Templates(HERE / "templates")
 templates.env.filters["money"] = lambda cents: f"${cents / 100:,.2f}"
@@ -67,11 +69,18 @@ def page(request: Request, name: str, status: int = 200, **values: Any) -> HTMLR
     return templates.TemplateResponse(request, f"{name}.html", values, status_code=status, headers=headers)
 
 
-def late(request: Request, sink: str, *, searchable: bool = False) -> str:
-    """Wait a moment until the sink's store has what this visitor ordered; what to say if it does not."""
-    mine = visits.receipts(request.cookies)
-    seen: Seen = request.state.views.wait(mine, sink, timeout=WAIT, searchable=searchable)
-    return in_words(seen)
+def mine(request: Request) -> tuple[Receipt, ...]:
+    """What this visitor has just ordered."""
+    return visits.receipts(request.cookies)
+
+
+def late(views: Views, receipts: Sequence[Receipt], sink: str, timeout: float, *, searchable: bool = False) -> str:
+    """Wait a moment until the sink's store has these orders; what to say if it does not."""
+    try:
+        return in_words(views.wait(receipts, sink, timeout=timeout, searchable=searchable))
+    except LogsyncError:  # something for a person to mend, and no reason to show nothing
+        logger.exception("how far sink %s is cannot be told", sink)
+        return "where it is cannot be told at the moment"
 
 
 Household = Annotated[int, Form(ge=1, le=10**9)]
@@ -85,16 +94,15 @@ def search(request: Request, q: str = "", department: str = "", brand: str = "",
     given = {"department": department, "brand": brand, "category": category}
     chosen = {name: given[name] for name in FACETS if given[name]}
     stores: Stores = request.state.stores
-    yours = late(request, "search", searchable=True)
+    views: Views = request.state.views
+    yours = late(views, mine(request), "search", WAIT, searchable=True)
     found = stores.search(q.strip(), chosen)
     shown, unsure = found.products, ""
     try:
         shown = stores.listed(found.products)  # so that no result leads to a page that is not there
     except StoreDown as error:
         unsure = error.store
-    fresh = None
-    if visits.latest is not None:
-        fresh = in_words(request.state.views.wait(visits.latest, "search", timeout=LOOK))
+    fresh = late(views, [visits.latest], "search", LOOK) if visits.latest is not None else None
     return page(
         request, "search", q=q.strip(), chosen=chosen, found=found, shown=shown, yours=yours, fresh=fresh, unsure=unsure
     )
@@ -130,7 +138,7 @@ def household(request: Request, number: Annotated[int, InPath(ge=1, le=10**9)]) 
     """Two stores on one page; each half stands without the other."""
     stores: Stores = request.state.stores
     card, orders, down = None, None, []
-    late_card, late_orders = late(request, "cache"), late(request, "db")
+    late_card, late_orders = (late(request.state.views, mine(request), sink, WAIT) for sink in ("cache", "db"))
     try:
         card = stores.household(number)
     except StoreDown as error:
@@ -148,7 +156,7 @@ def household(request: Request, number: Annotated[int, InPath(ge=1, le=10**9)]) 
 @app.get("/baskets/{number}")
 def basket(request: Request, number: Annotated[int, InPath(ge=1, lt=2**63)], placed: bool = False) -> Response:
     """A basket. ``placed``: it is in the log for sure, and the page waits for the database to have it."""
-    why = late(request, "db") if placed else ""
+    why = late(request.state.views, mine(request), "db", WAIT) if placed else ""
     try:
         found = request.state.stores.basket(number)
     except StoreDown as error:

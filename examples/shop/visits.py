@@ -46,15 +46,11 @@ class Visits:
 
 def in_words(seen: Seen) -> str:
     """What a page says about an order that it does not show yet; empty if it shows it."""
-    match seen.state:
-        case State.APPLIED | State.SEARCHABLE | State.PASSED_OVER:
-            return ""
-        case State.BEHIND:
-            time_left = "" if seen.seconds is None else f", about {max(1, round(seen.seconds))} s"
-            return f"it is {seen.events:,} event{'' if seen.events == 1 else 's'} behind{time_left}"
-        case State.PARKED:
-            return "something about it needs a person, and we are told of that"
-        case State.REBUILDING:
-            return "it is being filled anew"
-        case State.NOT_STARTED | State.UNREACHABLE:
-            return "it does not answer at the moment"
+    if seen.fresh:
+        return ""
+    if seen.state is State.BEHIND:
+        time_left = "" if seen.seconds is None else f", about {max(1, round(seen.seconds))} s"
+        return f"it is {seen.events:,} event{'' if seen.events == 1 else 's'} behind{time_left}"
+    if seen.state is State.PARKED:
+        return "something about it needs a person, and we are told of that"
+    return "it is being filled anew" if seen.state is State.REBUILDING else "it does not answer at the moment"

@@ -9,10 +9,13 @@ import signal
 import pytest
 
 from devstack import Stack
+from examples.shop.app import late
 from examples.shop.reads import Product
 from examples.shop.tickets import SentDifferently, Ticket, Tickets
 from examples.shop.visits import COOKIE, Visits
 from logsync import AppendOutcomeUnknown, AppendRejected, Receipt
+from logsync.errors import LogIdentityError
+from logsync.reading import Seen
 from sinks.events import BasketPaid
 from tests.acceptance.shopfront import Held, Shop, Visitor, hidden, until
 
@@ -115,6 +118,17 @@ def test_receipts_are_kept_for_a_minute_and_for_so_many_visitors() -> None:
     assert visits.note({COOKIE: "guessed"}, RECEIPT) not in ("guessed", *names), "nobody chooses the name of a visit"
     now = 61.0
     assert visits.receipts({COOKIE: names[1]}) == ()
+
+
+class Unwell:
+    """Views of a topic that was deleted and made again under the running shop."""
+
+    def wait(self, *_: object, **__: object) -> Seen:
+        raise LogIdentityError("it is another topic of this name")
+
+
+def test_a_page_stands_although_nobody_can_tell_how_late_it_is() -> None:
+    assert late(Unwell(), [RECEIPT], "search", 0.1) == "where it is cannot be told at the moment"  # type: ignore[arg-type]
 
 
 # examples/shop: every test has a household and a product of its own, so none sees another's orders
