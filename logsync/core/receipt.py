@@ -8,6 +8,9 @@ from typing import Any, NamedTuple
 
 from logsync.core.formats import number, upgraded
 
+_PARTITIONS, _OFFSETS = 1 << 31, (1 << 63) - 1
+"""Kafka counts partitions in int32 and offsets in int64; the next offset has to be one, too."""
+
 
 class Receipt(NamedTuple):
     """Proof that an event is in the log: all in-sync replicas have it."""
@@ -30,15 +33,22 @@ class Receipt(NamedTuple):
 
     @classmethod
     def load(cls, text: str) -> Receipt:
-        """Read what :meth:`dump` wrote. Raises ValueError for a newer format, and for what is no receipt."""
+        """Read what :meth:`dump` wrote. Raises ValueError for a newer format, and for what is no receipt.
+
+        A receipt may come back by way of a form. What no log can have said (a number that is no partition or offset of
+        Kafka's) is none, so a store is never asked about it.
+        """
         try:
             fields: Any = json.loads(text)
             known = upgraded("receipt", fields)
             receipt = cls(*(known[name] for name in cls._fields))
         except (TypeError, AttributeError, KeyError, RecursionError) as error:
             raise ValueError(f"{text[:80]!r} is not what Receipt.dump() returns") from error
-        kinds = [str, str, int, int, str, str, type(None) if receipt.since is None else int]
-        if [type(value) for value in receipt] != kinds:
+        since = 0 if receipt.since is None else receipt.since
+        kinds = [type(value) for value in (*receipt[:-1], since)]
+        if kinds != [str, str, int, int, str, str, int] or not (
+            0 <= receipt.partition < _PARTITIONS and 0 <= receipt.offset < _OFFSETS and 0 <= since < _OFFSETS
+        ):
             raise ValueError(f"{text[:80]!r} is not what Receipt.dump() returns")
         return receipt
 

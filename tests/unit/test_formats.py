@@ -95,8 +95,14 @@ def test_a_receipt_from_before_it_said_that_it_was_retried_is_read() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "{}", "[]", "1", '{"format":1}', "[" * 100_000, RECEIPT.dump().replace("9", '"9"')]
-)
+    "text",
+    [
+        "", "{}", "[]", "1", '{"format":1}', "[" * 100_000, RECEIPT.dump().replace("9", '"9"'),
+        *[RECEIPT._replace(partition=n).dump() for n in (-1, 1 << 31, 10**30, True)],
+        *[RECEIPT._replace(offset=n, since=None).dump() for n in (-1, (1 << 63) - 1, 10**30)],
+        *[RECEIPT._replace(since=n).dump() for n in (-1, (1 << 63) - 1, 10**30)],
+    ],
+)  # fmt: skip
 def test_what_is_no_receipt_is_a_value_error(text: str) -> None:
     with pytest.raises(ValueError, match=r"receipt|Receipt|Expecting"):
         Receipt.load(text)
